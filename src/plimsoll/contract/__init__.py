@@ -1,0 +1,1 @@
+"""The contract: what was decided about an agent, as frozen, validated models."""

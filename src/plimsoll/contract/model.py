@@ -1,0 +1,200 @@
+"""`plimsoll.toml` as frozen models: what was decided about an agent.
+
+Everything that may be left out has the safe default. Seconds end in `_s`; money is in US dollars (`usd`).
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta, Struct, field
+
+from plimsoll.core.calls import Effect, Fault
+
+__all__ = [
+    "AgentSection",
+    "Approval",
+    "Contract",
+    "GateSection",
+    "JournalSection",
+    "Limits",
+    "Mode",
+    "Model",
+    "OutputRule",
+    "Protections",
+    "Retry",
+    "Tool",
+]
+
+Positive = Annotated[float, Meta(gt=0)]
+AtLeastOne = Annotated[int, Meta(ge=1)]
+NonNegative = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(gt=0, lt=1)]
+
+
+class Mode(StrEnum):
+    """Whether a protection acts, or only reports what it would have done."""
+
+    ENFORCE = "enforce"
+    OBSERVE = "observe"
+
+
+class _Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    pass
+
+
+class AgentSection(_Section, frozen=True, kw_only=True):
+    """`[agent]`: which agent this is about.
+
+    `entrypoint` is `module:attribute`: an agent object, or for the framework-free kind an async callable.
+    `deps` is `module:callable`, which makes the agent's dependencies when a run is resumed by the command line.
+    """
+
+    name: Annotated[str, Meta(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    entrypoint: str | None = None
+    deps: str | None = None
+
+
+class Limits(_Section, frozen=True, kw_only=True):
+    """`[limits]`: what one run may use up at most. Checked before each call, with that call's worst case.
+
+    `repeats` is how often the same call with the same arguments may bring the same result before it is a loop.
+    """
+
+    steps: AtLeastOne = 50
+    seconds: Positive = 300.0
+    tokens: AtLeastOne = 200_000
+    usd: Positive = 1.0
+    repeats: Annotated[int, Meta(ge=2)] = 3
+
+
+class Retry(_Section, frozen=True, kw_only=True):
+    """Exponential backoff with full jitter. `on` has no default: an author says which faults are worth another try.
+
+    `max_attempts` counts the first call. The wait before attempt n+1 is uniform in [0, min(cap_s, base_s * 2**(n-1))],
+    and never less than the dependency's own Retry-After.
+    """
+
+    on: tuple[Fault, ...]
+    max_attempts: AtLeastOne = 3
+    base_s: Positive = 0.5
+    cap_s: Positive = 8.0
+
+
+class OutputRule(_Section, frozen=True, kw_only=True):
+    """What an answer must be to count as one.
+
+    `type` is a JSON type (`object`, `array`, `string`, `number`, `integer`, `boolean`); `required` are keys that an
+    object must have; `may_be_empty` allows "", [], {} and null. Anything that looks like an error in disguise is
+    refused unless `may_look_like_error`.
+    """
+
+    type: str | None = None
+    required: tuple[str, ...] = ()
+    may_be_empty: bool = False
+    may_look_like_error: bool = False
+
+
+class Approval(_Section, frozen=True, kw_only=True):
+    """When a call needs a person's word. `when` is an expression over its arguments, such as `amount > 50`.
+
+    `approvers` are the identities that may decide; nobody answering within `expires_s` seconds means no.
+    """
+
+    approvers: tuple[str, ...]
+    when: str = "true"
+    expires_s: Positive = 3600.0
+
+
+class Model(_Section, frozen=True, kw_only=True):
+    """`[models.NAME]`: one rung of a ladder.
+
+    `id` is the framework's name for the model (`openai:gpt-5`); None is the agent's own. `canned` makes the rung an
+    honest fixed answer instead. `fallback` names the rungs below, in order. `slow_s` is from when an answer is
+    reported as slow (None: half of `timeout_s`). `max_output_tokens` and the prices give a call's worst case.
+    `may_write` false: after this rung answered, the run may not do anything but read.
+    """
+
+    id: str | None = None
+    canned: Annotated[str, Meta(min_length=1)] | None = None
+    fallback: tuple[str, ...] = ()
+    timeout_s: Positive = 30.0
+    slow_s: Positive | None = None
+    retry: Retry | None = None
+    max_output_tokens: AtLeastOne = 4096
+    usd_per_million_input_tokens: NonNegative = 0.0
+    usd_per_million_output_tokens: NonNegative = 0.0
+    may_write: bool = True
+
+
+class Tool(_Section, frozen=True, kw_only=True):
+    """`[tools.NAME]`: what a tool may do to the world, and who must approve it.
+
+    `verify` is `module:function`, called with the arguments and the idempotency key when a write is in doubt.
+    `proves_nothing_happened` names the exception classes by which the tool says that nothing happened.
+    `refuse_when` is an expression over the arguments; where it holds the call is refused outright.
+    `claims` are phrases by which an agent says that this tool's effect was done; said without it, a finding is raised.
+    """
+
+    effect: Effect = Effect.WRITE
+    timeout_s: Positive = 10.0
+    slow_s: Positive | None = None
+    retry: Retry | None = None
+    approval: Approval | None = None
+    refuse_when: str | None = None
+    verify: str | None = None
+    proves_nothing_happened: tuple[str, ...] = ()
+    output: OutputRule = OutputRule()
+    claims: tuple[str, ...] = ()
+
+
+class Protections(_Section, frozen=True, kw_only=True):
+    """`[protections]`: each enforces, or only observes. Everything starts enforced."""
+
+    limits: Mode = Mode.ENFORCE
+    approvals: Mode = Mode.ENFORCE
+    fallback: Mode = Mode.ENFORCE
+    retry: Mode = Mode.ENFORCE
+    timeout: Mode = Mode.ENFORCE
+    output_check: Mode = Mode.ENFORCE
+    loops: Mode = Mode.ENFORCE
+    silent_failures: Mode = Mode.ENFORCE
+
+
+class JournalSection(_Section, frozen=True, kw_only=True):
+    """`[journal]`: where it lies, relative to the contract's file, and how long a run waits for it before it parks."""
+
+    path: str = ".plimsoll/journal.db"
+    patience_s: Positive = 5.0
+
+
+class GateSection(_Section, frozen=True, kw_only=True):
+    """`[gate]`: how sure the gate must be.
+
+    `scenarios` is `module:attribute`, a list of `plimsoll.gate.Scenario`. Storms (sampled combinations of faults) must
+    be survived in at least `storm_target` of cases, shown with `confidence`, corrected for the number of claims.
+    `finding_within_s` is how soon after an injected fault the finding that names it must have arrived.
+    """
+
+    scenarios: str | None = None
+    seed: int = 7
+    storms: Annotated[int, Meta(ge=0)] = 200
+    storm_target: Share = 0.95
+    confidence: Share = 0.95
+    finding_within_s: Positive = 120.0
+    claims: tuple[str, ...] = ()
+
+
+class Contract(_Section, frozen=True, kw_only=True):
+    """The whole of `plimsoll.toml`. The model named `primary` is the one that the agent is asked with."""
+
+    agent: AgentSection
+    limits: Limits = Limits()
+    protections: Protections = Protections()
+    models: dict[str, Model] = field(default_factory=lambda: {"primary": Model()})
+    tools: dict[str, Tool] = field(default_factory=dict)
+    journal: JournalSection = JournalSection()
+    gate: GateSection = GateSection()
+
+    def tool(self, name: str) -> Tool:
+        """What was decided about the tool `name`. An undeclared tool is a write that nobody may retry."""
+        return self.tools.get(name) or Tool()

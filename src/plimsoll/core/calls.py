@@ -1,0 +1,168 @@
+"""Calls, effects and outcomes: what an agent does to the outside world, and what came of it.
+
+See design section 3. Whatever is stored is a frozen `msgspec.Struct`, so that it goes into the journal as it is.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+__all__ = [
+    "CallInfo",
+    "CallKind",
+    "Effect",
+    "Ending",
+    "ErrorRecord",
+    "Fault",
+    "Happened",
+    "NotHappenedAndCannot",
+    "Outcome",
+    "Status",
+    "Unknown",
+    "Usage",
+    "Verification",
+]
+
+
+class CallKind(StrEnum):
+    """What kind of dependency is called."""
+
+    MODEL = "model"
+    TOOL = "tool"
+    HTTP = "http"
+    HUMAN = "human"
+
+
+class Effect(StrEnum):
+    """What a call does to the world, which decides what may follow when nobody knows its outcome."""
+
+    READ = "read"
+    """Changes nothing: may be called again, and may descend the fallback ladder."""
+    IDEMPOTENT = "idempotent"
+    """The dependency deduplicates by idempotency key: sent again with the same key and the same arguments."""
+    WRITE = "write"
+    """Must happen exactly once: without a known outcome it is in doubt, and is never retried."""
+
+
+class Status(StrEnum):
+    """How a call came out."""
+
+    OK = "ok"
+    FAILED = "failed"
+    REJECTED = "rejected"
+    IN_DOUBT = "in_doubt"
+
+
+class Ending(StrEnum):
+    """How a run stands when `run` or `resume` returns. All but `parked` are final."""
+
+    COMPLETE = "complete"
+    DEGRADED = "degraded"
+    """It ended, and a lower rung of a fallback ladder answered at least once."""
+    HALTED = "halted"
+    """A limit, the kill switch or a detector stopped it."""
+    FAILED = "failed"
+    PARKED = "parked"
+    """It waits for a person, or for the journal. It costs no memory, and `resume` goes on with it."""
+
+
+class Fault(StrEnum):
+    """What was wrong with an attempt: the *cause* that findings name and that the gate injects."""
+
+    TIMEOUT = "timeout"
+    SLOW = "slow"
+    RATE_LIMITED = "rate_limited"
+    SERVER_ERROR = "server_error"
+    CONNECTION = "connection"
+    CLIENT_ERROR = "client_error"
+    EXCEPTION = "exception"
+    EMPTY = "empty"
+    WHITESPACE = "whitespace"
+    TRUNCATED = "truncated"
+    FILTERED = "filtered"
+    MALFORMED = "malformed"
+    WRONG_SHAPE = "wrong_shape"
+    ERROR_IN_SUCCESS = "error_in_success"
+    REFUSED = "refused"
+    """The dependency itself refused, for a reason of its trade, and proved thereby that nothing happened."""
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one call consumed. Tokens are counted by the model's provider; `usd` is worked out from the contract."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+
+    @property
+    def tokens(self) -> int:
+        """Input and output tokens together."""
+        return self.input_tokens + self.output_tokens
+
+
+class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An error as the journal keeps it. `type` is the exception's class name; `retry_after_s` as the dependency said."""
+
+    type: str
+    message: str
+    fault: Fault = Fault.EXCEPTION
+    retry_after_s: float | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What came of a call. `value` is JSON; `rung` is the position on the ladder that answered, 0 being the first."""
+
+    status: Status
+    value: Any = None
+    error: ErrorRecord | None = None
+    rung: int = 0
+    attempts: int = 1
+    usage: Usage | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the call did what was asked."""
+        return self.status is Status.OK
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallInfo:
+    """What a tool can learn of the call that it serves, by `plimsoll.current_call()`.
+
+    `idempotency_key` is the same on every attempt, every replay and after a crash: hand it to the dependency.
+    `deadline_s` is the running clock's monotonic time by which the attempt is given up.
+    """
+
+    run_id: str
+    key: str
+    dependency: str
+    kind: CallKind
+    effect: Effect
+    idempotency_key: str
+    attempt: int
+    rung: int
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """`verify` found the effect. `result` is what the call would have returned."""
+
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotHappenedAndCannot:
+    """`verify` found no effect, and no request still under way can bring it about. Only this allows sending again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """`verify` cannot tell. The run parks for a person."""
+
+    why: str = ""
+
+
+Verification = Happened | NotHappenedAndCannot | Unknown

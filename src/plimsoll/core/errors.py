@@ -1,0 +1,277 @@
+"""Every error that Plimsoll raises, under one root.
+
+    PlimsollError
+    ├── Rejected                    a policy or a person said no; nothing was sent
+    │   ├── LimitExceeded           a limit of the contract would be passed
+    │   ├── ApprovalRefused         denied, expired, voided, or nobody may approve
+    │   ├── RetryBudgetExhausted    too many of a dependency's calls fail to retry more
+    │   └── KillSwitchEngaged       an operator stopped this run, or all runs
+    ├── OperationFailed             it was tried and did not work
+    │   ├── CallFailed              a dependency failed after every attempt that policy allows
+    │   ├── CallTimeout             an attempt had no answer within its time
+    │   ├── OutputRejected          an answer came and it is no answer: empty, truncated, an error in disguise
+    │   ├── EffectInDoubt           a write whose outcome nobody knows yet
+    │   ├── JournalUnavailable      the journal cannot be written now
+    │   ├── JournalCorrupt          the journal does not verify
+    │   └── Superseded              another owner has taken this run over
+    └── Misuse                      the caller must change something
+        ├── ContractError           the contract is wrong; carries every problem with its place
+        ├── ReplayMismatch          the agent's code no longer does what its journal says
+        ├── UnknownRun / UnknownRequest / UnknownDependency
+        ├── DecisionRefused         a decision that may not be made (wrong person, wrong arguments, too late)
+        └── MissingExtra            an optional dependency is not installed
+
+`RunParked` is the one control-flow signal. It derives from `BaseException`, so that an agent's `except Exception`
+does not swallow it.
+"""
+
+from dataclasses import dataclass
+
+__all__ = [
+    "ApprovalRefused",
+    "CallFailed",
+    "CallTimeout",
+    "ContractError",
+    "DecisionRefused",
+    "EffectInDoubt",
+    "JournalCorrupt",
+    "JournalUnavailable",
+    "KillSwitchEngaged",
+    "LimitExceeded",
+    "Misuse",
+    "MissingExtra",
+    "OperationFailed",
+    "OutputRejected",
+    "PlimsollError",
+    "Problem",
+    "Rejected",
+    "ReplayMismatch",
+    "RetryBudgetExhausted",
+    "RunParked",
+    "Superseded",
+    "UnknownDependency",
+    "UnknownRequest",
+    "UnknownRun",
+]
+
+
+class PlimsollError(Exception):
+    """The root of every error that Plimsoll raises."""
+
+
+class Rejected(PlimsollError):
+    """A policy or a person said no. Nothing was sent to the dependency."""
+
+
+class OperationFailed(PlimsollError):
+    """Something was tried and did not work."""
+
+
+class Misuse(PlimsollError):
+    """The caller has to change something: a contract, an argument, an installation."""
+
+
+class LimitExceeded(Rejected):
+    """A limit of the contract would be passed, so the run is halted before it is.
+
+    `limit` is its name in the contract (`steps`, `seconds`, `tokens`, `usd`, `repeats`); `allowed` and `needed` are
+    in that limit's unit.
+    """
+
+    def __init__(self, limit: str, *, allowed: float, needed: float) -> None:
+        self.limit = limit
+        self.allowed = allowed
+        self.needed = needed
+        super().__init__(
+            f"limit {limit!r} reached: {needed:g} needed, {allowed:g} allowed. "
+            f"Raise limits.{limit} in the contract if this run is as it should be."
+        )
+
+
+class ApprovalRefused(Rejected):
+    """A call that needs a person's word did not get it. `reason` is `denied`, `expired`, `voided` or `rule`."""
+
+    def __init__(self, dependency: str, *, reason: str, note: str = "") -> None:
+        self.dependency = dependency
+        self.reason = reason
+        self.note = note
+        super().__init__(f"{dependency} was not approved ({reason}){': ' + note if note else ''}. Nothing was done.")
+
+
+class RetryBudgetExhausted(Rejected):
+    """Too many calls of this dependency fail at present for another retry to help it."""
+
+    def __init__(self, dependency: str) -> None:
+        self.dependency = dependency
+        super().__init__(f"the retry budget of {dependency} is used up")
+
+
+class KillSwitchEngaged(Rejected):
+    """An operator stopped this run. `scope` is the run's id, or `*` for every run."""
+
+    def __init__(self, scope: str, *, by: str, reason: str) -> None:
+        self.scope = scope
+        self.by = by
+        self.reason = reason
+        super().__init__(f"kill switch engaged on {scope!r} by {by}: {reason}")
+
+
+class CallTimeout(OperationFailed):
+    """An attempt had no answer within `timeout_s` seconds."""
+
+    def __init__(self, dependency: str, *, timeout_s: float) -> None:
+        self.dependency = dependency
+        self.timeout_s = timeout_s
+        super().__init__(f"{dependency} gave no answer within {timeout_s:g} s")
+
+
+class OutputRejected(OperationFailed):
+    """An answer came and it is no answer. `fault` is the fault class, as in `core.calls.Fault`."""
+
+    def __init__(self, dependency: str, *, fault: str, detail: str) -> None:
+        self.dependency = dependency
+        self.fault = fault
+        self.detail = detail
+        super().__init__(f"{dependency} gave an answer that is none ({fault}): {detail}")
+
+
+class CallFailed(OperationFailed):
+    """A dependency failed after every attempt that policy allows.
+
+    `fault` is the fault class of the last attempt, `attempts` counts the first call too, `message` says what the
+    dependency said.
+    """
+
+    def __init__(self, dependency: str, *, fault: str, attempts: int, message: str) -> None:
+        self.dependency = dependency
+        self.fault = fault
+        self.attempts = attempts
+        self.message = message
+        super().__init__(f"{dependency} failed ({fault}) after {attempts} attempt(s): {message}")
+
+
+class EffectInDoubt(OperationFailed):
+    """A write was sent and nobody knows yet whether it happened. It is never sent again until that is known."""
+
+    def __init__(self, dependency: str, *, idempotency_key: str) -> None:
+        self.dependency = dependency
+        self.idempotency_key = idempotency_key
+        super().__init__(
+            f"it is not known whether {dependency} (idempotency key {idempotency_key}) happened. "
+            "Give the tool a `verify`, or answer with `plimsoll approvals resolve`."
+        )
+
+
+class JournalUnavailable(OperationFailed):
+    """The journal cannot be written now. Nothing that needs a durable record was sent."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"the journal cannot be written: {message}")
+
+
+class JournalCorrupt(OperationFailed):
+    """The journal does not verify. `run_id` and `seq` are the first place where it breaks."""
+
+    def __init__(self, run_id: str, seq: int, message: str) -> None:
+        self.run_id = run_id
+        self.seq = seq
+        super().__init__(f"journal of run {run_id} is damaged at event {seq}: {message}")
+
+
+class Superseded(OperationFailed):
+    """Another owner has taken this run over; this one must stop."""
+
+    def __init__(self, run_id: str, *, epoch: int) -> None:
+        self.run_id = run_id
+        self.epoch = epoch
+        super().__init__(f"run {run_id} was taken over by another owner; epoch {epoch} may write no more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One thing that is wrong in a contract: where (`file`, `line` from 1, dotted `field`), what, and what is right."""
+
+    file: str
+    line: int
+    field: str
+    what: str
+    fix: str
+    severity: str = "error"
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.field}: {self.what} → {self.fix}"
+
+
+class ContractError(Misuse):
+    """The contract is wrong. `problems` lists everything that was found, each with its place."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+class ReplayMismatch(Misuse):
+    """On resuming, the agent's code asked for something else than its journal records. Nothing was sent."""
+
+    def __init__(self, run_id: str, *, expected: str, actual: str) -> None:
+        self.run_id = run_id
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"run {run_id} does not replay: its journal has {expected}, the agent now asks for {actual}. "
+            "The agent's code changed since, or it does not repeat itself (time, chance, or order outside run.call)."
+        )
+
+
+class UnknownRun(Misuse):
+    """No run of this id in the journal."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"no run {run_id!r} in this journal; `plimsoll runs list` shows those there are")
+
+
+class UnknownRequest(Misuse):
+    """No approval request of this id in the journal."""
+
+    def __init__(self, request_id: str) -> None:
+        self.request_id = request_id
+        super().__init__(f"no approval request {request_id!r}; `plimsoll approvals list` shows those there are")
+
+
+class UnknownDependency(Misuse):
+    """A call names a model or tool that nobody registered."""
+
+    def __init__(self, dependency: str, *, known: list[str]) -> None:
+        self.dependency = dependency
+        super().__init__(f"no dependency {dependency!r}; registered: {', '.join(sorted(known)) or 'none'}")
+
+
+class DecisionRefused(Misuse):
+    """A decision that may not be made: by the wrong person, about other arguments, twice, or too late."""
+
+    def __init__(self, request_id: str, *, why: str) -> None:
+        self.request_id = request_id
+        self.why = why
+        super().__init__(f"decision on {request_id} refused: {why}")
+
+
+class MissingExtra(Misuse):
+    """An optional dependency is not installed. `extra` is what to install."""
+
+    def __init__(self, package: str, *, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(f"{package} is not installed: pip install 'plimsoll-ai[{extra}]'")
+
+
+class RunParked(BaseException):
+    """Unwinds a run that waits for a person or for the journal. Control flow, not an error: never caught by agents.
+
+    `reason` is `approval`, `doubt`, `journal` or `mismatch`; `detail` names what is waited for.
+    """
+
+    def __init__(self, reason: str, *, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"parked ({reason}): {detail}")

@@ -1,0 +1,263 @@
+"""The events of the journal. Whatever an agent does is one of these, written once, in order, for ever.
+
+An event is a frozen struct tagged by its `type`; its body in the journal is its canonical JSON. `Record` is the event
+as it stands in the journal: numbered, owned, dated and chained.
+"""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from plimsoll.core.calls import CallKind, Effect, Ending, ErrorRecord, Fault, Outcome
+
+__all__ = [
+    "GENESIS",
+    "ApprovalDecided",
+    "ApprovalRequested",
+    "AttemptSettled",
+    "CallIntended",
+    "CallSettled",
+    "DoubtRaised",
+    "DoubtResolved",
+    "Event",
+    "Finding",
+    "FindingRaised",
+    "Record",
+    "RunEnded",
+    "RunParkedEvent",
+    "RunResumed",
+    "RunStarted",
+    "RungChanged",
+    "ValueRecorded",
+    "chain_digest",
+    "decode_event",
+    "encode_event",
+    "event_type",
+]
+
+GENESIS = bytes(32)
+"""The digest that precedes a run's first event."""
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    pass
+
+
+class RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
+    """A run was accepted. `input` is what it was asked, as JSON; `deadline_s` its active seconds in all."""
+
+    agent: str
+    fingerprint: str
+    contract_digest: str
+    input: Any
+    seed: str
+
+
+class CallIntended(_Event, frozen=True, kw_only=True, tag="call_intended"):
+    """A call with an effect is about to be sent. Durable before it is. Consumes the decision that it names."""
+
+    key: str
+    kind: CallKind
+    dependency: str
+    effect: Effect
+    args: Any
+    args_digest: str
+    idempotency_key: str
+    decision_id: str | None = None
+
+
+class AttemptSettled(_Event, frozen=True, kw_only=True, tag="attempt_settled"):
+    """One attempt failed, or was slow, and the call went on. `rung` is its position on the ladder, from 0."""
+
+    key: str
+    dependency: str
+    rung: int
+    attempt: int
+    fault: Fault
+    message: str
+    duration_s: float
+
+
+class CallSettled(_Event, frozen=True, kw_only=True, tag="call_settled"):
+    """A call has its outcome. `args` stands here only where no `call_intended` carries it."""
+
+    key: str
+    kind: CallKind
+    dependency: str
+    effect: Effect
+    args_digest: str
+    outcome: Outcome
+    duration_s: float
+    args: Any = None
+
+
+class ValueRecorded(_Event, frozen=True, kw_only=True, tag="value_recorded"):
+    """Something that would differ on replay: the time, a random number, an identifier."""
+
+    key: str
+    value: Any
+
+
+class ApprovalRequested(_Event, frozen=True, kw_only=True, tag="approval_requested"):
+    """A person's word is needed. Binds the exact call: dependency, arguments, run and agent fingerprint."""
+
+    request_id: str
+    key: str
+    dependency: str
+    args: Any
+    args_digest: str
+    fingerprint: str
+    rule: str
+    approvers: tuple[str, ...]
+    expires_at: float
+
+
+class ApprovalDecided(_Event, frozen=True, kw_only=True, tag="approval_decided"):
+    """`decision` is `approved`, `denied`, `expired` or `voided`; `by` is who said so (`plimsoll` for the last two)."""
+
+    request_id: str
+    decision_id: str
+    decision: str
+    args_digest: str
+    by: str
+    note: str = ""
+
+
+class DoubtRaised(_Event, frozen=True, kw_only=True, tag="doubt_raised"):
+    """Nobody knows whether a write happened: its answer was lost, came too late, or made no sense."""
+
+    key: str
+    dependency: str
+    idempotency_key: str
+    fault: Fault
+    message: str
+
+
+class DoubtResolved(_Event, frozen=True, kw_only=True, tag="doubt_resolved"):
+    """`answer` is `happened`, `not_happened` or `unknown`; `by` is `verify` or a person."""
+
+    key: str
+    answer: str
+    by: str
+    value: Any = None
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a detector saw, and its cause.
+
+    `kind` says what it is (`loop`, `silent_failure`, `attempt_failed`, …), `severity` is `info`, `warning` or
+    `critical`; `dependency` and `fault` name the cause where there is one; `evidence` holds the keys of the calls.
+    `observed` marks what a protection in `observe` mode would have done.
+    """
+
+    kind: str
+    severity: str
+    message: str
+    dependency: str | None = None
+    fault: str | None = None
+    evidence: tuple[str, ...] = ()
+    observed: bool = False
+
+
+class FindingRaised(_Event, frozen=True, kw_only=True, tag="finding_raised"):
+    """A detector raised a finding."""
+
+    finding: Finding
+
+
+class RungChanged(_Event, frozen=True, kw_only=True, tag="rung_changed"):
+    """A call descended its ladder from one rung to the next, because of `fault`."""
+
+    key: str
+    dependency: str
+    rung: int
+    to: str
+    fault: Fault
+
+
+class RunParkedEvent(_Event, frozen=True, kw_only=True, tag="run_parked"):
+    """The run waits. `until` is the wall-clock time at which it may go on by itself, if any; `active_s` was used up."""
+
+    reason: str
+    detail: str
+    active_s: float
+    until: float | None = None
+
+
+class RunResumed(_Event, frozen=True, kw_only=True, tag="run_resumed"):
+    """An owner goes on with the run, after parking or after a crash (`crashed`)."""
+
+    crashed: bool
+    fingerprint: str
+
+
+class RunEnded(_Event, frozen=True, kw_only=True, tag="run_ended"):
+    """The run is over. `output` is JSON; `reason` says why it did not complete."""
+
+    ending: Ending
+    output: Any = None
+    reason: str = ""
+    active_s: float = 0.0
+
+
+Event = (
+    RunStarted
+    | CallIntended
+    | AttemptSettled
+    | CallSettled
+    | ValueRecorded
+    | ApprovalRequested
+    | ApprovalDecided
+    | DoubtRaised
+    | DoubtResolved
+    | FindingRaised
+    | RungChanged
+    | RunParkedEvent
+    | RunResumed
+    | RunEnded
+)
+
+_encoder = msgspec.json.Encoder(order="sorted")
+_decoder = msgspec.json.Decoder(Event)
+
+
+def encode_event(event: Event) -> bytes:
+    """The event's canonical JSON."""
+    return _encoder.encode(event)
+
+
+def decode_event(body: bytes) -> Event:
+    """The event that `body` writes. Raises `msgspec.ValidationError` when it writes none."""
+    return _decoder.decode(body)
+
+
+def event_type(event: Event) -> str:
+    """The event's name in the journal, such as `call_settled`."""
+    return str(event.__struct_config__.tag)
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as it stands in the journal.
+
+    `seq` counts from 1 within the run; `epoch` is the owner's, rising by one with each takeover; `at` is wall-clock
+    seconds; `digest` chains it to the one before (32 bytes).
+    """
+
+    run_id: str
+    seq: int
+    epoch: int
+    at: float
+    body: bytes
+    digest: bytes
+
+    @property
+    def event(self) -> Event:
+        """The event itself, decoded."""
+        return decode_event(self.body)
+
+
+def chain_digest(previous: bytes, *, run_id: str, seq: int, epoch: int, at: float, body: bytes) -> bytes:
+    """SHA-256 over the previous digest, the event's place, owner and date, and its body."""
+    head = f"{run_id}\x00{seq}\x00{epoch}\x00{at!r}\x00".encode()
+    return hashlib.sha256(previous + head + body).digest()

@@ -1,0 +1,139 @@
+"""The store protocol: what a journal's storage must do. One conformance suite tests every implementation.
+
+A store keeps four things: the runs' records, a head per run (its index), the inbox for everybody but a run's owner,
+and the kill switches.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Any, Protocol
+
+import msgspec
+
+from plimsoll.core.calls import Ending
+from plimsoll.core.events import GENESIS, Record
+
+__all__ = ["Halt", "InboxEntry", "InboxKind", "RunHead", "RunState", "Store"]
+
+
+class RunState(StrEnum):
+    """Where a run stands: somebody advances it (or died doing so), it waits, or it is over."""
+
+    RUNNING = "running"
+    PARKED = "parked"
+    ENDED = "ended"
+
+
+class RunHead(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at a glance, kept in step with its records in the same transaction.
+
+    `seq` and `digest` are those of its last durable record; `reason` says why it is parked or how it ended; `wake_at`
+    is the wall-clock time at which a parked run may go on by itself.
+    """
+
+    run_id: str
+    epoch: int
+    owner: str
+    state: RunState = RunState.RUNNING
+    agent: str = ""
+    seq: int = 0
+    digest: bytes = GENESIS
+    ending: Ending | None = None
+    reason: str = ""
+    wake_at: float | None = None
+    started_at: float = 0.0
+    updated_at: float = 0.0
+
+
+class InboxKind(StrEnum):
+    """What somebody who does not own a run may ask of it."""
+
+    DECISION = "decision"
+    DOUBT = "doubt"
+
+
+class InboxEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to a run's owner, unique by `request_id`: posted twice, it stands once.
+
+    `position` is given by the store and rises by at least one with each entry.
+    """
+
+    request_id: str
+    run_id: str
+    kind: InboxKind
+    body: Any
+    by: str
+    at: float
+    position: int = 0
+
+
+class Halt(msgspec.Struct, frozen=True, kw_only=True):
+    """An engaged kill switch. `scope` is a run's id, or `*` for every run."""
+
+    scope: str
+    by: str
+    reason: str
+    at: float
+
+
+class Store(Protocol):
+    """Where a journal lies. Every coroutine that changes something returns only when the change is durable.
+
+    All raise `JournalUnavailable` when the storage cannot be used now; what was stored before stays as it was.
+    """
+
+    inline: bool
+    """Whether `append` neither blocks nor waits, so that a barrier need not pass through a writer task."""
+
+    async def append(self, records: Sequence[Record]) -> frozenset[str]:
+        """Adds records of any number of runs, in one transaction, and moves their heads on.
+
+        Returns the runs whose records were *refused* because another owner holds them now (a higher epoch, or another
+        record with that number): none of such a run's records in the batch is added, all of the others' are. Adding a
+        record again that is already there with the same digest succeeds and changes nothing.
+        """
+        ...
+
+    async def claim(self, run_id: str, *, owner: str, at: float) -> RunHead:
+        """Makes `owner` the one who may append to the run: its epoch rises by one (a new run begins at 1)."""
+        ...
+
+    async def read(self, run_id: str, *, after: int = 0) -> list[Record]:
+        """The run's durable records numbered above `after`, in order. Raises `JournalCorrupt` where one is unreadable."""
+        ...
+
+    async def head(self, run_id: str) -> RunHead | None:
+        """The run at a glance, or None when there is no such run."""
+        ...
+
+    async def heads(self, *, state: RunState | None = None, limit: int | None = None) -> list[RunHead]:
+        """Runs, the latest started first; all of them, or those in `state`."""
+        ...
+
+    def owner_alive(self, owner: str) -> bool:
+        """Whether the process that claimed runs as `owner` still lives. Never False for one that does."""
+        ...
+
+    async def post(self, entry: InboxEntry) -> bool:
+        """Leaves a message for a run's owner. False when one with this `request_id` is there already."""
+        ...
+
+    async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
+        """The run's messages with a position above `after`, in order."""
+        ...
+
+    async def engage(self, halt: Halt) -> None:
+        """Engages a kill switch. Every `halts` that begins after this returned shows it, on every owner."""
+        ...
+
+    async def release(self, scope: str) -> bool:
+        """Releases a kill switch. False when none was engaged on `scope`."""
+        ...
+
+    def halts(self) -> Mapping[str, Halt]:
+        """The engaged kill switches by scope. Asked before every call, so it must be cheap: microseconds."""
+        ...
+
+    async def close(self) -> None:
+        """Releases files and connections. What was stored stays."""
+        ...

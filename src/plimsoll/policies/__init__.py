@@ -1,0 +1,1 @@
+"""Protections, each usable alone. A policy is a frozen description; its state is separate."""
