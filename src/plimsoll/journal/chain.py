@@ -1,0 +1,92 @@
+"""The rules every store follows: what extends a run's chain, what its records say of its head, and what verifies."""
+
+from collections.abc import Callable, Sequence
+
+from msgspec.structs import replace
+
+from plimsoll.core.errors import JournalCorrupt
+from plimsoll.core.events import (
+    GENESIS,
+    Record,
+    RunEnded,
+    RunParkedEvent,
+    RunResumed,
+    RunStarted,
+    chain_digest,
+    decode_event,
+)
+from plimsoll.journal.store import RunHead, RunState
+
+__all__ = ["admit", "follow", "verify_chain"]
+
+_ABOUT_THE_RUN = b'"type":"run_'
+"""Stands in the body of every event that changes a head's state, and in few others: only these are decoded."""
+
+
+def verify_chain(records: Sequence[Record], *, head: RunHead | None = None) -> None:
+    """Verifies a run's records, from its first on, against each other.
+
+    Any prefix of a chain verifies, so records missing at the *end* show only where the run's `head` is given too.
+    Raises `JournalCorrupt` at the first record that was altered, dropped, added or moved.
+    """
+    previous = GENESIS
+    epoch = 0
+    for seq, record in enumerate(records, 1):
+        run_id = records[0].run_id
+        if record.run_id != run_id:
+            raise JournalCorrupt(run_id, seq, f"a record of run {record.run_id} stands there")
+        if record.seq != seq:
+            raise JournalCorrupt(run_id, seq, f"record {record.seq} stands there")
+        if record.epoch < epoch:
+            raise JournalCorrupt(run_id, seq, f"written in epoch {record.epoch}, after one of epoch {epoch}")
+        expected = chain_digest(previous, run_id=run_id, seq=seq, epoch=record.epoch, at=record.at, body=record.body)
+        if record.digest != expected:
+            raise JournalCorrupt(run_id, seq, "the record, or the one before it, was altered")
+        previous, epoch = record.digest, record.epoch
+    if head is not None and (head.seq, head.digest) != (len(records), previous):
+        place = min(head.seq, len(records)) + 1
+        raise JournalCorrupt(head.run_id, place, f"{len(records)} records are there, the head counts {head.seq}")
+
+
+def admit(head: RunHead, records: Sequence[Record], *, known: Callable[[int], bytes | None]) -> list[Record] | None:
+    """Which of one run's `records` extend it, and may be added; None when they are refused, all of them.
+
+    `known` gives the digest of the stored record with a number, up to the head's. A record that is stored already is
+    the writer's own retry and is left out. Refused are another record in a stored one's place, one of another epoch
+    than the head's, and one that would leave a gap.
+    """
+    fresh: list[Record] = []
+    for record in records:
+        ahead = record.seq - head.seq
+        if ahead <= len(fresh):
+            stored = known(record.seq) if ahead <= 0 else fresh[ahead - 1].digest
+            if stored != record.digest:
+                return None
+        elif ahead == len(fresh) + 1 and record.epoch == head.epoch:
+            fresh.append(record)
+        else:
+            return None
+    return fresh
+
+
+def follow(head: RunHead, records: Sequence[Record]) -> RunHead:
+    """The head after `records`, which are not empty and extend it."""
+    for record in records:
+        if _ABOUT_THE_RUN in record.body:
+            head = _follow_event(head, record)
+    last = records[-1]
+    return replace(head, seq=last.seq, digest=last.digest, updated_at=last.at)
+
+
+def _follow_event(head: RunHead, record: Record) -> RunHead:
+    match decode_event(record.body):
+        case RunStarted(agent=agent):
+            return replace(head, agent=agent, started_at=record.at)
+        case RunParkedEvent(reason=reason, until=until):
+            return replace(head, state=RunState.PARKED, reason=reason, wake_at=until)
+        case RunResumed():
+            return replace(head, state=RunState.RUNNING, reason="", wake_at=None)
+        case RunEnded(ending=ending, reason=reason):
+            return replace(head, state=RunState.ENDED, ending=ending, reason=reason, wake_at=None)
+        case _:
+            return head

@@ -1,0 +1,104 @@
+"""The journal in memory: for the simulator and for tests. It ends with the process."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from msgspec.structs import replace
+
+from plimsoll.core.canonical import canonical_json, parse_json
+from plimsoll.core.events import Record
+from plimsoll.journal.chain import admit, follow
+from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore:
+    """A `Store` that keeps everything in this process. Several owners may share one, as processes share a database.
+
+    An owner lives from its first claim until `kill_owner`. `close` forgets nothing, so that a restart can be played.
+    """
+
+    __slots__ = ("_halts", "_heads", "_inbox", "_owners", "_records", "inline")
+
+    def __init__(self) -> None:
+        self.inline = True
+        self._records: dict[str, list[Record]] = {}
+        self._heads: dict[str, RunHead] = {}
+        self._inbox: dict[str, InboxEntry] = {}
+        self._halts: Mapping[str, Halt] = MappingProxyType({})
+        self._owners: set[str] = set()
+
+    async def append(self, records: Sequence[Record]) -> frozenset[str]:
+        by_run: dict[str, list[Record]] = {}
+        for record in records:
+            by_run.setdefault(record.run_id, []).append(record)
+        return frozenset([run_id for run_id, group in by_run.items() if not self._add(run_id, group)])
+
+    def _add(self, run_id: str, group: list[Record]) -> bool:
+        head = self._heads.get(run_id)
+        if head is None:
+            return False
+        stored = self._records[run_id]
+        fresh = admit(head, group, known=lambda seq: stored[seq - 1].digest if seq > 0 else None)
+        if fresh is None:
+            return False
+        if fresh:
+            self._heads[run_id] = follow(head, fresh)
+            stored.extend(fresh)
+        return True
+
+    async def claim(self, run_id: str, *, owner: str, at: float) -> RunHead:
+        head = self._heads.get(run_id)
+        if head is None:
+            self._records[run_id] = []
+            head = RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at)
+        else:
+            head = replace(head, epoch=head.epoch + 1, owner=owner, updated_at=at)
+        self._owners.add(owner)
+        self._heads[run_id] = head
+        return head
+
+    async def read(self, run_id: str, *, after: int = 0) -> list[Record]:
+        return self._records.get(run_id, [])[after:]
+
+    async def head(self, run_id: str) -> RunHead | None:
+        return self._heads.get(run_id)
+
+    async def heads(self, *, state: RunState | None = None, limit: int | None = None) -> list[RunHead]:
+        newest_claim_first = reversed(self._heads.values())
+        found = [head for head in newest_claim_first if state is None or head.state is state]
+        found.sort(key=lambda head: -head.started_at)
+        return found[:limit]
+
+    def owner_alive(self, owner: str) -> bool:
+        return owner in self._owners
+
+    def kill_owner(self, owner: str) -> None:
+        """Plays the death of the process that claims runs as `owner`."""
+        self._owners.discard(owner)
+
+    async def post(self, entry: InboxEntry) -> bool:
+        if entry.request_id in self._inbox:
+            return False
+        body = parse_json(canonical_json(entry.body))
+        self._inbox[entry.request_id] = replace(entry, body=body, position=len(self._inbox) + 1)
+        return True
+
+    async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
+        return [entry for entry in self._inbox.values() if entry.run_id == run_id and entry.position > after]
+
+    async def engage(self, halt: Halt) -> None:
+        self._halts = MappingProxyType({**self._halts, halt.scope: halt})
+
+    async def release(self, scope: str) -> bool:
+        left = {name: halt for name, halt in self._halts.items() if name != scope}
+        engaged = len(left) < len(self._halts)
+        self._halts = MappingProxyType(left)
+        return engaged
+
+    def halts(self) -> Mapping[str, Halt]:
+        return self._halts
+
+    async def close(self) -> None:
+        pass

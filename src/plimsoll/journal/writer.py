@@ -1,0 +1,406 @@
+"""The writer: numbers, dates and chains the events of many runs, and commits them in groups.
+
+Appending never waits. A *barrier* (`RunLog.durable`) waits until everything its run has appended is on the disk; one
+batch at a time is in flight, so what is durable is always a prefix of what was appended. With an inline store a barrier
+writes by itself and at once; with any other, and whenever the store fails, a task does it for all who wait.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextvars import Context
+from itertools import islice
+from types import coroutine
+from typing import TypeVar
+from weakref import WeakValueDictionary
+
+from plimsoll.core.clock import Clock
+from plimsoll.core.errors import JournalUnavailable, Misuse, Superseded
+from plimsoll.core.events import Event, Record, chain_digest, encode_event
+from plimsoll.journal.store import RunHead, Store
+
+__all__ = ["Journal", "RunLog"]
+
+_T = TypeVar("_T")
+_FIRST_RETRY_S = 0.01
+_LAST_RETRY_S = 1.0
+_PREFIX = str(JournalUnavailable(""))
+
+
+class RunLog:
+    """One run's end of the journal, for as long as its owner holds it. Made by `Journal.open`.
+
+    `seq` and `digest` are those of the last event appended, durable or not.
+    """
+
+    __slots__ = ("__weakref__", "_journal", "_position", "_superseded", "digest", "epoch", "run_id", "seq")
+
+    def __init__(self, journal: "Journal", head: RunHead) -> None:
+        self.run_id = head.run_id
+        self.epoch = head.epoch
+        self.seq = head.seq
+        self.digest = head.digest
+        self._journal = journal
+        self._position = 0
+        self._superseded = False
+
+    def append(self, event: Event) -> Record:
+        """Numbers, dates and chains `event` and queues it. Never waits.
+
+        Raises `Superseded` when another owner is known to hold the run, and `JournalUnavailable` when the queue is
+        full or the journal closed; then nothing was appended.
+        """
+        journal = self._journal
+        journal._check_open(self)
+        body = encode_event(event)
+        at = float(journal._clock.now())
+        run_id, epoch, seq = self.run_id, self.epoch, self.seq + 1
+        digest = chain_digest(self.digest, run_id=run_id, seq=seq, epoch=epoch, at=at, body=body)
+        record = Record(run_id=run_id, seq=seq, epoch=epoch, at=at, body=body, digest=digest)
+        self.seq, self.digest = seq, digest
+        self._position = journal._enqueue(self, record)
+        return record
+
+    async def durable(self) -> None:
+        """The barrier: returns when everything this run has appended so far is durable.
+
+        Raises `Superseded` when another owner holds the run, and `JournalUnavailable` when it did not come about
+        within the journal's `patience_s`; the events stay queued then, and a later barrier may succeed.
+        """
+        await self._journal._barrier(self._position, self)
+
+    async def commit(self, event: Event) -> Record:
+        """`append`, then `durable`."""
+        record = self.append(event)
+        await self._journal._barrier(self._position, self)
+        return record
+
+
+class _Waiter:
+    """A barrier that waits: for the queue to be written up to `position`, until `deadline` on the journal's clock."""
+
+    __slots__ = ("deadline", "future", "log", "position")
+
+    def __init__(self, position: int, log: RunLog | None, future: "asyncio.Future[None]", deadline: float) -> None:
+        self.position = position
+        self.log = log
+        self.future = future
+        self.deadline = deadline
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+            self.future.exception()  # counts as seen, should the waiter be cancelled just now
+
+
+class Journal:
+    """Writes many runs' events to one store, in groups.
+
+    `patience_s` is how long a barrier waits for the disk, `flush_s` how long an event may lie without any barrier (not
+    with an inline store); both in seconds, above 0. `max_queue` and `max_batch` count events, from 1. `on_trouble` is
+    told the error once when the store begins to fail, and None once it is back.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Clock,
+        patience_s: float = 5.0,
+        max_queue: int = 10_000,
+        flush_s: float = 0.005,
+        max_batch: int = 500,
+        on_trouble: Callable[[JournalUnavailable | None], None] | None = None,
+    ) -> None:
+        if patience_s <= 0 or flush_s <= 0 or max_queue < 1 or max_batch < 1:
+            raise Misuse("patience_s and flush_s must be above 0, max_queue and max_batch at least 1")
+        self.store = store
+        self._clock = clock
+        self._patience_s = patience_s
+        self._max_queue = max_queue
+        self._flush_s = flush_s
+        self._max_batch = max_batch
+        self._on_trouble = on_trouble
+        self._queue: deque[tuple[RunLog, Record]] = deque()  # a batch in flight still stands at its front
+        self._appended = 0  # counts the queue's entries ever
+        self._written = 0  # and those that left it
+        self._logs: WeakValueDictionary[str, RunLog] = WeakValueDictionary()
+        self._waiters: list[_Waiter] = []
+        self._readers: list[Callable[[Sequence[Record]], None]] = []
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = False
+        self._trouble: JournalUnavailable | None = None
+        self._closed = ""
+        self._abandoned = False
+
+    def open(self, head: RunHead) -> RunLog:
+        """Goes on with a run after `head`, as a claim returned it.
+
+        An earlier log of the same run in this journal is superseded. Raises `Misuse` when that one has un-synced
+        events of the same epoch.
+        """
+        earlier = self._logs.get(head.run_id)
+        if earlier is not None:
+            if earlier._position > self._written and head.epoch <= earlier.epoch and not earlier._superseded:
+                raise Misuse(f"run {head.run_id} is open and has un-synced events; claim it anew to go on with it")
+            self._supersede(earlier)
+        log = RunLog(self, head)
+        self._logs[head.run_id] = log
+        return log
+
+    def pending(self) -> list[Record]:
+        """The events that are not known to be durable, in the order in which they will be."""
+        return [record for log, record in self._queue if not log._superseded]
+
+    def subscribe(self, callback: Callable[[Sequence[Record]], None]) -> Callable[[], None]:
+        """Calls `callback` with each batch after it is durable, in order. Returns what ends the subscription."""
+        self._readers.append(callback)
+
+        def unsubscribe() -> None:
+            if callback in self._readers:
+                self._readers.remove(callback)
+
+        return unsubscribe
+
+    async def close(self) -> None:
+        """Writes what is queued, takes nothing more, and ends the task. The store stays open.
+
+        Raises `JournalUnavailable` when the store could not be written; what is left stands in `pending`, and `close`
+        may be called again.
+        """
+        self._closed = self._closed or "it was closed; open another"
+        try:
+            await self._barrier(self._appended, None)
+        finally:
+            await self._stop_writing()
+
+    def abandon(self) -> None:
+        """Drops what is queued and stops at once, as a crash would."""
+        self._closed = "it was abandoned; open another"
+        self._abandoned = True
+        self._cancel_timer()
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+        self._queue.clear()
+        self._written = self._appended
+        self._fail_waiters(self._closed)
+
+    # ------------------------------------------------------------------------------------------- the queue's near end
+
+    def _check_open(self, log: RunLog) -> None:
+        if log._superseded:
+            raise Superseded(log.run_id, epoch=log.epoch)
+        if self._closed:
+            raise JournalUnavailable(self._closed)
+        if len(self._queue) >= self._max_queue:
+            why = f" ({_text(self._trouble)})" if self._trouble else ""
+            raise JournalUnavailable(f"{len(self._queue)} events wait for the disk already{why}")
+
+    def _enqueue(self, log: RunLog, record: Record) -> int:
+        self._queue.append((log, record))
+        self._appended += 1
+        if not self.store.inline:
+            self._schedule()
+        return self._appended
+
+    async def _barrier(self, position: int, log: RunLog | None) -> None:
+        self._check_barrier(log)
+        if position > self._written and self.store.inline and self._trouble is None:
+            while position > self._written and await self._write():
+                pass
+            self._check_barrier(log)
+        if position > self._written:
+            await self._wait(position, log)
+
+    def _check_barrier(self, log: RunLog | None) -> None:
+        if log is not None and log._superseded:
+            raise Superseded(log.run_id, epoch=log.epoch)
+        if log is not None and self._abandoned:
+            raise JournalUnavailable(self._closed)
+
+    async def _wait(self, position: int, log: RunLog | None) -> None:
+        loop = asyncio.get_running_loop()
+        waiter = _Waiter(position, log, loop.create_future(), self._clock.monotonic() + self._patience_s)
+        self._waiters.append(waiter)
+        timer = loop.call_later(self._patience_s, self._give_up, waiter)
+        self._kick()
+        try:
+            await waiter.future
+        finally:
+            timer.cancel()
+
+    def _schedule(self) -> None:
+        """Sees to it that what is queued gets written soon, though no barrier may come."""
+        if len(self._queue) >= self._max_batch:
+            self._kick()
+        elif self._timer is None and self._task is None:
+            self._timer = asyncio.get_running_loop().call_later(self._flush_s, self._flush_is_due)
+
+    def _flush_is_due(self) -> None:
+        self._timer = None
+        self._due = True
+        self._kick()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # -------------------------------------------------------------------------------------------- the queue's far end
+
+    def _kick(self) -> None:
+        if self._task is None or self._task.done():
+            # An empty context: the task belongs to no run.
+            self._task = Context().run(asyncio.get_running_loop().create_task, self._drain())
+            self._task.add_done_callback(self._drained)
+
+    def _wanted(self) -> bool:
+        """Whether the task has to go on. With an inline store it works only for those who wait."""
+        due = self._due or (len(self._queue) >= self._max_batch and not self.store.inline)
+        return bool(self._waiters) or (due and bool(self._queue))
+
+    async def _drain(self) -> None:
+        delay = _FIRST_RETRY_S
+        while self._wanted():
+            await _let_others_run()  # those just woken join this batch
+            if await self._write():
+                delay = _FIRST_RETRY_S
+                continue
+            self._lose_patience()
+            if self.store.inline and not self._waiters:
+                return
+            await self._clock.sleep(self._pause(delay))
+            delay = min(2 * delay, _LAST_RETRY_S)
+
+    def _drained(self, task: "asyncio.Task[None]") -> None:
+        if self._task is task:
+            self._task = None
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _report("the journal's writer crashed", error)
+        if task.cancelled() or error is not None:
+            self._fail_waiters(f"its writer stopped ({error or 'cancelled'}); what is queued is kept")
+        elif self._wanted():
+            self._kick()
+        elif self._queue and not self.store.inline:
+            self._schedule()
+
+    async def _write(self) -> bool:
+        """Writes one batch. False when that failed, and the batch still stands in the queue."""
+        async with self._lock:
+            entries = list(islice(self._queue, self._max_batch))
+            records = [record for log, record in entries if not log._superseded]
+            try:
+                refused = await self.store.append(records) if records else frozenset[str]()
+            except Exception as error:  # whatever a store raises, its records are not known to be durable
+                self._failed(error)
+                return False
+            if not self._abandoned:
+                self._settle(entries, records, refused)
+            return not self._abandoned
+
+    def _settle(self, entries: list[tuple[RunLog, Record]], records: list[Record], refused: frozenset[str]) -> None:
+        for _ in entries:
+            self._queue.popleft()
+        self._written += len(entries)
+        self._due = self._due and bool(self._queue)
+        if refused:
+            for log in {log for log, _ in entries if log.run_id in refused}:
+                self._supersede(log)
+            records = [record for record in records if record.run_id not in refused]
+        if self._trouble is not None:
+            self._trouble = None
+            self._tell_trouble()
+        if records:
+            for reader in tuple(self._readers):
+                _guarded(reader, records)
+        if self._waiters:
+            self._wake_waiters()
+
+    def _failed(self, error: Exception) -> None:
+        known = self._trouble is not None
+        self._trouble = error if isinstance(error, JournalUnavailable) else JournalUnavailable(repr(error))
+        self._due = not self.store.inline and not self._abandoned
+        if not known:
+            self._tell_trouble()
+
+    def _tell_trouble(self) -> None:
+        if self._on_trouble is not None:
+            _guarded(self._on_trouble, self._trouble)
+
+    async def _stop_writing(self) -> None:
+        self._cancel_timer()
+        task = self._task
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    # ------------------------------------------------------------------------------------------------ those who wait
+
+    def _supersede(self, log: RunLog) -> None:
+        log._superseded = True
+        self._wake_waiters()
+
+    def _wake_waiters(self) -> None:
+        for waiter in self._waiters:
+            if waiter.log is not None and waiter.log._superseded:
+                waiter.fail(Superseded(waiter.log.run_id, epoch=waiter.log.epoch))
+            elif waiter.position <= self._written and not waiter.future.done():
+                waiter.future.set_result(None)
+        self._forget_waiters()
+
+    def _forget_waiters(self) -> None:
+        self._waiters = [waiter for waiter in self._waiters if not waiter.future.done()]
+
+    def _fail_waiters(self, why: str) -> None:
+        for waiter in self._waiters:
+            waiter.fail(JournalUnavailable(why))
+        self._waiters = []
+
+    def _lose_patience(self) -> None:
+        """The store failed again: fails those who have waited long enough."""
+        now = self._clock.monotonic()
+        for waiter in self._waiters:
+            if now >= waiter.deadline:
+                self._fail_waiter(waiter)
+        self._forget_waiters()
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        """The store neither wrote nor failed for as long as a barrier has patience."""
+        if self._trouble is None:
+            self._failed(JournalUnavailable("the store gives no answer"))
+        self._fail_waiter(waiter)
+        self._forget_waiters()
+
+    def _fail_waiter(self, waiter: _Waiter) -> None:
+        why = _text(self._trouble)
+        error = JournalUnavailable(f"{why}. This run waited {self._patience_s:g} s; its events are kept")
+        error.__cause__ = self._trouble
+        waiter.fail(error)
+
+    def _pause(self, delay: float) -> float:
+        deadline = min((waiter.deadline for waiter in self._waiters), default=float("inf"))
+        return max(min(delay, deadline - self._clock.monotonic()), 0.001)
+
+
+@coroutine
+def _let_others_run() -> Generator[None, None, None]:
+    yield
+
+
+def _text(error: JournalUnavailable | None) -> str:
+    return str(error).removeprefix(_PREFIX)
+
+
+def _guarded(callback: Callable[[_T], None], value: _T) -> None:
+    """A listener's error is reported, and stops nobody."""
+    try:
+        callback(value)
+    except Exception as error:
+        _report("a listener of the journal failed", error)
+
+
+def _report(message: str, error: BaseException) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
