@@ -4,7 +4,7 @@ Everything that may be left out has the safe default. Seconds end in `_s`; money
 """
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
@@ -29,6 +29,17 @@ Positive = Annotated[float, Meta(gt=0)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
+Named = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$",
+        extra={"words": "a Python name written module:attribute, such as shop.agent:agent"},
+    ),
+]
+"""Something to be imported."""
+RuleSource = Annotated[str, Meta(extra={"rule": True, "words": "a rule, such as amount > 50"})]
+"""An expression over a call's arguments; see `plimsoll.contract.expressions`."""
+JsonType = Literal["object", "array", "string", "number", "integer", "boolean"]
 
 
 class Mode(StrEnum):
@@ -49,9 +60,15 @@ class AgentSection(_Section, frozen=True, kw_only=True):
     `deps` is `module:callable`, which makes the agent's dependencies when a run is resumed by the command line.
     """
 
-    name: Annotated[str, Meta(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    entrypoint: str | None = None
-    deps: str | None = None
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+            extra={"words": "text of letters, digits, dots, dashes and underscores, such as shop-assistant"},
+        ),
+    ]
+    entrypoint: Named | None = None
+    deps: Named | None = None
 
 
 class Limits(_Section, frozen=True, kw_only=True):
@@ -88,7 +105,7 @@ class OutputRule(_Section, frozen=True, kw_only=True):
     refused unless `may_look_like_error`.
     """
 
-    type: str | None = None
+    type: JsonType | None = None
     required: tuple[str, ...] = ()
     may_be_empty: bool = False
     may_look_like_error: bool = False
@@ -101,7 +118,7 @@ class Approval(_Section, frozen=True, kw_only=True):
     """
 
     approvers: tuple[str, ...]
-    when: str = "true"
+    when: RuleSource = "true"
     expires_s: Positive = 3600.0
 
 
@@ -140,8 +157,8 @@ class Tool(_Section, frozen=True, kw_only=True):
     slow_s: Positive | None = None
     retry: Retry | None = None
     approval: Approval | None = None
-    refuse_when: str | None = None
-    verify: str | None = None
+    refuse_when: RuleSource | None = None
+    verify: Named | None = None
     proves_nothing_happened: tuple[str, ...] = ()
     output: OutputRule = OutputRule()
     claims: tuple[str, ...] = ()
@@ -175,7 +192,7 @@ class GateSection(_Section, frozen=True, kw_only=True):
     `finding_within_s` is how soon after an injected fault the finding that names it must have arrived.
     """
 
-    scenarios: str | None = None
+    scenarios: Named | None = None
     seed: int = 7
     storms: Annotated[int, Meta(ge=0)] = 200
     storm_target: Share = 0.95
