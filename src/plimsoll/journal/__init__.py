@@ -2,6 +2,7 @@
 
 from plimsoll.journal.chain import verify_chain
 from plimsoll.journal.memory import MemoryStore
+from plimsoll.journal.sqlite import SQLiteStore
 from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState, Store
 from plimsoll.journal.writer import Journal, RunLog
 
@@ -14,6 +15,7 @@ __all__ = [
     "RunHead",
     "RunLog",
     "RunState",
+    "SQLiteStore",
     "Store",
     "verify_chain",
 ]
