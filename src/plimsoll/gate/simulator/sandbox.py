@@ -1,0 +1,121 @@
+"""What is replaced in the process while a simulation runs, and put back after it."""
+
+import asyncio
+import gc
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, NoReturn
+
+from plimsoll.gate.simulator.anyio_support import anyio_patches
+from plimsoll.gate.simulator.errors import NestedSimulation, RealWorldRefused, SocketRefused
+
+__all__ = ["Patch", "alone_in_process", "sandbox"]
+
+_MISSING = object()
+_in_use = threading.Lock()
+
+
+class Patch(NamedTuple):
+    """One attribute of `owner` to be replaced."""
+
+    owner: Any
+    name: str
+    replacement: Any
+
+
+@contextmanager
+def alone_in_process() -> Iterator[None]:
+    """Holds what is patched for one simulation at a time; raises NestedSimulation for a second one."""
+    if asyncio._get_running_loop() is not None:
+        raise NestedSimulation("a simulation cannot start inside a running event loop")
+    if not _in_use.acquire(blocking=False):
+        raise NestedSimulation("another simulation is running in this process")
+    try:
+        yield
+    finally:
+        _in_use.release()
+
+
+@contextmanager
+def sandbox(refused: list[RealWorldRefused]) -> Iterator[None]:
+    """Refuses the network, makes order repeatable, and holds garbage collection, whose time is not.
+
+    What is refused goes into `refused`, except for threads that were there before: an exporter of the gate's
+    own telemetry, say, is refused as well, but the trial is not to blame.
+    """
+    ours = threading.get_ident()
+    outsiders = {thread.ident for thread in threading.enumerate() if thread.ident != ours}
+
+    def refuse(error: SocketRefused) -> NoReturn:
+        if threading.get_ident() not in outsiders:
+            refused.append(error)
+        raise error
+
+    collecting = gc.isenabled()
+    with _patched([*_socket_patches(refuse), *_as_completed_patches(), *map(Patch._make, anyio_patches())]):
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collecting:
+                gc.enable()
+
+
+@contextmanager
+def _patched(patches: Iterable[Patch]) -> Iterator[None]:
+    done: list[Patch] = []
+    try:
+        for owner, name, replacement in patches:
+            done.append(Patch(owner, name, vars(owner).get(name, _MISSING)))
+            setattr(owner, name, replacement)
+        yield
+    finally:
+        for owner, name, original in reversed(done):
+            if original is _MISSING:
+                delattr(owner, name)
+            else:
+                setattr(owner, name, original)
+
+
+def _socket_patches(refuse: Callable[[SocketRefused], NoReturn]) -> Iterator[Patch]:
+    def refuse_address(operation: str, address: Any) -> NoReturn:
+        if isinstance(address, tuple) and len(address) > 1:
+            refuse(SocketRefused(operation, host=_text(address[0]), port=address[1]))
+        refuse(SocketRefused(operation, host=_text(address), port=None))
+
+    def method(name: str) -> Patch:
+        def refused(_sock: socket.socket, *args: Any) -> NoReturn:
+            # sendto(data, [flags,] address); the others take the address alone
+            refuse_address(f"socket.{name}", args[-1] if args else None)
+
+        return Patch(socket.socket, name, refused)
+
+    def lookup(name: str) -> Patch:
+        def refused(host: Any = None, port: Any = None, *_args: Any, **_kwargs: Any) -> NoReturn:
+            if isinstance(host, tuple):
+                refuse_address(f"socket.{name}", host)
+            refuse(SocketRefused(f"socket.{name}", host=_text(host), port=port))
+
+        return Patch(socket, name, refused)
+
+    yield from map(method, ("connect", "connect_ex", "bind", "sendto"))
+    yield from map(lookup, ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo"))
+
+
+def _text(host: Any) -> str:
+    return host.decode(errors="replace") if isinstance(host, bytes) else "" if host is None else str(host)
+
+
+def _as_completed_patches() -> Iterator[Patch]:
+    """asyncio.as_completed starts coroutines in the order of a set of them; here, in the order given."""
+    original = asyncio.as_completed
+
+    def as_completed(fs: Any, *, timeout: float | None = None) -> Any:
+        if not (asyncio.isfuture(fs) or asyncio.iscoroutine(fs)):
+            fs = [asyncio.ensure_future(f) for f in dict.fromkeys(fs)]
+        return original(fs, timeout=timeout)
+
+    yield Patch(asyncio, "as_completed", as_completed)
+    yield Patch(asyncio.tasks, "as_completed", as_completed)
