@@ -85,6 +85,8 @@ class Fault(StrEnum):
     MALFORMED = "malformed"
     WRONG_SHAPE = "wrong_shape"
     ERROR_IN_SUCCESS = "error_in_success"
+    CRASH = "crash"
+    """The process died between sending a write and recording what came of it."""
     REFUSED = "refused"
     """The dependency itself refused, for a reason of its trade, and proved thereby that nothing happened."""
 

@@ -21,8 +21,8 @@
         ├── DecisionRefused         a decision that may not be made (wrong person, wrong arguments, too late)
         └── MissingExtra            an optional dependency is not installed
 
-`RunParked` is the one control-flow signal. It derives from `BaseException`, so that an agent's `except Exception`
-does not swallow it.
+`RunParked` and `RunHalted` are no errors but control flow. They derive from `BaseException` (by `Unwind`), so that an
+agent's `except Exception` does not swallow them and go on.
 """
 
 from dataclasses import dataclass
@@ -47,11 +47,13 @@ __all__ = [
     "Rejected",
     "ReplayMismatch",
     "RetryBudgetExhausted",
+    "RunHalted",
     "RunParked",
     "Superseded",
     "UnknownDependency",
     "UnknownRequest",
     "UnknownRun",
+    "Unwind",
 ]
 
 
@@ -265,13 +267,27 @@ class MissingExtra(Misuse):
         super().__init__(f"{package} is not installed: pip install 'plimsoll-ai[{extra}]'")
 
 
-class RunParked(BaseException):
-    """Unwinds a run that waits for a person or for the journal. Control flow, not an error: never caught by agents.
+class Unwind(BaseException):
+    """Takes a run off the stack. Never caught by an agent; once raised, every further call of the run raises it again."""
 
-    `reason` is `approval`, `doubt`, `journal` or `mismatch`; `detail` names what is waited for.
+
+class RunParked(Unwind):
+    """The run waits for a person or for the journal.
+
+    `reason` is `approval`, `doubt`, `journal` or `mismatch`; `detail` names what is waited for; `until` is the
+    wall-clock time at which the run may go on by itself, if any.
     """
 
-    def __init__(self, reason: str, *, detail: str) -> None:
+    def __init__(self, reason: str, *, detail: str, until: float | None = None) -> None:
         self.reason = reason
         self.detail = detail
+        self.until = until
         super().__init__(f"parked ({reason}): {detail}")
+
+
+class RunHalted(Unwind):
+    """The run is stopped for good, by a limit, the kill switch or a detector. `reason` is a sentence for people."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)

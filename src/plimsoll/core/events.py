@@ -45,13 +45,12 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
 
 class RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
-    """A run was accepted. `input` is what it was asked, as JSON; `deadline_s` its active seconds in all."""
+    """A run was accepted. `input` is what it was asked, as JSON."""
 
     agent: str
     fingerprint: str
     contract_digest: str
     input: Any
-    seed: str
 
 
 class CallIntended(_Event, frozen=True, kw_only=True, tag="call_intended"):

@@ -1,0 +1,57 @@
+"""Contradictions and holes in a contract that can be read: what `plimsoll check` reports.
+
+An **error** is something that cannot be meant: the contract contradicts itself, or a protection that it asks for would
+protect nothing. A **warning** may be meant, and says what it leads to.
+"""
+
+import math
+from collections.abc import Sequence
+
+from plimsoll.contract.checking_models import check_models
+from plimsoll.contract.checking_tools import check_tools
+from plimsoll.contract.loading import Source
+from plimsoll.contract.model import Contract, Mode
+from plimsoll.contract.notes import Notes
+from plimsoll.contract.shapes import ToolShape
+from plimsoll.core.errors import Problem
+
+__all__ = ["check_contract"]
+
+
+def check_contract(
+    contract: Contract, *, source: Source | None = None, tools: Sequence[ToolShape] | None = None
+) -> list[Problem]:
+    """Everything that is doubtful in `contract`, in the order of its file.
+
+    `source` is the text that it was read from, for the lines; None: every problem is at line 1. `tools` are those that
+    the agent really has; None: not known, and rules are not compared with arguments.
+    """
+    notes = Notes(source or Source("contract"))
+    check_models(contract, notes)
+    check_tools(contract, tools, notes)
+    _check_names(contract, notes)
+    _check_protections(contract, notes)
+    _check_gate(contract, notes)
+    return notes.listed()
+
+
+def _check_names(contract: Contract, notes: Notes) -> None:
+    for name in sorted(contract.models.keys() & contract.tools.keys()):
+        notes.error(("tools", name), f"a model is called {name} too", "give each dependency a name of its own")
+
+
+def _check_protections(contract: Contract, notes: Notes) -> None:
+    for name in type(contract.protections).__struct_fields__:
+        if getattr(contract.protections, name) is Mode.OBSERVE:
+            what = "is not enforced: what it would have done is only reported"
+            notes.warning(("protections", name), what, 'set it to "enforce" before shipping')
+
+
+def _check_gate(contract: Contract, notes: Notes) -> None:
+    gate = contract.gate
+    if gate.scenarios is None:
+        notes.warning(("gate", "scenarios"), "is missing: the gate has nothing to try", "name a list of scenarios")
+    needed = math.ceil(math.log(1 - gate.confidence) / math.log(gate.storm_target))
+    if gate.storms < needed:
+        what = f"{gate.storms} cannot show a target of {gate.storm_target:g}, even if all are survived"
+        notes.warning(("gate", "storms"), what, f"at least {needed}, more when there are several claims")

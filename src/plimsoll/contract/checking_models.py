@@ -1,0 +1,178 @@
+"""Checks of `[models]`: ladders, their time, and what they cost."""
+
+import difflib
+from collections.abc import Mapping
+
+from plimsoll.contract.model import Contract, Model, Retry
+from plimsoll.contract.notes import Notes
+from plimsoll.contract.toml_places import Path
+from plimsoll.core.calls import Fault
+
+__all__ = ["check_models", "check_retry", "worst_time_s"]
+
+PRIMARY = "primary"
+_PER_MILLION = 1e-6
+
+
+def check_models(contract: Contract, notes: Notes) -> None:
+    """Notes what is doubtful about the models and their ladders."""
+    _check_primary(contract.models, notes)
+    for name, model in contract.models.items():
+        _check_model(name, model, contract, notes)
+        _check_fallback(name, model, contract.models, notes)
+    _check_ladder_of_primary(contract, notes)
+    _check_prices(contract, notes)
+
+
+def _check_primary(models: Mapping[str, Model], notes: Notes) -> None:
+    primary = models.get(PRIMARY)
+    if primary is None:
+        near = difflib.get_close_matches(PRIMARY, models, n=1)
+        fix = f"rename [models.{near[0]}] to [models.primary]" if near else "add [models.primary]"
+        notes.error(("models",), "no model is called primary, the one that the agent asks", fix)
+    elif primary.canned is not None:
+        notes.warning(("models", PRIMARY, "canned"), "the agent would never ask a model", "can a rung below it")
+    elif not primary.fallback:
+        what = "has no fallback: when it fails, so does the run"
+        notes.warning(("models", PRIMARY, "fallback"), what, "name a rung below, at least a canned answer")
+
+
+def _check_model(name: str, model: Model, contract: Contract, notes: Notes) -> None:
+    here: Path = ("models", name)
+    if model.canned is not None:
+        for other in ("id", "retry"):
+            if getattr(model, other) is not None:
+                notes.error((*here, other), "a canned answer asks no model", "keep canned, or this")
+        return
+    seconds = contract.limits.seconds
+    if model.timeout_s > seconds:
+        what = f"is {model.timeout_s:g} s, and a run has {seconds:g} s in all (limits.seconds)"
+        notes.warning((*here, "timeout_s"), what, f"at most {seconds:g}")
+    if model.slow_s is not None and model.slow_s >= model.timeout_s:
+        notes.warning((*here, "slow_s"), "no answer is ever slow before it has timed out", "less than timeout_s")
+    _check_worst_case(here, model, contract, notes)
+    if model.retry is not None:
+        check_retry((*here, "retry"), model.retry, notes)
+
+
+def _check_worst_case(here: Path, model: Model, contract: Contract, notes: Notes) -> None:
+    """A call whose worst case passes a limit is refused before it is made."""
+    limits = contract.limits
+    if model.max_output_tokens >= limits.tokens:
+        what = f"{model.max_output_tokens} may pass limits.tokens ({limits.tokens}), so that no call is ever made"
+        notes.error((*here, "max_output_tokens"), what, "less, or raise limits.tokens")
+    usd = model.max_output_tokens * model.usd_per_million_output_tokens * _PER_MILLION
+    if usd > limits.usd:
+        what = f"one answer may cost ${usd:g}, more than limits.usd (${limits.usd:g}), so that no call is ever made"
+        notes.error((*here, "usd_per_million_output_tokens"), what, "a lower max_output_tokens, or a higher limits.usd")
+
+
+def check_retry(here: Path, retry: Retry, notes: Notes) -> None:
+    """Notes what makes a retry none. Shared with the tools."""
+    if not retry.on:
+        notes.warning((*here, "on"), "is empty: nothing is retried", 'name faults, such as "timeout"')
+    if retry.max_attempts == 1:
+        notes.warning((*here, "max_attempts"), "counts the first call: nothing is retried", "at least 2")
+    if retry.base_s > retry.cap_s:
+        notes.warning((*here, "base_s"), f"is more than cap_s ({retry.cap_s:g}), which holds", "at most cap_s")
+
+
+# ------------------------------------------------------------------------------------------------------- ladders
+
+
+def _check_fallback(name: str, model: Model, models: Mapping[str, Model], notes: Notes) -> None:
+    here: Path = ("models", name, "fallback")
+    if model.canned is not None and model.fallback:
+        notes.error(here, "nothing comes after a canned answer, for it never fails", "remove it")
+    for index, below in enumerate(model.fallback):
+        at: Path = (*here, index)
+        if below in model.fallback[:index]:
+            notes.error(at, f"{below} is in this ladder twice", "name each rung once")
+        elif below == name:
+            notes.error(at, "falls back to itself", "name another model")
+        elif below not in models:
+            near = difflib.get_close_matches(below, models, n=1)
+            fix = f"did you mean {near[0]}?" if near else f"add [models.{below}]"
+            notes.error(at, f"no model is called {below}", fix)
+        elif name in _ladder(below, models):
+            notes.error(at, f"{below} falls back to {name} in its turn", "a ladder goes one way: take one of them out")
+    _check_canned_last(here, model, models, notes)
+
+
+def _check_canned_last(here: Path, model: Model, models: Mapping[str, Model], notes: Notes) -> None:
+    rungs = [(index, below) for index, below in enumerate(model.fallback) if below in models]
+    canned = [index for index, below in rungs if models[below].canned is not None]
+    after = [(index, below) for index, below in rungs if canned and index > canned[0]]
+    for index, below in after:
+        what = f"{below} comes after the canned answer {model.fallback[canned[0]]}, which never fails"
+        notes.error((*here, index), what, "put the canned answer last, and only one")
+
+
+def _ladder(top: str, models: Mapping[str, Model]) -> list[str]:
+    """`top` and everything below it, from the top down, each once: as the runtime goes through them."""
+    order: list[str] = []
+    waiting = [top]
+    while waiting:
+        name = waiting.pop()
+        if name in models and name not in order:
+            order.append(name)
+            waiting.extend(reversed(models[name].fallback))
+    return order
+
+
+def _check_ladder_of_primary(contract: Contract, notes: Notes) -> None:
+    models = contract.models
+    ladder = _ladder(PRIMARY, models)
+    for name in models:
+        if ladder and name not in ladder:
+            notes.warning(
+                ("models", name), "is in no ladder that the agent uses", "name it in a fallback, or remove it"
+            )
+    _check_time(ladder, contract, notes)
+    seen: dict[str | None, str] = {}
+    for name in ladder:
+        if models[name].canned is not None:
+            continue
+        above = seen.setdefault(models[name].id, name)
+        if above != name:
+            what = f"asks the same model as {above} above it, which has failed"
+            notes.warning(("models", name, "id"), what, "name another model, best another provider's")
+
+
+def _check_time(ladder: list[str], contract: Contract, notes: Notes) -> None:
+    seconds, above = contract.limits.seconds, 0.0
+    for name in ladder:
+        if above >= seconds:
+            what = f"the rungs above it may take {above:g} s, and a run has {seconds:g} s in all (limits.seconds)"
+            notes.warning(("models", name), what, "shorter timeouts or fewer retries above, or a higher limits.seconds")
+            return
+        model = contract.models[name]
+        above += 0.0 if model.canned is not None else worst_time_s(model.timeout_s, model.retry)
+
+
+def worst_time_s(timeout_s: float, retry: Retry | None) -> float:
+    """The longest that attempts of `timeout_s` seconds and the waits between them take, when each times out."""
+    if retry is None or Fault.TIMEOUT not in retry.on:
+        return timeout_s
+    # Past 60 doublings the cap has long been reached.
+    waits = sum(min(retry.cap_s, retry.base_s * 2.0**n) for n in range(min(retry.max_attempts - 1, 60)))
+    waits += retry.cap_s * max(0, retry.max_attempts - 61)
+    return timeout_s * retry.max_attempts + waits
+
+
+def _check_prices(contract: Contract, notes: Notes) -> None:
+    asked = {name: model for name, model in contract.models.items() if model.canned is None}
+    free = [name for name, model in asked.items() if not _has_price(model)]
+    if asked and len(free) == len(asked):
+        what = "no model has a price, so money is never counted"
+        notes.warning(("limits", "usd"), what, "set usd_per_million_input_tokens and usd_per_million_output_tokens")
+    else:
+        for name in free:
+            what = "has no price, while others have: what it costs is not counted"
+            notes.warning(
+                ("models", name), what, "set its prices; a model of your own may cost little, and not nothing"
+            )
+
+
+def _has_price(model: Model) -> bool:
+    return model.usd_per_million_input_tokens > 0 or model.usd_per_million_output_tokens > 0

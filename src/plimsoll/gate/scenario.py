@@ -1,0 +1,45 @@
+"""Scenarios: what the gate asks an agent to do, in a world that the gate can look into."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+__all__ = ["EffectRow", "Scenario", "World"]
+
+
+@dataclass(frozen=True, slots=True)
+class EffectRow:
+    """One effect as the world's own ledger has it: which tool, with which arguments, under which idempotency key."""
+
+    tool: str
+    args: Mapping[str, Any]
+    idempotency_key: str | None = None
+
+
+class World(Protocol):
+    """The outside world of one trial. It survives the crashes of the agent's process."""
+
+    def effects(self) -> Sequence[EffectRow]:
+        """Everything that was really done, in order. The gate judges by this alone, never by what the agent says."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One request, the world it is made in, and how to tell that it was served.
+
+    `input` is what the agent is asked (JSON). `world` makes a fresh world, the same each time. `models` are stand-ins
+    for the contract's models by name (a callable makes them fresh for each process; framework's own kind), used in
+    simulation. `adversary` makes the models of the trials in which the model itself misbehaves (loops, floods): it must
+    do what an attacker would have it do. `goal` looks at the world and the answer, and returns what is missing, or None
+    when the goal is reached. `approve` is how people decide in healthy runs, given tool and arguments.
+    """
+
+    name: str
+    input: Any
+    world: Callable[[], World]
+    models: Callable[[World], Mapping[str, Any]]
+    goal: Callable[[World, Any], str | None]
+    adversary: Callable[[World], Mapping[str, Any]] | None = None
+    approve: Callable[[str, Mapping[str, Any]], bool] = field(default=lambda tool, args: True)
+    about: str = ""

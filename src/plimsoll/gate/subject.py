@@ -1,0 +1,63 @@
+"""The subject of a gate: an agent, hardened or as people write it first, as the gate needs it.
+
+Adapters make subjects; the gate knows no framework. Everything here is matched by shape, so an adapter need not import
+the gate.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from plimsoll.contract.model import Contract
+from plimsoll.core.calls import Fault
+from plimsoll.gate.scenario import Scenario
+from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.result import RunResult
+from plimsoll.runtime.surroundings import Surroundings
+
+__all__ = ["Forger", "Process", "Subject"]
+
+
+class Process(Protocol):
+    """One life of the agent's process. A `Harness` is one."""
+
+    async def run(self, input: Any, *, run_id: str | None = None) -> RunResult:  # noqa: A002
+        """Serves a request."""
+        ...
+
+    async def wake(self) -> Sequence[RunResult]:
+        """Goes on with whatever an earlier life left unfinished, and whatever was decided since."""
+        ...
+
+    async def close(self) -> None:
+        """Ends this life in good order."""
+        ...
+
+
+class Forger(Protocol):
+    """Makes faults as the dependency itself would show them: its real exceptions, its real payloads."""
+
+    def forge(self, fault: Fault, exchange: Exchange, native: Any) -> Any:
+        """The native answer that shows `fault`, or raises the exception that does.
+
+        `native` is the true answer (None when none was fetched). Raises `LookupError` when this dependency cannot show
+        this fault.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """An agent on trial.
+
+    `live` begins one life of its process in the given surroundings, in a scenario's world. `hardened` says whether it
+    has a journal and protections of ours. `adversarial` asks for the scenario's adversary in place of its models.
+    """
+
+    name: str
+    fingerprint: str
+    contract: Contract
+    hardened: bool
+    forger: Forger
+    live: Callable[[Surroundings, Scenario, Any, bool], Process]
+    """`live(surroundings, scenario, world, adversarial)`."""

@@ -1,0 +1,1 @@
+"""The runtime: composes contract, policies, journal, oversight and observability into runs that survive."""

@@ -1,0 +1,148 @@
+"""Effects: how a call that changes the world is sent, and what follows when nobody knows whether it happened.
+
+A write whose outcome is unknown is *in doubt*. It is never sent again until `verify`, or a person, has said that it did
+not happen and cannot happen any more. Design section 3.
+"""
+
+import asyncio
+
+import msgspec
+
+from plimsoll.core.calls import (
+    CallInfo,
+    Effect,
+    ErrorRecord,
+    Fault,
+    Happened,
+    NotHappenedAndCannot,
+    Outcome,
+    Status,
+    Unknown,
+    Verification,
+)
+from plimsoll.core.errors import Misuse, RunParked
+from plimsoll.core.events import CallIntended, DoubtRaised, DoubtResolved
+from plimsoll.runtime.attempts import Answer, Attempt, retrying
+from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.keys import idempotency_key
+from plimsoll.runtime.state import RunState
+
+__all__ = ["recover_intent", "write"]
+
+MAX_RESENDS = 3
+"""How often a write that is known not to have happened is sent again before the call is given up as failed."""
+
+
+VERIFY_DELAYS_S = (0.0, 0.5, 2.0)
+"""Seconds before each try of `verify`: it is a read, and may meet the same trouble as the write did."""
+
+
+async def write(state: RunState, exchange: Exchange, intent: CallIntended) -> Answer:
+    """Sends a call whose intent is durable, and settles whatever doubt it leaves."""
+    attempts = 0
+    tried = Attempt(0, 0.0)
+    for _ in range(MAX_RESENDS):
+        tried = await retrying(state, exchange, intent.key, intent.effect)
+        attempts += tried.number
+        if tried.error is None:
+            return _ok(exchange.encode(tried.native), attempts)
+        if proves_nothing_happened(state, exchange, tried.error):
+            return _failed(tried.error, attempts)
+        resolved = await resolve(state, exchange, intent, tried.error)
+        if isinstance(resolved, Happened):
+            return _ok(resolved.result, attempts)
+    assert tried.error is not None
+    return _failed(tried.error, attempts)
+
+
+async def recover_intent(state: RunState, exchange: Exchange, intent: CallIntended) -> Answer:
+    """Goes on with a call whose intent is in the journal and whose outcome is not: the process died, or parked."""
+    if intent.effect is Effect.IDEMPOTENT:
+        return await write(state, exchange, intent)
+    answered = state.replay.resolved(intent.key)
+    if answered is not None and answered.answer == "happened":
+        return _ok(answered.value, 1)
+    if answered is None or answered.answer != "not_happened":
+        lost = ErrorRecord(type="Crash", message="the process died before the outcome was recorded", fault=Fault.CRASH)
+        resolved = await resolve(state, exchange, intent, lost)
+        if isinstance(resolved, Happened):
+            return _ok(resolved.result, 1)
+    return await write(state, exchange, intent)
+
+
+async def resolve(
+    state: RunState, exchange: Exchange, intent: CallIntended, error: ErrorRecord
+) -> Happened | NotHappenedAndCannot:
+    """Settles a doubt by the tool's `verify`, or parks the run for a person."""
+    state.record(
+        DoubtRaised(
+            key=intent.key,
+            dependency=intent.dependency,
+            idempotency_key=intent.idempotency_key,
+            fault=error.fault,
+            message=error.message[:500],
+        )
+    )
+    answer = await _verified(state, exchange, intent)
+    if isinstance(answer, Unknown):
+        await state.commit(DoubtResolved(key=intent.key, answer="unknown", by="verify", value=answer.why))
+        raise RunParked("doubt", detail=intent.key)
+    if isinstance(answer, Happened):
+        value = msgspec.to_builtins(answer.result)
+        await state.commit(DoubtResolved(key=intent.key, answer="happened", by="verify", value=value))
+        return Happened(value)
+    await state.commit(DoubtResolved(key=intent.key, answer="not_happened", by="verify"))
+    return answer
+
+
+def proves_nothing_happened(state: RunState, exchange: Exchange, error: ErrorRecord) -> bool:
+    """Whether the contract says that this error proves that nothing happened."""
+    return error.type in state.env.tool(exchange.dependency).proves_nothing_happened
+
+
+async def _verified(state: RunState, exchange: Exchange, intent: CallIntended) -> Verification:
+    """What `verify` says; `Unknown` where it fails, takes too long, or answers something else."""
+    env = state.env
+    answer: Verification = Unknown("not asked")
+    for delay_s in VERIFY_DELAYS_S:
+        await env.clock.sleep(delay_s)
+        answer = await _verify_once(state, exchange, intent)
+        if not isinstance(answer, Unknown):
+            break
+    return answer
+
+
+async def _verify_once(state: RunState, exchange: Exchange, intent: CallIntended) -> Verification:
+    env = state.env
+    timeout_s = env.tool(exchange.dependency).timeout_s
+    info = CallInfo(
+        run_id=state.id,
+        key=intent.key,
+        dependency=intent.dependency,
+        kind=intent.kind,
+        effect=Effect.READ,
+        idempotency_key=idempotency_key(state.id, intent.key),
+        attempt=1,
+        rung=0,
+        deadline_s=env.clock.monotonic() + timeout_s,
+    )
+    try:
+        async with asyncio.timeout(timeout_s):
+            answer = await env.interceptor(
+                f"{intent.dependency}.verify", info, exchange, lambda: exchange.verify(intent.idempotency_key)
+            )
+    except Misuse:
+        raise
+    except Exception as error:  # a verify that fails has verified nothing
+        return Unknown(f"verify failed: {type(error).__name__}: {error}")
+    if isinstance(answer, (Happened, NotHappenedAndCannot, Unknown)):
+        return answer
+    return Unknown(f"verify answered {answer!r}, which is none of Happened, NotHappenedAndCannot, Unknown")
+
+
+def _ok(value: object, attempts: int) -> Answer:
+    return Answer(Outcome(status=Status.OK, value=value, attempts=attempts))
+
+
+def _failed(error: ErrorRecord, attempts: int) -> Answer:
+    return Answer(Outcome(status=Status.FAILED, error=error, attempts=attempts))

@@ -1,0 +1,81 @@
+"""What all runs of a harness share: the contract, the seams, and the state of each dependency."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from plimsoll.contract.model import Contract, Mode, Tool
+from plimsoll.core.clock import Clock
+from plimsoll.core.errors import UnknownDependency
+from plimsoll.core.ids import Ids
+from plimsoll.core.rng import Rng
+from plimsoll.journal.store import Store
+from plimsoll.observability.findings import AlertSink
+from plimsoll.oversight.rules import RuleBook
+from plimsoll.policies.deadline import LatencyWindow
+from plimsoll.policies.ladder import Ladder, build_ladders, build_windows
+from plimsoll.policies.retry import RetryBudget, RetryPolicy
+from plimsoll.runtime.exchange import Interceptor
+from plimsoll.runtime.models import ModelExchange, ModelFunction
+from plimsoll.runtime.surroundings import Surroundings
+from plimsoll.runtime.tools import ToolExchange, ToolSpec, Verifier
+
+__all__ = ["Environment"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Environment:
+    """Built once by the harness. The dictionaries at the end are the dependencies' live state, by name."""
+
+    contract: Contract
+    fingerprint: str
+    surroundings: Surroundings
+    tools: Mapping[str, ToolSpec]
+    models: Mapping[str, ModelFunction]
+    verifiers: Mapping[str, Verifier]
+    store: Store = field(init=False)
+    clock: Clock = field(init=False)
+    rng: Rng = field(init=False)
+    ids: Ids = field(init=False)
+    sinks: Sequence[AlertSink] = field(init=False)
+    interceptor: Interceptor = field(init=False)
+    rules: RuleBook = field(init=False)
+    ladders: Mapping[str, Ladder] = field(init=False)
+    windows: dict[str, LatencyWindow] = field(init=False)
+    budgets: dict[str, RetryBudget] = field(default_factory=dict)
+    retries: dict[str, RetryPolicy | None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        outside = self.surroundings
+        self.store, self.clock, self.rng, self.ids = outside.store, outside.clock, outside.rng, outside.ids
+        self.sinks, self.interceptor = outside.sinks, outside.interceptor
+        self.rules = RuleBook(self.contract)
+        self.ladders = build_ladders(self.contract.models)
+        self.windows = build_windows(self.contract.models)
+        enforced = self.contract.protections.retry is Mode.ENFORCE
+        for name, section in (*self.contract.models.items(), *self.contract.tools.items()):
+            self.retries[name] = RetryPolicy.from_contract(section.retry) if section.retry and enforced else None
+
+    def tool(self, name: str) -> Tool:
+        """What the contract says of the tool `name`."""
+        return self.contract.tool(name)
+
+    def budget(self, name: str) -> RetryBudget:
+        """The retry budget of the dependency `name`, shared by all runs."""
+        budget = self.budgets.get(name)
+        if budget is None:
+            budget = self.budgets[name] = RetryBudget()
+        return budget
+
+    def tool_exchange(self, name: str, args: dict[str, Any]) -> ToolExchange:
+        """One call of a registered tool. Raises `UnknownDependency`."""
+        spec = self.tools.get(name)
+        if spec is None:
+            raise UnknownDependency(name, known=list(self.tools))
+        return ToolExchange(spec, args, section=self.tool(name), verifier=self.verifiers.get(name))
+
+    def model_exchange(self, name: str, prompt: Any) -> ModelExchange:
+        """One request to a registered ladder. Raises `UnknownDependency`."""
+        if name not in self.ladders:
+            raise UnknownDependency(name, known=list(self.ladders))
+        return ModelExchange(name, prompt, functions=self.models, sections=self.contract.models)

@@ -1,0 +1,79 @@
+"""The inbox: what outsiders asked of a run, copied into its journal by its owner, who checks it once more."""
+
+from typing import Any
+
+from plimsoll.core.canonical import digest
+from plimsoll.core.errors import DecisionRefused
+from plimsoll.core.events import ApprovalDecided, DoubtResolved, Finding
+from plimsoll.journal.store import InboxEntry, InboxKind
+from plimsoll.runtime.state import RunState
+
+__all__ = ["copy_inbox", "decision_entry", "doubt_entry"]
+
+
+def decision_entry(
+    request_id: str, *, approve: bool, args_digest: str, by: str, note: str, at: float
+) -> InboxEntry:
+    """The message that carries a decision. The same decision posted twice is one message."""
+    body = {"request_id": request_id, "approve": approve, "args_digest": args_digest, "note": note}
+    run_id, _, _ = request_id.rpartition(".")
+    identity = digest({"body": body, "by": by})[:16]
+    return InboxEntry(
+        request_id=f"{request_id}:{identity}", run_id=run_id, kind=InboxKind.DECISION, body=body, by=by, at=at
+    )
+
+
+def doubt_entry(run_id: str, key: str, *, happened: bool, value: Any, by: str, at: float) -> InboxEntry:
+    """The message that carries a person's answer to a doubt."""
+    body = {"key": key, "happened": happened, "value": value}
+    identity = digest({"body": body, "by": by, "at": at})[:16]
+    return InboxEntry(
+        request_id=f"{run_id}:{key}:{identity}", run_id=run_id, kind=InboxKind.DOUBT, body=body, by=by, at=at
+    )
+
+
+def copy_inbox(state: RunState, entry: InboxEntry) -> None:
+    """Copies one message into the run's journal, if it holds now; otherwise raises a finding, or leaves it be."""
+    if entry.kind is InboxKind.DECISION:
+        _copy_decision(state, entry)
+    else:
+        _copy_doubt(state, entry)
+
+
+def _copy_decision(state: RunState, entry: InboxEntry) -> None:
+    request_id = entry.body["request_id"]
+    request = state.approvals.requests.get(request_id)
+    if request is None or request.decided is not None:
+        return
+    try:
+        state.approvals.check(request_id, by=entry.by, args_digest=entry.body["args_digest"], now=entry.at)
+    except DecisionRefused as refused:
+        state.raise_finding(
+            Finding(
+                kind="decision_refused",
+                severity="critical",
+                message=str(refused),
+                dependency=request.asked.dependency,
+                fault="invalid_decision",
+                evidence=(request.asked.key,),
+            )
+        )
+        return
+    state.record(
+        ApprovalDecided(
+            request_id=request_id,
+            decision_id=entry.request_id,
+            decision="approved" if entry.body["approve"] else "denied",
+            args_digest=entry.body["args_digest"],
+            by=entry.by,
+            note=entry.body["note"],
+        )
+    )
+
+
+def _copy_doubt(state: RunState, entry: InboxEntry) -> None:
+    doubt = state.doubts.get(entry.body["key"])
+    if doubt is None or doubt.answer != "unknown":
+        return
+    answer = "happened" if entry.body["happened"] else "not_happened"
+    state.record(DoubtResolved(key=entry.body["key"], answer=answer, by=entry.by, value=entry.body["value"]))

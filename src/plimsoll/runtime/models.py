@@ -1,0 +1,80 @@
+"""Models without a framework: any async function from a prompt to a `ModelReply`."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from plimsoll.contract.model import Model
+from plimsoll.core.calls import CallKind, Unknown, Usage
+from plimsoll.core.canonical import canonical_json, digest
+from plimsoll.core.errors import UnknownDependency
+from plimsoll.policies.ladder import Rung
+from plimsoll.policies.output_check import check_text
+from plimsoll.runtime.exchange import Inspection
+
+__all__ = ["ModelExchange", "ModelFunction", "ModelReply", "estimate_tokens"]
+
+BYTES_PER_TOKEN = 3
+"""A cautious rate: English text has about four bytes to a token, other languages and JSON fewer."""
+
+
+class ModelReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model's answer: text, or tool calls as JSON objects, and why it stopped (`stop`, `length`, …)."""
+
+    text: str = ""
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    finish_reason: str | None = "stop"
+    usage: Usage | None = None
+
+
+ModelFunction = Callable[[Any], Awaitable[ModelReply]]
+
+
+def estimate_tokens(prompt: bytes) -> int:
+    """A cautious estimate of a prompt's tokens, without a tokenizer."""
+    return len(prompt) // BYTES_PER_TOKEN + 1
+
+
+class ModelExchange:
+    """One request to a ladder of model functions."""
+
+    __slots__ = ("_functions", "_prompt", "_sections", "args_digest", "dependency", "input_tokens")
+
+    kind = CallKind.MODEL
+    args = None
+
+    def __init__(
+        self, name: str, prompt: Any, *, functions: Mapping[str, ModelFunction], sections: Mapping[str, Model]
+    ) -> None:
+        self.dependency = name
+        self._prompt = prompt
+        self._functions = functions
+        self._sections = sections
+        self.args_digest = digest(prompt)
+        self.input_tokens = estimate_tokens(canonical_json(prompt))
+
+    async def send(self, rung: Rung | None) -> ModelReply:
+        name = rung.name if rung is not None else self.dependency
+        canned = self._sections[name].canned
+        if canned is not None:
+            return ModelReply(text=canned)
+        function = self._functions.get(name)
+        if function is None:
+            raise UnknownDependency(name, known=list(self._functions))
+        return await function(self._prompt)
+
+    def inspect(self, native: ModelReply) -> Inspection:
+        problem = check_text(
+            native.text, finish_reason=native.finish_reason, has_tool_calls=bool(native.tool_calls)
+        )
+        return Inspection(usage=native.usage, problem=problem)
+
+    def encode(self, native: ModelReply) -> Any:
+        return msgspec.to_builtins(native)
+
+    def decode(self, value: Any) -> ModelReply:
+        return msgspec.convert(value, ModelReply)
+
+    async def verify(self, idempotency_key: str) -> Any:
+        return Unknown("a model call changes nothing; there is nothing to verify")

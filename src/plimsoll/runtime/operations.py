@@ -1,0 +1,164 @@
+"""Operations: what people and other processes may do to runs that they do not own.
+
+Everything here goes through the store's inbox and switches, so it works while the owner runs, sleeps, or is dead.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from plimsoll.core.calls import Ending
+from plimsoll.core.canonical import digest
+from plimsoll.core.clock import Clock, SystemClock
+from plimsoll.core.errors import DecisionRefused, Misuse, UnknownRequest, UnknownRun
+from plimsoll.core.events import DoubtRaised, DoubtResolved, Event, FindingRaised, RunEnded
+from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState, Store
+from plimsoll.oversight.approvals import ApprovalBook, Request
+from plimsoll.runtime.inbox import decision_entry, doubt_entry
+from plimsoll.runtime.result import RunResult
+
+__all__ = ["EVERYTHING", "Operations"]
+
+EVERYTHING = "*"
+"""The kill switch's scope that means every run."""
+
+
+class Operations:
+    """Decides approvals, settles doubts, and throws kill switches."""
+
+    def __init__(self, store: Store, *, clock: Clock | None = None) -> None:
+        self.store = store
+        self.clock = clock or SystemClock()
+
+    async def events(self, run_id: str) -> list[Event]:
+        """The run's events, in order. Raises `UnknownRun`."""
+        records = await self.store.read(run_id)
+        if not records:
+            raise UnknownRun(run_id)
+        return [record.event for record in records]
+
+    async def result(self, run_id: str) -> RunResult:
+        """How the run stands, from the journal alone. Raises `UnknownRun`."""
+        head = await self.store.head(run_id)
+        if head is None:
+            raise UnknownRun(run_id)
+        events = await self.events(run_id) if head.seq else []
+        ended = next((event for event in reversed(events) if isinstance(event, RunEnded)), None)
+        answered = ended is not None and ended.ending in (Ending.COMPLETE, Ending.DEGRADED)
+        return RunResult(
+            run_id=run_id,
+            ending=ended.ending if ended is not None else Ending.PARKED,
+            output=ended.output if ended is not None and answered else None,
+            reason=ended.reason if ended is not None else head.reason,
+            findings=tuple(event.finding for event in events if isinstance(event, FindingRaised)),
+            waiting_for=tuple(request.asked for request in _book(events).open(self.clock.now())) if not ended else (),
+        )
+
+    async def requests(self) -> list[Request]:
+        """Every approval request that somebody may decide now, the oldest first."""
+        now = self.clock.now()
+        found: list[Request] = []
+        for head in reversed(await self.store.heads(state=RunState.PARKED)):
+            decided = {entry.body.get("request_id") for entry in await self.store.inbox(head.run_id)}
+            open_now = _book(await self.events(head.run_id)).open(now)
+            found.extend(request for request in open_now if request.asked.request_id not in decided)
+        return found
+
+    async def request(self, request_id: str) -> Request:
+        """The approval request of this id. Raises `UnknownRequest`."""
+        run_id, _, _ = request_id.rpartition(".")
+        if await self.store.head(run_id) is None:
+            raise UnknownRequest(request_id)
+        request = _book(await self.events(run_id)).requests.get(request_id)
+        if request is None:
+            raise UnknownRequest(request_id)
+        return request
+
+    async def decide(
+        self, request_id: str, *, approve: bool, by: str, note: str = "", args: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Decides an approval request. The run's owner acts on it when it next wakes.
+
+        `args` are the arguments that the decider looked at (None: those of the request); if they are not those of the
+        request, the decision is refused. False when this very decision was made already. Raises `UnknownRequest`, and
+        `DecisionRefused` with the reason.
+        """
+        request = await self.request(request_id)
+        args_digest = request.asked.args_digest if args is None else digest(dict(args))
+        now = self.clock.now()
+        book = ApprovalBook({request_id: request})
+        book.check(request_id, by=by, args_digest=args_digest, now=now)
+        entry = decision_entry(request_id, approve=approve, args_digest=args_digest, by=by, note=note, at=now)
+        for earlier in await self.store.inbox(entry.run_id):
+            if earlier.body.get("request_id") == request_id and earlier.request_id != entry.request_id:
+                raise DecisionRefused(request_id, why=f"{earlier.by} has decided it already")
+        return await self.store.post(entry)
+
+    async def resolve(self, run_id: str, key: str, *, happened: bool, by: str, value: Any = None) -> bool:
+        """Answers a doubt: whether the write `key` happened, and what it returned. Raises `UnknownRun`, `Misuse`."""
+        doubts = open_doubts(await self.events(run_id))
+        if key not in doubts:
+            raise Misuse(f"nothing is in doubt about {key!r} in run {run_id}; in doubt: {', '.join(doubts) or 'nothing'}")
+        entry = doubt_entry(run_id, key, happened=happened, value=value, by=by, at=self.clock.now())
+        return await self.store.post(entry)
+
+    async def doubts(self, run_id: str) -> Mapping[str, DoubtRaised]:
+        """The writes of a run that wait for a person to say whether they happened, by call key."""
+        return open_doubts(await self.events(run_id))
+
+    async def kill(self, *, by: str, reason: str, scope: str = EVERYTHING) -> None:
+        """Engages the kill switch on one run, or on everything: no run in its scope makes another call."""
+        if scope != EVERYTHING and await self.store.head(scope) is None:
+            raise UnknownRun(scope)
+        await self.store.engage(Halt(scope=scope, by=by, reason=reason, at=self.clock.now()))
+
+    async def release(self, *, scope: str = EVERYTHING) -> bool:
+        """Releases a kill switch. Runs that it halted stay halted. False when none was engaged."""
+        return await self.store.release(scope)
+
+    async def has_news(self, run_id: str) -> bool:
+        """Whether the run's inbox holds something that its journal does not know yet."""
+        entries: list[InboxEntry] = await self.store.inbox(run_id)
+        if not entries:
+            return False
+        events = await self.events(run_id)
+        requests = _book(events).requests
+        doubts = open_doubts(events)
+        for entry in entries:
+            request = requests.get(entry.body.get("request_id", ""))
+            if request is not None and request.decided is None and not _seen(events, entry):
+                return True
+            if entry.body.get("key") in doubts:
+                return True
+        return False
+
+    async def runs(self) -> list[RunHead]:
+        """Every run at a glance, the latest started first."""
+        return await self.store.heads()
+
+
+def open_doubts(events: list[Event]) -> dict[str, DoubtRaised]:
+    """The doubts that `verify` could not settle and no person has, by call key."""
+    raised: dict[str, DoubtRaised] = {}
+    waiting: dict[str, DoubtRaised] = {}
+    for event in events:
+        if isinstance(event, DoubtRaised):
+            raised[event.key] = event
+        elif isinstance(event, DoubtResolved):
+            if event.answer == "unknown" and event.key in raised:
+                waiting[event.key] = raised[event.key]
+            else:
+                waiting.pop(event.key, None)
+    return waiting
+
+
+def _book(events: list[Event]) -> ApprovalBook:
+    book = ApprovalBook()
+    for event in events:
+        book.observe(event)
+    return book
+
+
+def _seen(events: list[Event], entry: InboxEntry) -> bool:
+    """Whether the owner has looked at this decision already and refused it."""
+    marks = (event.finding for event in events if isinstance(event, FindingRaised))
+    return any(mark.kind == "decision_refused" and entry.body["request_id"] in mark.message for mark in marks)

@@ -1,0 +1,159 @@
+"""The call pipeline, in the design's order:
+
+    replay lookup → limits → approval → ladder → intent (barrier) → retry → timeout → the dependency → output check
+
+`call` never raises what a dependency raised: it returns a `Settled` that says what came of the call. What it does raise
+takes the run off the stack (`Unwind`) or is a caller's mistake (`Misuse`).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from plimsoll.core.calls import CallKind, Effect, ErrorRecord, Fault, Outcome, Status
+from plimsoll.core.errors import (
+    ApprovalRefused,
+    CallFailed,
+    KillSwitchEngaged,
+    Rejected,
+    ReplayMismatch,
+    RunHalted,
+    RunParked,
+)
+from plimsoll.core.events import CallIntended, CallSettled
+from plimsoll.observability.findings import kill_finding
+from plimsoll.runtime.approving import approve
+from plimsoll.runtime.attempts import Answer, climb
+from plimsoll.runtime.effects import recover_intent, write
+from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.keys import idempotency_key
+from plimsoll.runtime.state import RunState
+
+__all__ = ["Settled", "call"]
+
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What came of a call: its recorded outcome, and how to make the native answer of it."""
+
+    exchange: Exchange
+    outcome: Outcome
+    native: Any = _MISSING
+
+    def unwrap(self) -> Any:
+        """The native answer of a call that is ok. Raises `Rejected` or `CallFailed` for any other."""
+        outcome = self.outcome
+        if outcome.ok:
+            return self.exchange.decode(outcome.value) if self.native is _MISSING else self.native
+        error = outcome.error or ErrorRecord(type="Unknown", message="no error was recorded")
+        if outcome.status is Status.REJECTED:
+            raise rejection(self.exchange.dependency, error)
+        raise CallFailed(
+            self.exchange.dependency, fault=error.fault, attempts=outcome.attempts, message=error.message
+        )
+
+
+def rejection(dependency: str, error: ErrorRecord) -> Rejected:
+    """The exception for a recorded rejection."""
+    if error.type == ApprovalRefused.__name__:
+        reason, _, note = error.message.partition(": ")
+        return ApprovalRefused(dependency, reason=reason, note=note)
+    return Rejected(error.message)
+
+
+async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
+    """Takes one call through the pipeline."""
+    recorded = await _replayed(state, exchange, key)
+    if recorded is not None:
+        state.answered_by(exchange, recorded.outcome.rung)
+        return Settled(exchange, recorded.outcome)
+    state.guard()
+    check_switch(state)
+    started = state.env.clock.monotonic()
+    effect = effect_of(state, exchange)
+    intent = state.replay.intent(key)
+    if intent is not None:
+        answer = await recover_intent(state, exchange, intent)
+    else:
+        state.reserve(exchange, key)
+        answer = await _send(state, exchange, key, effect)
+    settled = CallSettled(
+        key=key,
+        kind=exchange.kind,
+        dependency=exchange.dependency,
+        effect=effect,
+        args_digest=exchange.args_digest,
+        args=exchange.args if effect is Effect.READ else None,
+        outcome=answer.outcome,
+        duration_s=round(state.env.clock.monotonic() - started, 6),
+    )
+    state.account(settled)
+    state.record(settled)
+    state.answered_by(exchange, answer.outcome.rung)
+    state.guard()
+    return Settled(exchange, answer.outcome, answer.native if answer.has_native else _MISSING)
+
+
+def effect_of(state: RunState, exchange: Exchange) -> Effect:
+    """What the contract says that the call does to the world."""
+    return Effect.READ if exchange.kind is CallKind.MODEL else state.env.tool(exchange.dependency).effect
+
+
+async def _replayed(state: RunState, exchange: Exchange, key: str) -> CallSettled | None:
+    what = f"call {key} to {exchange.dependency} (arguments {exchange.args_digest[:12]})"
+    try:
+        recorded = await state.replay.settled(key, what=what, args_digest=exchange.args_digest)
+        intent = state.replay.intent(key) if recorded is None else None
+        if intent is not None and intent.args_digest != exchange.args_digest:
+            raise ReplayMismatch(state.id, expected=f"arguments {intent.args_digest[:12]} for {key}", actual=what)
+    except ReplayMismatch as mismatch:
+        raise RunParked("mismatch", detail=str(mismatch)) from mismatch
+    return recorded
+
+
+def check_switch(state: RunState) -> None:
+    """Halts the run when a kill switch is engaged on it, or on all."""
+    halts = state.env.store.halts()
+    if not halts:
+        return
+    halt = halts.get("*") or halts.get(state.id)
+    if halt is not None:
+        error = KillSwitchEngaged(halt.scope, by=halt.by, reason=halt.reason)
+        state.raise_finding(kill_finding(error))
+        raise RunHalted(str(error)) from error
+
+
+async def _send(state: RunState, exchange: Exchange, key: str, effect: Effect) -> Answer:
+    """Rules and approval, then the ladder; for what has an effect, the durable intent before it."""
+    decision_id = None
+    if exchange.kind is not CallKind.MODEL:
+        if effect is not Effect.READ and state.read_only:
+            return rejected("ReadOnly", f"{state.read_only!r} answered in this run, and may not write")
+        try:
+            decision_id = await approve(state, exchange, key)
+        except ApprovalRefused as refused:
+            return rejected("ApprovalRefused", f"{refused.reason}: {refused.note}")
+    if effect is Effect.READ:
+        return await climb(state, exchange, key, effect)
+    intent = CallIntended(
+        key=key,
+        kind=exchange.kind,
+        dependency=exchange.dependency,
+        effect=effect,
+        args=exchange.args,
+        args_digest=exchange.args_digest,
+        idempotency_key=idempotency_key(state.id, key),
+        decision_id=decision_id,
+    )
+    await state.commit(intent)
+    check_switch(state)
+    return await write(state, exchange, intent)
+
+
+def rejected(kind: str, message: str) -> Answer:
+    """The answer of a call that a policy or a person refused."""
+    error = ErrorRecord(type=kind, message=message, fault=Fault.REFUSED)
+    return Answer(Outcome(status=Status.REJECTED, error=error, attempts=0))
+
+

@@ -1,0 +1,82 @@
+"""A run: one life of an agent's code, from the request to its ending, across crashes and waits."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from plimsoll.core.errors import Misuse
+from plimsoll.core.events import ValueRecorded
+from plimsoll.runtime.current import run_context
+from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.models import ModelReply
+from plimsoll.runtime.pipeline import Settled, call
+from plimsoll.runtime.state import RunState
+
+__all__ = ["Run", "current_run"]
+
+
+class Run:
+    """What an agent's code holds while it runs: the way out into the world.
+
+    Made by the harness alone. Everything that it does goes through the call pipeline and into the journal.
+    """
+
+    __slots__ = ("state",)
+
+    def __init__(self, state: RunState) -> None:
+        self.state = state
+
+    @property
+    def id(self) -> str:
+        """The run's id, the same for its whole life."""
+        return self.state.id
+
+    async def call(self, name: str, args: Mapping[str, Any] | None = None, *, key: str | None = None) -> Any:
+        """Calls the tool `name` with `args` and returns its JSON result.
+
+        `key` names the call where its place in the order of calls is not stable; None derives it from that order.
+        Raises `Rejected` when a policy or a person said no, `CallFailed` when the dependency failed, and
+        `UnknownDependency` when no such tool is registered.
+        """
+        return (await self.exchange(self.state.env.tool_exchange(name, dict(args or {})), key=key)).unwrap()
+
+    async def model(self, prompt: Any, *, name: str = "primary", key: str | None = None) -> ModelReply:
+        """Asks the model `name`, or what its ladder falls back to, and returns its `ModelReply`."""
+        reply: ModelReply = (await self.exchange(self.state.env.model_exchange(name, prompt), key=key)).unwrap()
+        return reply
+
+    async def now(self) -> float:
+        """Wall-clock seconds since the epoch, recorded: a replay gets the same."""
+        return float(await self._value("now", self.state.env.clock.now))
+
+    async def random(self) -> float:
+        """A float in [0, 1), recorded: a replay gets the same."""
+        return float(await self._value("random", self.state.env.rng.random))
+
+    async def new_id(self, kind: str = "id") -> str:
+        """A fresh identifier, recorded: a replay gets the same."""
+        return str(await self._value("id", lambda: self.state.env.ids.new(kind)))
+
+    async def exchange(self, exchange: Exchange, *, key: str | None = None) -> Settled:
+        """Takes one call through the pipeline and returns what came of it, whatever that is."""
+        state = self.state
+        with state.in_flight():
+            return await call(state, exchange, key or state.next_key(exchange.dependency))
+
+    async def _value(self, name: str, make: Callable[[], Any]) -> Any:
+        state = self.state
+        key = state.next_key(name)
+        recorded = await state.replay.value(key)
+        if recorded is not None:
+            return recorded.value
+        state.guard()
+        value = make()
+        state.record(ValueRecorded(key=key, value=value))
+        return value
+
+
+def current_run() -> Run:
+    """The run that this code is part of. Raises `Misuse` outside one."""
+    run = run_context.get()
+    if not isinstance(run, Run):
+        raise Misuse("not inside a run: this code was called by something other than a harness")
+    return run

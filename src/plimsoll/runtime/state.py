@@ -1,0 +1,203 @@
+"""The state of one run: its journal, its books and counters, and the rules for touching them."""
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from plimsoll.contract.model import Mode
+from plimsoll.core.calls import CallKind, Usage
+from plimsoll.core.canonical import digest
+from plimsoll.core.errors import JournalUnavailable, LimitExceeded, RunHalted, RunParked, Superseded, Unwind
+from plimsoll.core.events import (
+    CallSettled,
+    DoubtResolved,
+    Event,
+    Finding,
+    FindingRaised,
+    RunParkedEvent,
+    RunResumed,
+    RunStarted,
+)
+from plimsoll.journal.writer import RunLog
+from plimsoll.observability.detectors import ClaimDetector, default_detectors
+from plimsoll.observability.findings import FindingHub, limit_finding
+from plimsoll.oversight.approvals import ApprovalBook
+from plimsoll.policies.deadline import Deadline
+from plimsoll.policies.limits import ALL_LIMITS, LimitLedger
+from plimsoll.runtime.environment import Environment
+from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.replay import Replay
+
+__all__ = ["RunState"]
+
+NOTHING = Usage()
+
+
+class RunState:
+    """What the pipeline and the harness know of a run. An agent's code sees only `Run`."""
+
+    def __init__(self, run_id: str, *, env: Environment, log: RunLog, replay: Replay, started: RunStarted) -> None:
+        contract = env.contract
+        self.id = run_id
+        self.env = env
+        self.log = log
+        self.replay = replay
+        self.started = started
+        self.limits = LimitLedger(contract.limits)
+        self.approvals = ApprovalBook()
+        self.hub = FindingHub(env.sinks)
+        self.claims = ClaimDetector(contract)
+        self.detectors = [*default_detectors(contract), self.claims]
+        self.findings: list[Finding] = []
+        self.doubts: dict[str, DoubtResolved] = {}
+        self.degraded: str = ""
+        self.read_only: str = ""
+        self.inflight: set[asyncio.Task[Any]] = set()
+        self.segment_started = env.clock.monotonic()
+        self.active_before_s = 0.0
+        self.deadline = Deadline(self.segment_started + contract.limits.seconds)
+        self._unwinding: Unwind | None = None
+        self._halting = ""
+        self._ordinal = 0
+
+    @property
+    def active_s(self) -> float:
+        """Seconds this run has been active, in all its segments."""
+        return self.active_before_s + self.env.clock.monotonic() - self.segment_started
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Counts the running task among those that have a call under way."""
+        task = asyncio.current_task()
+        if task is None or task in self.inflight:
+            yield
+            return
+        self.inflight.add(task)
+        try:
+            yield
+        finally:
+            self.inflight.discard(task)
+
+    def record(self, event: Event) -> None:
+        """Appends an event, and lets detectors and books see it."""
+        try:
+            self.log.append(event)
+        except JournalUnavailable as error:
+            raise RunParked("journal", detail=str(error)) from error
+        except Superseded as error:
+            raise RunParked("superseded", detail=str(error)) from error
+        self.approvals.observe(event)
+        if isinstance(event, DoubtResolved):
+            self.doubts[event.key] = event
+        at = self.env.clock.now()
+        for detector in self.detectors:
+            for finding in detector.observe(event, at=at):
+                self.raise_finding(finding)
+
+    async def commit(self, event: Event | None = None) -> None:
+        """Appends `event`, if given, and returns when everything so far is durable. Parks when that cannot be had."""
+        if event is not None:
+            self.record(event)
+        try:
+            await self.log.durable()
+        except JournalUnavailable as error:
+            raise RunParked("journal", detail=str(error)) from error
+        except Superseded as error:
+            raise RunParked("superseded", detail=str(error)) from error
+
+    def raise_finding(self, finding: Finding) -> None:
+        """Records a finding, unless this run has raised it already, and alerts. A loop halts the run."""
+        if not self.hub.emit(finding, run_id=self.id, agent=self.started.agent, at=self.env.clock.now()):
+            return
+        self.findings.append(finding)
+        try:
+            self.log.append(FindingRaised(finding=finding))
+        except (JournalUnavailable, Superseded):
+            pass  # it has been alerted, and the barrier that follows parks the run
+        if finding.kind == "loop" and self.env.contract.protections.loops is Mode.ENFORCE:
+            self._halting = self._halting or finding.message
+
+    def reserve(self, exchange: Exchange, key: str) -> None:
+        """Counts a call that is about to be made, at its worst, against the limits. Halts the run that would pass one."""
+        limits, contract = self.limits, self.env.contract
+        observed = contract.protections.limits is Mode.OBSERVE
+        is_model = exchange.kind is CallKind.MODEL
+        worst = limits.worst_case(contract.models[exchange.dependency], exchange.input_tokens) if is_model else NOTHING
+        try:
+            passed = limits.before_call(
+                active_s=self.active_s,
+                worst=worst,
+                key=key,
+                dependency=None if is_model else exchange.dependency,
+                args_digest=None if is_model else exchange.args_digest,
+                observe=ALL_LIMITS if observed else frozenset(),
+            )
+        except LimitExceeded as error:
+            self.raise_finding(limit_finding(error))
+            raise RunHalted(str(error)) from error
+        for error in passed:
+            self.raise_finding(limit_finding(error, observed=True))
+
+    def guard(self) -> None:
+        """Raises when this run may do nothing more: it is unwinding, or something halted it."""
+        if self._unwinding is not None:
+            raise self._unwinding
+        if self._halting:
+            raise RunHalted(self._halting)
+
+    def unwind(self, signal: Unwind) -> None:
+        """From here on every call raises `signal`."""
+        self._unwinding = signal
+
+    def answered_by(self, exchange: Exchange, rung: int) -> None:
+        """Notes that rung `rung` of a ladder answered; below the first, the run is degraded."""
+        if rung == 0 or exchange.kind is not CallKind.MODEL:
+            return
+        name = self.env.ladders[exchange.dependency].rungs[rung].name
+        self.degraded = self.degraded or f"answered by {name!r}, because {exchange.dependency!r} could not"
+        if not self.env.contract.models[name].may_write:
+            self.read_only = name
+
+    def restore(self, events: Sequence[Event], dates: Sequence[float]) -> None:
+        """Brings counters, books and detectors to where `events` left them, without any finding or alert.
+
+        `dates` are the events' wall-clock times: active time is what passed between each start and its last event.
+        """
+        segment_began = dates[0]
+        for event, at in zip(events, dates, strict=True):
+            self.approvals.observe(event)
+            for detector in self.detectors:
+                detector.restore(event)
+            if isinstance(event, FindingRaised):
+                self.hub.restore(event.finding, run_id=self.id)
+                self.findings.append(event.finding)
+            elif isinstance(event, CallSettled):
+                self.limits.before_call(active_s=0.0, key=event.key, observe=ALL_LIMITS)
+                self.account(event)
+            elif isinstance(event, DoubtResolved):
+                self.doubts[event.key] = event
+            elif isinstance(event, RunResumed):
+                segment_began = at
+            elif isinstance(event, RunParkedEvent):
+                self.active_before_s = event.active_s
+                segment_began = at
+        self.active_before_s += max(0.0, dates[-1] - segment_began)
+        self.deadline = Deadline(self.segment_started + self.env.contract.limits.seconds - self.active_before_s)
+
+    def claims_undone(self, output: Any) -> list[str]:
+        """The tools whose effect the answer claims and the journal does not have."""
+        return self.claims.claims_undone(output) if isinstance(output, str) else []
+
+    def account(self, settled: CallSettled) -> None:
+        """Counts a settled call against the limits."""
+        outcome = settled.outcome
+        self.limits.settled(outcome.usage, key=settled.key)
+        if settled.kind is not CallKind.MODEL and outcome.ok:
+            result = digest(outcome.value)
+            self.limits.repeated(settled.dependency, settled.args_digest, result, effect=settled.effect)
+
+    def next_key(self, dependency: str) -> str:
+        """The key of the next call: its ordinal of issue in the run, and its dependency."""
+        self._ordinal += 1
+        return f"{self._ordinal}:{dependency}"

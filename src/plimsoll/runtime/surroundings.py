@@ -1,0 +1,30 @@
+"""The surroundings of a process: everything that a harness takes from outside and that the gate replaces."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from plimsoll.core.clock import Clock, SystemClock
+from plimsoll.core.ids import Ids, RandomIds
+from plimsoll.core.rng import Rng, system_rng
+from plimsoll.journal.store import Store
+from plimsoll.observability.findings import AlertSink, LogSink
+from plimsoll.runtime.exchange import Interceptor, NoInterceptor
+
+__all__ = ["Surroundings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """Where a process lives: its journal's store, its clocks, its sources of chance, its alert sinks.
+
+    `owner` names the process in the journal. The defaults are the machine's own; the gate puts simulated ones in their
+    place and an `interceptor` that injects faults.
+    """
+
+    store: Store
+    owner: str
+    clock: Clock = field(default_factory=SystemClock)
+    rng: Rng = field(default_factory=system_rng)
+    ids: Ids = field(default_factory=RandomIds)
+    sinks: Sequence[AlertSink] = (LogSink(),)
+    interceptor: Interceptor = field(default_factory=NoInterceptor)
