@@ -40,6 +40,7 @@ CREATE TABLE ledger (
     seq INTEGER PRIMARY KEY,
     idempotency_key TEXT,
     tool TEXT NOT NULL,
+    args TEXT NOT NULL,
     args_digest TEXT NOT NULL,
     order_id TEXT,
     user_id TEXT,
@@ -72,14 +73,15 @@ class Movement:
 class LedgerEntry:
     """One effect on the shop.
 
-    `idempotency_key` is the caller's (None: none was given), recorded but not deduplicated by. `args_digest` is
-    `args_digest(arguments)`. `order_id` and `user_id` say what was touched (None: no order, no customer).
+    `idempotency_key` is the caller's (None: none was given), recorded but not deduplicated by. `args` are the call's
+    arguments as JSON has them, and `args_digest` is `args_digest(args)`. `order_id` and `user_id` say what was touched (None: no order, no customer).
     `result` is what the tool answered. `at` is in wall seconds.
     """
 
     seq: int
     idempotency_key: str | None
     tool: str
+    args: Document
     args_digest: str
     order_id: str | None
     user_id: str | None
@@ -90,23 +92,23 @@ class LedgerEntry:
 
 def args_digest(arguments: Mapping[str, Any]) -> str:
     """SHA-256, in hexadecimal, of the canonical JSON of `arguments`: sorted keys, no spaces, 20.0 as 20."""
-    text = json.dumps(_plain(arguments), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical(_plain(arguments)).encode()).hexdigest()
 
 
 def entries(db: sqlite3.Connection, *, key: str | None = None) -> Iterator[LedgerEntry]:
     """All rows in their order, or those recorded under `key`."""
     where = "" if key is None else " WHERE idempotency_key = ?"
     rows = db.execute(
-        "SELECT seq, idempotency_key, tool, args_digest, order_id, user_id, money, result, at FROM ledger"
+        "SELECT seq, idempotency_key, tool, args, args_digest, order_id, user_id, money, result, at FROM ledger"
         f"{where} ORDER BY seq",
         () if key is None else (key,),
     )
-    for seq, row_key, tool, digest, order_id, user_id, money, result, at in rows:
+    for seq, row_key, tool, args, digest, order_id, user_id, money, result, at in rows:
         yield LedgerEntry(
             seq=seq,
             idempotency_key=row_key,
             tool=tool,
+            args=json.loads(args),
             args_digest=digest,
             order_id=order_id,
             user_id=user_id,
@@ -266,21 +268,25 @@ def _append(
     at: float | None,
 ) -> None:
     (rows,) = db.execute("SELECT count(*) FROM ledger").fetchone()
-    row = (
-        key,
-        tool,
-        args_digest(arguments),
-        write.order_id,
-        write.user_id,
-        json.dumps([asdict(movement) for movement in write.money]),
-        json.dumps(write.result),
-        _EPOCH_S + rows if at is None else at,
-    )
     db.execute(
-        "INSERT INTO ledger (idempotency_key, tool, args_digest, order_id, user_id, money, result, at)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        row,
+        "INSERT INTO ledger (idempotency_key, tool, args, args_digest, order_id, user_id, money, result, at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            key,
+            tool,
+            _canonical(arguments),
+            args_digest(arguments),
+            write.order_id,
+            write.user_id,
+            json.dumps([asdict(movement) for movement in write.money]),
+            json.dumps(write.result),
+            _EPOCH_S + rows if at is None else at,
+        ),
     )
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def _plain(value: Any) -> Any:

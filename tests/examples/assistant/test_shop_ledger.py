@@ -39,6 +39,7 @@ def test_a_row_says_what_was_done_to_whom_and_what_was_answered(shop: Shop) -> N
     order = shop.issue_refund(**REFUND, key="run-1/refund")
     (entry,) = shop.ledger()
     assert entry.tool == "issue_refund"
+    assert entry.args == REFUND
     assert entry.args_digest == args_digest(REFUND)
     assert (entry.order_id, entry.user_id) == ("#W7001003", "tomas_okafor_1907")
     assert entry.money == (Movement(payment_method_id="paypal_4100047", direction="refund", cents=250_00),)
@@ -79,7 +80,7 @@ def test_reads_leave_no_row(shop: Shop) -> None:
         "DELETE FROM ledger",
         "DELETE FROM ledger WHERE seq = 1",
         "UPDATE ledger SET money = '[]'",
-        "INSERT OR REPLACE INTO ledger SELECT 1, NULL, 'think', '', NULL, NULL, '[]', '{}', 0",
+        "INSERT OR REPLACE INTO ledger SELECT 1, NULL, 'think', '{}', '', NULL, NULL, '[]', '{}', 0",
         "REPLACE INTO ledger SELECT * FROM ledger WHERE seq = 1",
     ],
 )
