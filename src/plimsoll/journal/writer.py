@@ -130,6 +130,7 @@ class Journal:
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None  # the timer's
         self._due = False
         self._trouble: JournalUnavailable | None = None
         self._closed = ""
@@ -233,10 +234,12 @@ class Journal:
 
     def _schedule(self) -> None:
         """Sees to it that what is queued gets written soon, though no barrier may come."""
+        loop = asyncio.get_running_loop()
         if len(self._queue) >= self._max_batch:
             self._kick()
-        elif self._timer is None and self._task is None:
-            self._timer = asyncio.get_running_loop().call_later(self._flush_s, self._flush_is_due)
+        elif self._task is None and (self._timer is None or self._loop is not loop):
+            self._loop = loop
+            self._timer = loop.call_later(self._flush_s, self._flush_is_due)
 
     def _flush_is_due(self) -> None:
         self._timer = None
