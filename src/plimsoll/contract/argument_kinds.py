@@ -8,7 +8,7 @@ from plimsoll.contract.rule_types import ANY, Kind, Kinds, kind_of
 
 __all__ = ["ArgumentFacts", "argument_facts", "argument_names"]
 
-_MAX_NESTING = 16
+_ALTERNATIVES = ("anyOf", "oneOf", "allOf")
 _KINDS = {
     "number": Kind.NUMBER,
     "integer": Kind.NUMBER,
@@ -44,12 +44,18 @@ def argument_facts(parameters: Schema, path: tuple[str, ...]) -> ArgumentFacts |
     required = True
     for name in path:
         variants = [variant for schema in found for variant in _variants(schema, parameters)]
-        found = [below for variant in variants for below in _step(variant, name)]
-        required = required and all(name in variant.get("required", ()) for variant in variants)
+        below = [schema for variant in variants for schema in _step(variant, name)]
+        found = list({id(schema): schema for schema in below}.values())
+        required = required and all(_requires(variant, name) for variant in variants)
     if not found:
         return None
     kinds: Kinds = frozenset().union(*(_kinds(schema, parameters) for schema in found))
     return ArgumentFacts(kinds, required)
+
+
+def _requires(variant: Schema, name: str) -> bool:
+    required = variant.get("required")
+    return isinstance(required, list) and name in required
 
 
 def _step(variant: Schema, name: str) -> Iterator[Any]:
@@ -58,7 +64,7 @@ def _step(variant: Schema, name: str) -> Iterator[Any]:
         yield properties[name]
     elif variant.get("additionalProperties"):
         yield variant["additionalProperties"]
-    elif "properties" not in variant and variant.get("type", "object") == "object":
+    elif not isinstance(variant.get("properties"), Mapping) and variant.get("type", "object") == "object":
         yield True
 
 
@@ -67,24 +73,40 @@ def _properties(variant: Schema) -> Mapping[str, Any]:
     return properties if isinstance(properties, Mapping) else {}
 
 
-def _variants(schema: Any, root: Schema, nesting: int = 0) -> list[Schema]:
-    """The plain schemas that `schema` stands for: references followed, alternatives side by side."""
-    if not isinstance(schema, Mapping) or nesting > _MAX_NESTING:
-        return [{}]
-    if "$ref" in schema:
-        return _variants(_resolve(schema["$ref"], root), root, nesting + 1)
-    for word in ("anyOf", "oneOf", "allOf"):
-        if isinstance(schema.get(word), list) and schema[word]:
-            return [one for inner in schema[word] for one in _variants(inner, root, nesting + 1)]
-    return [schema]
+def _variants(schema: Any, root: Schema) -> list[Schema]:
+    """The plain schemas that `schema` stands for: references followed, alternatives side by side.
+
+    Each reference is followed once, so that no schema, however it refers to itself, takes long.
+    """
+    plain: list[Schema] = []
+    followed: set[str] = set()
+    waiting = [schema]
+    while waiting:
+        one = waiting.pop()
+        if not isinstance(one, Mapping):
+            plain.append({})  # true: anything
+        elif "$ref" in one:
+            reference = str(one["$ref"])
+            if reference not in followed:
+                followed.add(reference)
+                waiting.append(_resolve(reference, root))
+        elif alternatives := next((one[word] for word in _ALTERNATIVES if _is_filled_list(one.get(word))), None):
+            waiting.extend(reversed(alternatives))
+        else:
+            plain.append(one)
+    return plain or [{}]
 
 
-def _resolve(reference: object, root: Schema) -> Any:
+def _is_filled_list(value: object) -> bool:
+    return isinstance(value, list) and bool(value)
+
+
+def _resolve(reference: str, root: Schema) -> Any:
     """What a reference within the same schema (`#/$defs/Customer`) points to; True, anything, for all others."""
-    if not isinstance(reference, str) or not reference.startswith("#/"):
+    if not reference.startswith("#"):
         return True
     target: Any = root
-    for part in reference[2:].split("/"):
+    for part in reference[1:].split("/")[1:]:
         target = target.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(target, Mapping) else None
     return True if target is None else target
 

@@ -9,15 +9,14 @@ from plimsoll.core.calls import Effect
 
 __all__ = ["AgentShape", "ToolShape", "guess_effect"]
 
-_READS = frozenset(
-    "calculate check compare count describe fetch find get has is list look lookup preview query read search show "
-    "summarize validate view".split()
+_READS = re.compile(
+    "calculate|check|compare|count|describe|fetch|find|get|has|is|list|look|lookup|preview|query|read|search|show"
+    "|summarize|validate|view"
 )
-_WRITES = frozenset(
-    "add approve assign book buy cancel change charge close create delete disable drop edit enable exchange execute "
-    "grant insert issue merge modify move open order pay post publish purchase put refund register remove reset "
-    "return revoke run save schedule sell send set submit subscribe transfer trigger unsubscribe update upload "
-    "void write".split()
+_WRITES = re.compile(
+    "add|approve|assign|book|buy|cancel|change|charge|close|create|delete|disable|drop|edit|enable|exchange|execute"
+    "|grant|insert|issue|merge|modify|move|pay|post|publish|purchase|put|refund|register|remove|reset|return|revoke"
+    "|save|schedule|sell|send|set|submit|subscribe|transfer|trigger|unsubscribe|update|upload|void|write"
 )
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
@@ -50,6 +49,6 @@ def guess_effect(name: str) -> Effect | None:
     """What the first word of a tool's name suggests: read, write, or None. A guess, never a decision."""
     match = _WORD.search(name)
     word = match.group().lower() if match else ""
-    if word in _READS:
+    if _READS.fullmatch(word):
         return Effect.READ
-    return Effect.WRITE if word in _WRITES else None
+    return Effect.WRITE if _WRITES.fullmatch(word) else None

@@ -1,0 +1,454 @@
+from typing import Any
+
+import pytest
+
+from plimsoll.contract.checking import check_contract
+from plimsoll.contract.checking_models import worst_time_s
+from plimsoll.contract.loading import Source, parse_contract
+from plimsoll.contract.model import AgentSection, Approval, Contract, Retry, Tool
+from plimsoll.contract.shapes import ToolShape
+from plimsoll.core.calls import Fault
+
+SOUND = """\
+[agent]
+name = "shop"
+[models.primary]
+fallback = ["small", "canned"]
+usd_per_million_output_tokens = 10
+[models.small]
+id = "openai:gpt-5-mini"
+usd_per_million_input_tokens = 1
+[models.canned]
+canned = "Later, please."
+[tools.find]
+effect = "read"
+[tools.refund]
+verify = "shop.tools:verify"
+claims = ["refunded"]
+approval = { when = "amount > 50", approvers = ["ann"] }
+[gate]
+scenarios = "shop.scenarios:ALL"
+"""
+REFUND = ToolShape(
+    name="refund",
+    parameters={
+        "type": "object",
+        "properties": {
+            "amount": {"type": "number"},
+            "reason": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+            "customer": {"$ref": "#/$defs/Customer"},
+            "tags": {"type": "array", "items": {"type": "string"}},
+            "extra": {},
+            "bag": {"type": "object", "additionalProperties": {"type": "number"}},
+        },
+        "required": ["amount", "customer", "tags", "extra", "bag"],
+        "$defs": {
+            "Customer": {"type": "object", "properties": {"tier": {"enum": ["gold", "tin"]}}, "required": ["tier"]}
+        },
+    },
+)
+FIND = ToolShape(name="find")
+
+
+def found(text: str, tools: list[ToolShape] | None = None) -> list[str]:
+    contract = parse_contract(text, file="p.toml")
+    problems = check_contract(contract, source=Source("p.toml", text), tools=tools)
+    return [f"{problem.severity} {str(problem).removeprefix('p.toml:')}" for problem in problems]
+
+
+def changed(*changes: tuple[str, str]) -> str:
+    text = SOUND
+    for old, new in changes:
+        assert old in text, old
+        text = text.replace(old, new)
+    return text
+
+
+def test_a_sound_contract_has_no_problems() -> None:
+    assert found(SOUND) == []
+    assert found(SOUND, [REFUND, FIND]) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        # --- models
+        (
+            "[models.primary]",
+            "[models.primry]",
+            ["error 3: models: no model is called primary, the one that the agent asks → rename [models.primry] to"],
+        ),
+        (
+            'fallback = ["small", "canned"]\n',
+            "",
+            ["warning 3: models.primary.fallback: has no fallback", "warning 5: models.small: is in no ladder",
+             "warning 8: models.canned: is in no ladder"],
+        ),
+        (
+            '"small", "canned"',
+            '"smal", "canned"',
+            ["error 4: models.primary.fallback[0]: no model is called smal → did you mean small?",
+             "warning 6: models.small: is in no ladder that the agent uses"],
+        ),
+        (
+            '"small", "canned"',
+            '"small", "zzz", "canned"',
+            ["error 4: models.primary.fallback[1]: no model is called zzz → add [models.zzz]"],
+        ),
+        (
+            '"small", "canned"',
+            '"small", "small", "canned"',
+            ["error 4: models.primary.fallback[1]: small is in this ladder twice → name each rung once"],
+        ),
+        (
+            '"small", "canned"',
+            '"primary", "small", "canned"',
+            ["error 4: models.primary.fallback[0]: falls back to itself"],
+        ),
+        (
+            'id = "openai:gpt-5-mini"',
+            'id = "openai:gpt-5-mini"\nfallback = ["primary"]',
+            ["error 4: models.primary.fallback[0]: small falls back to primary in its turn",
+             "error 8: models.small.fallback[0]: primary falls back to small in its turn"],
+        ),
+        (
+            '"small", "canned"',
+            '"canned", "small"',
+            ["error 4: models.primary.fallback[1]: small comes after the canned answer canned, which never fails"],
+        ),
+        (
+            'canned = "Later, please."',
+            'canned = "Later, please."\nid = "x"\nretry = { on = ["timeout"] }\nfallback = ["small"]',
+            ["error 11: models.canned.id: a canned answer asks no model",
+             "error 12: models.canned.retry: a canned answer asks no model",
+             "error 13: models.canned.fallback: nothing comes after a canned answer"],
+        ),
+        (
+            'fallback = ["small", "canned"]\nusd_per_million_output_tokens = 10\n',
+            'canned = "hi"\n',
+            ["warning 4: models.primary.canned: the agent would never ask a model",
+             "warning 5: models.small: is in no ladder", "warning 8: models.canned: is in no ladder"],
+        ),
+        (
+            'id = "openai:gpt-5-mini"\n',
+            "",
+            ["warning 6: models.small.id: asks the same model as primary above it, which has failed"],
+        ),
+        (
+            "[models.primary]",
+            "[models.primary]\ntimeout_s = 301",
+            ["warning 4: models.primary.timeout_s: is 301 s, and a run has 300 s in all (limits.seconds) → at most 300",
+             "warning 7: models.small: the rungs above it may take 301 s, and a run has 300 s in all (limits.seconds)"],
+        ),
+        (
+            "[models.primary]",
+            '[models.primary]\ntimeout_s = 80\nretry = { on = ["timeout"], base_s = 30, cap_s = 30, max_attempts = 3 }',
+            ["warning 8: models.small: the rungs above it may take 300 s"],
+        ),
+        (
+            "[models.primary]",
+            '[models.primary]\ntimeout_s = 80\nretry = { on = ["rate_limited"], base_s = 30, cap_s = 30 }',
+            [],
+        ),
+        (
+            "[models.primary]",
+            "[models.primary]\nslow_s = 30",
+            ["warning 4: models.primary.slow_s: no answer is ever slow before it has timed out → less than timeout_s"],
+        ),
+        (
+            "[models.primary]",
+            "[models.primary]\nretry = { on = [], base_s = 9, max_attempts = 1 }",
+            ["warning 4: models.primary.retry.on: is empty: nothing is retried",
+             "warning 4: models.primary.retry.max_attempts: counts the first call",
+             "warning 4: models.primary.retry.base_s: is more than cap_s (8), which holds"],
+        ),
+        (
+            "[models.primary]",
+            "[limits]\ntokens = 4096\n[models.primary]\nmax_output_tokens = 4095",
+            ["error 9: models.small.max_output_tokens: 4096 may pass limits.tokens (4096), so that no call is ever"],
+        ),
+        (
+            "usd_per_million_output_tokens = 10",
+            "usd_per_million_output_tokens = 300",
+            ["error 5: models.primary.usd_per_million_output_tokens: one answer may cost $1.2288, more than limits.usd "
+             "($1), so that no call is ever made"],
+        ),
+        (
+            "usd_per_million_input_tokens = 1\n",
+            "",
+            ["warning 6: models.small: has no price, while others have"],
+        ),
+        # --- tools
+        (
+            'verify = "shop.tools:verify"\nclaims = ["refunded"]\n',
+            "",
+            ["warning 13: tools.refund.verify: is missing: whenever nobody knows whether this write happened, the run "
+             "parks for a person", "warning 13: tools.refund.claims: is missing: an agent that says it was done"],
+        ),
+        (
+            "[tools.refund]",
+            '[tools.refund]\nretry = { on = ["timeout", "refused"] }',
+            ["error 14: tools.refund.retry.on: a write is retried on timeout, after which nobody knows whether it "
+             'happened → remove it; or effect = "idempotent"'],
+        ),
+        (
+            "[tools.refund]",
+            '[tools.refund]\nretry = { on = ["refused"] }',
+            ["error 14: tools.refund.retry: a write is retried when refused, and no error is named that proves"],
+        ),
+        (
+            "[tools.refund]",
+            '[tools.refund]\nretry = { on = ["refused"] }\nproves_nothing_happened = ["SoldOut"]',
+            [],
+        ),
+        (
+            "[tools.refund]",
+            '[tools.refund]\neffect = "idempotent"\nretry = { on = ["timeout"] }',
+            [],
+        ),
+        (
+            "[tools.refund]",
+            '[tools.refund]\neffect = "idempotent"',
+            ["warning 13: tools.refund.retry: is missing: a fault that another try would cure fails the call"],
+        ),
+        (
+            "[tools.refund]",
+            '[tools.refund]\neffect = "read"',
+            ["warning 15: tools.refund.verify: a read has no effect that could be in doubt",
+             "warning 16: tools.refund.claims: a read has no effect that could be in doubt"],
+        ),
+        (
+            '["ann"]',
+            "[]",
+            ["error 16: tools.refund.approval.approvers: names nobody, so that every call that needs approval is"],
+        ),
+        ('["ann"]', '[" "]', ["error 16: tools.refund.approval.approvers: names nobody"]),
+        (
+            '["ann"]',
+            '["ann"], expires_s = 59',
+            ["warning 16: tools.refund.approval.expires_s: 59 s is too short for a person"],
+        ),
+        ("amount > 50", "1 > 2", ["warning 16: tools.refund.approval.when: never holds, so nobody is ever asked"]),
+        ("amount > 50", "true", []),
+        ("amount > 50", "1 / 0 > 2", []),
+        (
+            "[tools.refund]",
+            '[tools.refund]\nrefuse_when = "true"',
+            ["warning 14: tools.refund.refuse_when: always holds, so the tool can never be called"],
+        ),
+        ("[tools.refund]", '[tools.refund]\nrefuse_when = "false"', []),
+        (
+            "[tools.refund]",
+            "[tools.refund]\ntimeout_s = 301\nslow_s = 301",
+            ["warning 14: tools.refund.timeout_s: is 301 s, and a run has 300 s in all",
+             "warning 15: tools.refund.slow_s: no answer is ever slow before it has timed out"],
+        ),
+        (
+            "[tools.refund]",
+            '[tools.refund]\noutput = { type = "array", required = ["id"] }',
+            ["error 14: tools.refund.output.required: has keys, and the type is array"],
+        ),
+        ("[tools.refund]", '[tools.refund]\noutput = { required = ["id"] }', []),
+        ("[tools.find]", "[tools.primary]", ["error 11: tools.primary: a model is called primary too"]),
+        # --- the rest
+        (
+            "[gate]",
+            '[protections]\nretry = "observe"\nloops = "enforce"\n[gate]',
+            ["warning 18: protections.retry: is not enforced: what it would have done is only reported"],
+        ),
+        (
+            'scenarios = "shop.scenarios:ALL"',
+            "storms = 58",
+            ["warning 17: gate.scenarios: is missing: the gate has nothing to try",
+             "warning 18: gate.storms: 58 cannot show a target of 0.95, even if all are survived → at least 59"],
+        ),
+        ("[gate]", "[gate]\nstorms = 59", []),
+    ],
+)  # fmt: skip
+def test_each_hole_is_found_alone(old: str, new: str, expected: list[str]) -> None:
+    actual = found(changed((old, new)))
+    assert len(actual) == len(expected), actual
+    for one, start in zip(actual, expected, strict=True):
+        assert one.startswith(start)
+
+
+def test_without_any_price_money_is_not_counted() -> None:
+    text = changed(("usd_per_million_input_tokens = 1\n", ""), ("usd_per_million_output_tokens = 10\n", ""))
+    assert found(text) == [
+        "warning 1: limits.usd: no model has a price, so money is never counted "
+        "→ set usd_per_million_input_tokens and usd_per_million_output_tokens"
+    ]
+
+
+def test_contracts_built_in_code_are_checked_too() -> None:
+    contract = Contract(
+        agent=AgentSection(name="a"),
+        models={},
+        tools={"pay": Tool(refuse_when="amount =", approval=Approval(when="amount +", approvers=("ann",)))},
+    )
+    problems = check_contract(contract)
+    errors = [(problem.line, problem.field, problem.fix) for problem in problems if problem.severity == "error"]
+    assert errors == [
+        (1, "models", "add [models.primary]"),
+        (1, "tools.pay.approval.when", "finish the rule"),
+        (1, "tools.pay.refuse_when", "write == to compare"),
+    ]
+
+
+def test_the_problems_of_a_bare_contract_are_only_warnings() -> None:
+    assert {line.split()[0] for line in found('agent.name = "a"\n')} == {"warning"}
+
+
+# ------------------------------------------------------------------------------------- against the agent's tools
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("amount > 50", None),
+        ("amuont > 50", "error refund has no argument amuont, so the rule can never be decided → did you mean amount?"),
+        ("sum > 50", "error refund has no argument sum, so the rule can never be decided → it has amount, reason"),
+        ("customer.age > 50", "error refund has no argument customer.age, so the rule can never be decided"),
+        ("amount.x > 50", "error refund has no argument amount.x"),
+        ("customer.tier == 'gold'", None),
+        ("customer.tier == 5", "error can never be decided: text is compared with a number, at column 1 of the rule"),
+        ("amount > 'x'", "error can never be decided: a number is compared by > with text"),
+        ("lower(amount) == 'x'", "error can never be decided: this is a number, at column 7 of the rule → lower needs"),
+        (
+            "amount",
+            "error can never be decided: this is a number, at column 1 of the rule → a rule needs true or false",
+        ),
+        ("'x' in tags and len(tags) > 1", None),
+        ("tags > 1", "error can never be decided: a list is compared by > with a number"),
+        ("extra > 1 or extra == 'x'", None),
+        ("bag.anything > 1", "warning bag.anything may be left out, and then the rule cannot be decided"),
+        ("given(bag.anything) and bag.anything == 'x'", "error can never be decided: a number is compared with text"),
+        ("reason == 'x'", "warning reason may be left out, and then the rule cannot be decided"),
+        ("given(reason) and reason == 'x'", None),
+        ("given(reason) and reason > 5", "error can never be decided: text or null is compared by >"),
+        ("reason == null or reason == 'x'", "warning reason may be left out"),
+    ],
+)
+def test_rules_are_compared_with_the_tools_arguments(rule: str, expected: str | None) -> None:
+    text = changed(("amount > 50", rule))
+    actual = [line.replace(" 16: tools.refund.approval.when:", "") for line in found(text, [REFUND, FIND])]
+    if expected is None:
+        assert actual == []
+    else:
+        assert len(actual) == 1
+        assert actual[0].startswith(expected)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"type": "object", "properties": {}, "additionalProperties": True},
+        {"type": "object"},
+        {"$ref": "https://example.com/schema"},
+        {"$ref": "#/$defs/missing"},
+        {"$ref": "#"},
+        {"$ref": 5},
+        {"properties": {"a": {"type": "number"}}, "required": True},
+        {"properties": [], "required": ["a"]},
+        {"anyOf": [], "type": "object"},
+        {"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}},
+        {
+            "properties": {"amount": {"const": None, "type": "string"}, "x": 1},
+            "additionalProperties": {"type": "number"},
+        },
+        {"oneOf": [{"properties": {"a": {"type": "number"}}}, {"type": "object", "additionalProperties": True}]},
+        {"properties": {"a": {"type": "nonsense"}}, "required": ["a"]},
+        {"properties": {"a": {"type": ["number", "null"]}}, "required": ["a"]},
+        {"properties": {"a": {"enum": []}}, "required": ["a"]},
+        {"properties": {"a": {"allOf": [{"$ref": "#/properties/b"}]}, "b": {"type": "integer"}}, "required": ["a"]},
+        {"properties": {"a": True}, "required": ["a"]},
+    ],
+)
+def test_schemas_that_say_little_give_no_errors(parameters: dict[str, Any]) -> None:
+    shape = ToolShape(name="refund", parameters=parameters)
+    lines = found(changed(("amount > 50", "a > 1")), [shape, FIND])
+    assert [line for line in lines if line.startswith("error")] == []
+
+
+@pytest.mark.timeout(5)
+def test_a_schema_that_refers_to_itself_takes_no_time() -> None:
+    everything = [{"$ref": f"#/$defs/{number}"} for number in range(40)]
+    definition = {"anyOf": [{"type": "object", "properties": {"a": {"anyOf": everything}}}, *everything]}
+    schema = {
+        "properties": {"a": {"anyOf": everything}},
+        "required": ["a"],
+        "$defs": {str(number): definition for number in range(40)},
+    }
+    lines = found(
+        changed(("amount > 50", ".".join("a" * 20) + " > 1")), [ToolShape(name="refund", parameters=schema), FIND]
+    )
+    assert "may be left out" in lines[0]
+
+
+def test_a_tool_without_arguments_has_none() -> None:
+    shape = ToolShape(name="refund", parameters={"type": "object", "properties": {}})
+    (line,) = found(SOUND, [shape, FIND])
+    assert line.endswith("refund has no argument amount, so the rule can never be decided → it has no arguments")
+
+
+def test_tools_that_are_not_declared_are_told() -> None:
+    assert found(SOUND, [REFUND, FIND, ToolShape(name="mail")]) == [
+        "warning 11: tools.mail: the agent has this tool, and nothing is decided about it: it is taken for a write "
+        "→ declare its effect"
+    ]
+
+
+def test_tools_that_the_agent_does_not_have_are_told() -> None:
+    lines = found(SOUND, [ToolShape(name="refunds")])
+    assert lines == [
+        "warning 11: tools.find: the agent has no such tool → it has refunds",
+        "warning 11: tools.refunds: the agent has this tool, and nothing is decided about it: it is taken for a write "
+        "→ declare its effect",
+        "error 13: tools.refund: the agent has no such tool, so this protects nothing → did you mean refunds?",
+    ]
+    assert found(SOUND, [])[0] == "warning 11: tools.find: the agent has no such tool → it has no tools"
+
+
+@pytest.mark.parametrize(
+    ("effect", "hints", "name", "expected"),
+    [
+        ("read", {"read_only_hint": True}, "refund", None),
+        ("read", {"read_only_hint": False}, "find", "the tool itself says that it is no read (readOnlyHint)"),
+        ("read", {}, "find", None),
+        ("read", {}, "refund", "declared a read, and its name sounds like a write"),
+        ("read", {}, "deleteOrder", "declared a read, and its name sounds like a write"),
+        ("read", {}, "zap", None),
+        ("idempotent", {"idempotent_hint": False}, "refund", "the tool itself says that it is not idempotent"),
+        ("idempotent", {}, "refund", None),
+        ("write", {"read_only_hint": True}, "refund", None),
+    ],
+)
+def test_effects_are_compared_with_the_tools_hints(
+    effect: str, hints: dict[str, bool], name: str, expected: str | None
+) -> None:
+    extra = "verify = 'a:b'\nclaims = ['x']\n" if effect == "write" else "retry = { on = ['timeout'] }\n"
+    text = (
+        SOUND.split("[tools.find]", maxsplit=1)[0]
+        + f"[tools.{name}]\neffect = '{effect}'\n{extra}[gate]\nscenarios = 'a:b'\n"
+    )
+    lines = found(text, [ToolShape(name=name, **hints)])  # type: ignore[arg-type]
+    if expected is None:
+        assert lines == []
+    else:
+        assert len(lines) == 1
+        assert expected in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("retry", "expected"),
+    [
+        (None, 10),
+        (Retry(on=(Fault.RATE_LIMITED,), max_attempts=9), 10),
+        (Retry(on=(Fault.TIMEOUT,), max_attempts=1), 10),
+        (Retry(on=(Fault.TIMEOUT,), max_attempts=4, base_s=1, cap_s=3), 40 + 1 + 2 + 3),
+        (Retry(on=(Fault.TIMEOUT,), max_attempts=10**9, base_s=8, cap_s=8), 10**10 + 8 * (10**9 - 1)),
+    ],
+)
+def test_the_worst_time_counts_attempts_and_waits(retry: Retry | None, expected: float) -> None:
+    assert worst_time_s(10, retry) == pytest.approx(expected)

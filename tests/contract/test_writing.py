@@ -1,0 +1,154 @@
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plimsoll.contract.checking import check_contract
+from plimsoll.contract.loading import Source, parse_contract
+from plimsoll.contract.model import AgentSection, Contract, Limits
+from plimsoll.contract.shapes import ToolShape, guess_effect
+from plimsoll.contract.writing import initial_contract
+from plimsoll.core.calls import Effect
+
+
+def parameters(**types: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {name: {"type": kind} for name, kind in types.items()},
+        "required": list(types),
+    }
+
+
+TOOLS = [
+    ToolShape(
+        name="find_order", read_only_hint=True, description="Finds an order.", parameters=parameters(id="string")
+    ),
+    ToolShape(name="get_user", parameters=parameters(id="string")),
+    ToolShape(name="set_address", idempotent_hint=True, parameters=parameters(address="string")),
+    ToolShape(name="refund", parameters=parameters(order="string", amount="number")),
+    ToolShape(name="charge", parameters=parameters(total_cents="integer")),
+    ToolShape(name="quote", parameters=parameters(totalPrice="string")),
+    ToolShape(name="send mail", read_only_hint=False, parameters=parameters(to="string")),
+]
+
+
+def written(**changes: Any) -> str:
+    settings: dict[str, Any] = {"agent_name": "shop", "entrypoint": "shop.agent:agent", "tools": TOOLS}
+    return initial_contract(**settings | changes)
+
+
+def sound(text: str, tools: list[ToolShape]) -> Contract:
+    contract = parse_contract(text, file="p.toml")
+    problems = check_contract(contract, source=Source("p.toml", text), tools=tools)
+    assert [str(problem) for problem in problems if problem.severity == "error"] == []
+    return contract
+
+
+def switched_on(text: str) -> str:
+    return re.sub(r"^#(?=[a-z\[])", "", text, flags=re.MULTILINE)
+
+
+def test_it_is_sound_and_decides_safely() -> None:
+    contract = sound(written(models=["openai:gpt-5", "openai:gpt-5", "anthropic:claude"]), TOOLS)
+    assert contract.agent == AgentSection(name="shop", entrypoint="shop.agent:agent")
+    assert contract.limits == Limits()
+    assert contract.models["primary"].fallback == ("fallback_1", "canned")
+    assert contract.models["primary"].id is None
+    assert contract.models["fallback_1"].id == "anthropic:claude"
+    assert contract.models["canned"].may_write is False
+    assert {name: tool.effect for name, tool in contract.tools.items()} == {
+        "find_order": Effect.READ,
+        "get_user": Effect.WRITE,
+        "set_address": Effect.IDEMPOTENT,
+        "refund": Effect.WRITE,
+        "charge": Effect.WRITE,
+        "quote": Effect.WRITE,
+        "send mail": Effect.WRITE,
+    }
+
+
+def test_money_is_asked_about_from_the_start() -> None:
+    contract = sound(written(approvers=["ann", "bob"]), TOOLS)
+    asked = {name: tool.approval.when for name, tool in contract.tools.items() if tool.approval}
+    assert asked == {"refund": "amount > 50", "charge": "total_cents > 5000", "quote": "true"}
+    refund = contract.tools["refund"].approval
+    assert refund is not None
+    assert refund.approvers == ("ann", "bob")
+
+
+def test_everything_that_is_switched_off_can_be_switched_on() -> None:
+    text = switched_on(written(models=["openai:gpt-5"]))
+    contract = sound(text, TOOLS)
+    writes = [tool for tool in contract.tools.values() if tool.effect is Effect.WRITE]
+    assert all(tool.verify and tool.claims and tool.approval for tool in writes)
+    assert contract.tools["send mail"].verify == "shop.agent:verify_send_mail"
+    assert contract.models["primary"].id == "openai:gpt-5"
+    assert contract.gate.scenarios == "shop.agent_scenarios:SCENARIOS"
+
+
+def test_a_guess_is_a_comment_and_no_decision() -> None:
+    text = written()
+    assert 'effect = "write"  # its name looks like a read: if it changes nothing, write "read"' in text
+    assert text.count("looks like a read") == 1
+    assert "# Finds an order." in text
+
+
+def test_an_agent_without_tools_models_or_place_has_a_contract_too() -> None:
+    text = initial_contract(agent_name="  ", entrypoint=None, tools=[])
+    assert sound(text, []).agent == AgentSection(name="agent")
+    assert sound(switched_on(text), []).agent.entrypoint == "module:agent"
+
+
+@pytest.mark.parametrize(
+    "description",
+    ['ends"\neffect = "read"\n[tools.refund]', "a\rb\x00\x1b[31m\x7f\u2028c", "x" * 500, "\ud800 half a pair", "# # #"],
+)
+def test_a_description_is_one_line_of_comment(description: str) -> None:
+    tool = ToolShape(name="refund", description=description)
+    text = written(tools=[tool])
+    assert sound(text, [tool]).tools["refund"].effect is Effect.WRITE
+    comment = text.split("\n[tools.refund]")[0].rpartition("\n")[2]
+    assert comment.startswith("# ")
+    assert len(comment) <= 102
+    assert comment.isprintable()
+
+
+@given(
+    st.text(max_size=20),
+    st.lists(st.text(min_size=1, max_size=12), max_size=4, unique=True),
+    st.text(max_size=40),
+    st.lists(st.text(min_size=1, max_size=12), max_size=3, unique=True),
+    st.sampled_from(["amount", "price in €", "a-total", "größe total", ""]),
+)
+def test_no_name_and_no_text_breaks_it(
+    agent: str, names: list[str], description: str, models: list[str], argument: str
+) -> None:
+    tools = [
+        ToolShape(name=name, description=description, parameters=parameters(**{argument: "number"})) for name in names
+    ]
+    models = [model for model in models if model != ""]
+    text = initial_contract(agent_name=agent, entrypoint="a:b", tools=tools, models=models)
+    contract = sound(text, tools)
+    assert list(contract.tools) == names
+    assert [model.id for model in contract.models.values() if model.id] == models[1:]
+    sound(switched_on(text), tools)
+
+
+@pytest.mark.parametrize(
+    ("name", "effect"),
+    [
+        ("get_user", Effect.READ),
+        ("searchOrders", Effect.READ),
+        ("HTTPGet", None),
+        ("delete-order", Effect.WRITE),
+        ("SendMail", Effect.WRITE),
+        ("gettysburg", None),
+        ("think", None),
+        ("", None),
+        ("42", None),
+    ],
+)
+def test_effects_are_guessed_by_the_first_word(name: str, effect: Effect | None) -> None:
+    assert guess_effect(name) is effect
