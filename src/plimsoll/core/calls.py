@@ -105,7 +105,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """An error as the journal keeps it. `type` is the exception's class name; `retry_after_s` as the dependency said."""
+    """An error as the journal keeps it: `type` is its class name, `retry_after_s` what the dependency asked for."""
 
     type: str
     message: str

@@ -38,8 +38,8 @@ __all__ = [
     "JournalUnavailable",
     "KillSwitchEngaged",
     "LimitExceeded",
-    "Misuse",
     "MissingExtra",
+    "Misuse",
     "OperationFailed",
     "OutputRejected",
     "PlimsollError",
@@ -268,7 +268,7 @@ class MissingExtra(Misuse):
 
 
 class Unwind(BaseException):
-    """Takes a run off the stack. Never caught by an agent; once raised, every further call of the run raises it again."""
+    """Takes a run off the stack. Once it was raised, every further call of that run raises it again."""
 
 
 class RunParked(Unwind):

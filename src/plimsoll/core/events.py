@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from plimsoll.core.calls import CallKind, Effect, Ending, ErrorRecord, Fault, Outcome
+from plimsoll.core.calls import CallKind, Effect, Ending, Fault, Outcome
 
 __all__ = [
     "GENESIS",

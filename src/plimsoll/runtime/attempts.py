@@ -15,11 +15,11 @@ from plimsoll.policies.classify import classify
 from plimsoll.policies.deadline import attempt_timeout_s
 from plimsoll.policies.ladder import Ladder, Rung
 from plimsoll.runtime.current import call_context
-from plimsoll.runtime.keys import idempotency_key
 from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.keys import idempotency_key
 from plimsoll.runtime.state import RunState
 
-__all__ = ["Answer", "Attempt", "attempt", "climb", "retrying"]
+__all__ = ["Answer", "Attempt", "Footing", "climb", "retrying"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one attempt brought: a native answer, or an error."""
+    """What one attempt brought, or the last of `number` attempts: a native answer, or an error."""
 
     number: int
     duration_s: float
@@ -42,48 +42,132 @@ class Attempt:
     usage: Usage | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Footing:
+    """Where a call stands on its ladder: rung number `index`, with `reserve_s` seconds kept for the rungs below.
+
+    A tool has no ladder: its one rung is None.
+    """
+
+    state: RunState
+    exchange: Exchange
+    key: str
+    effect: Effect
+    index: int = 0
+    rung: Rung | None = None
+    reserve_s: float = 0.0
+
+    @property
+    def site(self) -> str:
+        """The dependency that is really asked here."""
+        return self.exchange.dependency if self.rung is None else self.rung.name
+
+    @property
+    def section(self) -> Model | Tool:
+        """What the contract says of it."""
+        return self.state.env.tool(self.exchange.dependency) if self.rung is None else self.rung.model
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """The exception classes by which it says that nothing happened."""
+        section = self.section
+        return (*section.proves_nothing_happened, *self.exchange.refusals) if isinstance(section, Tool) else ()
+
+    def remaining_s(self) -> float:
+        """Seconds left before the run's deadline."""
+        return self.state.deadline.remaining(self.state.env.clock)
+
+    def note(self, attempt: int, fault: Fault, message: str, duration_s: float) -> None:
+        """Records an attempt that failed, or was slow."""
+        self.state.record(
+            AttemptSettled(
+                key=self.key,
+                dependency=self.site,
+                rung=self.index,
+                attempt=attempt,
+                fault=fault,
+                message=message[:500],
+                duration_s=round(duration_s, 6),
+            )
+        )
+
+
 async def climb(state: RunState, exchange: Exchange, key: str, effect: Effect) -> Answer:
-    """Tries the rungs of the ladder from the top until one answers. A tool has no ladder: one rung."""
+    """Tries the rungs of the ladder from the top down until one answers."""
     ladder = state.env.ladders.get(exchange.dependency) if exchange.kind is CallKind.MODEL else None
-    rungs: tuple[Rung | None, ...] = ladder.rungs if ladder is not None else (None,)
+    rungs: tuple[Rung | None, ...] = (None,) if ladder is None else ladder.rungs
     attempts = 0
-    last = ErrorRecord(type="NoRung", message="the ladder has no rung")
     spent: Usage | None = None
+    last = ErrorRecord(type="NoRung", message="the ladder has no rung")
     for index, rung in enumerate(rungs):
-        reserve_s = ladder.reserve_below_s(index, state.env.windows) if ladder is not None else 0.0
-        tried = await retrying(state, exchange, key, effect, index=index, rung=rung, reserve_s=reserve_s)
+        reserve_s = 0.0 if ladder is None else ladder.reserve_below_s(index, state.env.windows)
+        footing = Footing(
+            state=state, exchange=exchange, key=key, effect=effect, index=index, rung=rung, reserve_s=reserve_s
+        )
+        tried = await retrying(footing)
         attempts += tried.number
         spent = add_usage(spent, tried.usage)
         if tried.error is None:
-            return _answered(exchange, tried, rung=index, attempts=attempts, usage=spent)
+            value = exchange.encode(tried.native)
+            outcome = Outcome(status=Status.OK, value=value, rung=index, attempts=attempts, usage=spent)
+            return Answer(outcome, tried.native if exchange.kind is CallKind.MODEL else value, has_native=True)
         last = tried.error
-        if not _descends(state, exchange, key, ladder, index, last):
+        if ladder is None or not _descends(footing, ladder, last):
             break
     return Answer(Outcome(status=Status.FAILED, error=last, attempts=attempts, usage=spent))
 
 
-def _descends(
-    state: RunState, exchange: Exchange, key: str, ladder: Ladder | None, index: int, error: ErrorRecord
-) -> bool:
-    if ladder is None or index + 1 >= len(ladder.rungs):
+def _descends(footing: Footing, ladder: Ladder, error: ErrorRecord) -> bool:
+    below = footing.index + 1
+    if below >= len(ladder.rungs) or footing.state.env.contract.protections.fallback is Mode.OBSERVE:
         return False
-    if state.env.contract.protections.fallback is Mode.OBSERVE:
-        return False
-    below = ladder.rungs[index + 1].name
-    state.record(
-        RungChanged(key=key, dependency=exchange.dependency, rung=index + 1, to=below, fault=error.fault)
+    footing.state.record(
+        RungChanged(
+            key=footing.key,
+            dependency=footing.exchange.dependency,
+            rung=below,
+            to=ladder.rungs[below].name,
+            fault=error.fault,
+        )
     )
     return True
 
 
-def _answered(exchange: Exchange, tried: Attempt, *, rung: int, attempts: int, usage: Usage | None) -> Answer:
-    value = exchange.encode(tried.native)
-    outcome = Outcome(status=Status.OK, value=value, rung=rung, attempts=attempts, usage=usage)
-    return Answer(outcome, tried.native if exchange.kind is CallKind.MODEL else value, has_native=True)
+async def retrying(footing: Footing) -> Attempt:
+    """Attempts at one rung, as often as its retry policy, the retry budget and the deadline allow.
+
+    A write is attempted again only after an error that proves that nothing happened.
+    """
+    env = footing.state.env
+    policy = env.retries.get(footing.site)
+    budget = env.budget(footing.site)
+    number = 0
+    spent: Usage | None = None
+    while True:
+        number += 1
+        tried = await _attempt(footing, number)
+        spent = add_usage(spent, tried.usage)
+        error = tried.error
+        if error is None:
+            budget.succeeded()
+            return replace(tried, usage=spent)
+        proven = error.type in footing.refusals
+        if proven and error.fault is Fault.EXCEPTION:
+            return replace(tried, error=msgspec.structs.replace(error, fault=Fault.REFUSED), usage=spent)
+        footing.note(number, error.fault, error.message, tried.duration_s)
+        budget.failed()
+        may_repeat = footing.effect is not Effect.WRITE or proven
+        if policy is None or not may_repeat or not policy.retries(error.fault, number) or not budget.allows():
+            return replace(tried, usage=spent)
+        delay_s = policy.delay_s(number, rng=env.rng, retry_after_s=error.retry_after_s)
+        if delay_s >= footing.remaining_s() - footing.reserve_s:
+            return replace(tried, usage=spent)
+        await env.clock.sleep(delay_s)
+        footing.state.guard()
 
 
 def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
-    """Two calls' consumption together; None where neither consumed anything."""
+    """Two attempts' consumption together; None where neither consumed anything."""
     if one is None or other is None:
         return one or other
     return Usage(
@@ -93,164 +177,80 @@ def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
     )
 
 
-async def retrying(
-    state: RunState,
-    exchange: Exchange,
-    key: str,
-    effect: Effect,
-    *,
-    index: int = 0,
-    rung: Rung | None = None,
-    reserve_s: float = 0.0,
-) -> Attempt:
-    """Attempts at one rung, as often as its retry policy, the retry budget and the deadline allow."""
-    env = state.env
-    name = rung.name if rung is not None else exchange.dependency
-    policy = env.retries.get(name)
-    budget = env.budget(name)
-    number = 1
-    spent: Usage | None = None
-    while True:
-        tried = await attempt(state, exchange, key, effect, number, index=index, rung=rung, reserve_s=reserve_s)
-        spent = add_usage(spent, tried.usage)
-        tried = replace(tried, usage=spent) if spent is not tried.usage else tried
-        if tried.error is None:
-            budget.succeeded()
-            return tried
-        refused = env.tool(exchange.dependency).proves_nothing_happened if rung is None else ()
-        if tried.error.type in refused and tried.error.fault is Fault.EXCEPTION:
-            return replace(tried, error=msgspec.structs.replace(tried.error, fault=Fault.REFUSED))
-        fault = tried.error.fault
-        state.record(
-            AttemptSettled(
-                key=key,
-                dependency=name,
-                rung=index,
-                attempt=number,
-                fault=fault,
-                message=tried.error.message[:500],
-                duration_s=round(tried.duration_s, 6),
-            )
-        )
-        budget.failed()
-        if effect is Effect.WRITE and tried.error.type not in refused:
-            return tried
-        if policy is None or not policy.retries(fault, number) or not budget.allows():
-            return tried
-        delay_s = policy.delay_s(number, rng=env.rng, retry_after_s=tried.error.retry_after_s)
-        if delay_s >= state.deadline.remaining(env.clock) - reserve_s:
-            return tried
-        await env.clock.sleep(delay_s)
-        state.guard()
-        number += 1
-
-
-async def attempt(
-    state: RunState,
-    exchange: Exchange,
-    key: str,
-    effect: Effect,
-    number: int,
-    *,
-    index: int = 0,
-    rung: Rung | None = None,
-    reserve_s: float = 0.0,
-) -> Attempt:
+async def _attempt(footing: Footing, number: int) -> Attempt:
     """One attempt: within its timeout, seen by the interceptor, its answer checked."""
-    env = state.env
-    section: Model | Tool = rung.model if rung is not None else env.tool(exchange.dependency)
-    timeout_s: float | None = attempt_timeout_s(
-        section.timeout_s, remaining_s=state.deadline.remaining(env.clock), reserve_s=reserve_s
-    )
+    state, exchange, env = footing.state, footing.exchange, footing.state.env
+    timeout_s: float | None = None
+    if env.contract.protections.timeout is Mode.ENFORCE:
+        timeout_s = attempt_timeout_s(
+            footing.section.timeout_s, remaining_s=footing.remaining_s(), reserve_s=footing.reserve_s
+        )
     started = env.clock.monotonic()
     info = CallInfo(
         run_id=state.id,
-        key=key,
+        key=footing.key,
         dependency=exchange.dependency,
         kind=exchange.kind,
-        effect=effect,
-        idempotency_key=idempotency_key(state.id, key),
+        effect=footing.effect,
+        idempotency_key=idempotency_key(state.id, footing.key),
         attempt=number,
-        rung=index,
-        deadline_s=started + (timeout_s or 0.0),
+        rung=footing.index,
+        deadline_s=started + (footing.section.timeout_s if timeout_s is None else timeout_s),
     )
-    if env.contract.protections.timeout is Mode.OBSERVE:
-        timeout_s = None
-    site = rung.name if rung is not None else exchange.dependency
-    native, error = await _sent(state, exchange, info, site, rung, timeout_s)
+    native, error = await _sent(footing, info, timeout_s)
     duration_s = env.clock.monotonic() - started
-    if error is None:
-        window = env.windows.get(site)
-        if window is not None:
-            window.observe(duration_s)
-        native, error, usage = _inspected(state, exchange, native, section)
-        _note_slow(state, key, site, index, number, duration_s, section, failed=error is not None)
-        return Attempt(number, duration_s, native, error, usage)
-    return Attempt(number, duration_s, error=error)
+    if error is not None:
+        return Attempt(number, duration_s, error=error)
+    window = env.windows.get(footing.site)
+    if window is not None:
+        window.observe(duration_s)
+    attempt = _inspected(footing, Attempt(number, duration_s, native))
+    if attempt.error is None:
+        _note_slow(footing, attempt)
+    return attempt
 
 
-async def _sent(
-    state: RunState, exchange: Exchange, info: CallInfo, site: str, rung: Rung | None, timeout_s: float | None
-) -> tuple[Any, ErrorRecord | None]:
+async def _sent(footing: Footing, info: CallInfo, timeout_s: float | None) -> tuple[Any, ErrorRecord | None]:
+    exchange, env = footing.exchange, footing.state.env
     token = call_context.set(info)
     try:
         async with asyncio.timeout(timeout_s) as scope:
-            return await state.env.interceptor(site, info, exchange, lambda: exchange.send(rung)), None
+            return await env.interceptor(footing.site, info, exchange, lambda: exchange.send(footing.rung)), None
     except Misuse:
         raise
-    except TimeoutError as error:
+    except TimeoutError:
         if scope.expired():
-            return None, classify(CallTimeout(site, timeout_s=timeout_s or 0.0), now=state.env.clock.now())
-        return None, classify(error, now=state.env.clock.now())
+            error = CallTimeout(footing.site, timeout_s=timeout_s or 0.0)  # type: ignore[assignment]
+        return None, classify(error, now=env.clock.now())
     except Exception as error:  # whatever a dependency raises is an outcome, never a crash
-        return None, classify(error, now=state.env.clock.now())
+        return None, classify(error, now=env.clock.now())
     finally:
         call_context.reset(token)
 
 
-def _inspected(
-    state: RunState, exchange: Exchange, native: Any, section: Model | Tool
-) -> tuple[Any, ErrorRecord | None, Usage | None]:
+def _inspected(footing: Footing, attempt: Attempt) -> Attempt:
+    """The attempt with what its answer is worth."""
+    state = footing.state
     try:
-        inspection = exchange.inspect(native)
+        inspection = footing.exchange.inspect(attempt.native)
     except Exception as error:  # an answer that cannot even be looked at is malformed
-        return None, ErrorRecord(type=type(error).__name__, message=str(error), fault=Fault.MALFORMED), None
+        return replace(attempt, error=ErrorRecord(type=type(error).__name__, message=str(error), fault=Fault.MALFORMED))
     usage = inspection.usage
-    if usage is not None and isinstance(section, Model):
-        usage = msgspec.structs.replace(usage, usd=state.limits.cost(section, usage))
+    if usage is not None and footing.rung is not None:
+        usage = msgspec.structs.replace(usage, usd=state.limits.cost(footing.rung.model, usage))
     problem = inspection.problem
     if problem is None:
-        return native, None, usage
+        return replace(attempt, usage=usage)
     if state.env.contract.protections.output_check is Mode.OBSERVE:
-        state.raise_finding(output_finding(exchange.dependency, problem.fault, problem.detail, observed=True))
-        return native, None, usage
-    return native, ErrorRecord(type="OutputRejected", message=problem.detail, fault=problem.fault), usage
+        state.raise_finding(output_finding(footing.site, problem.fault, problem.detail, observed=True))
+        return replace(attempt, usage=usage)
+    error = ErrorRecord(type="OutputRejected", message=problem.detail, fault=problem.fault)
+    return replace(attempt, error=error, usage=usage)
 
 
-def _note_slow(
-    state: RunState,
-    key: str,
-    site: str,
-    index: int,
-    number: int,
-    duration_s: float,
-    section: Model | Tool,
-    *,
-    failed: bool,
-) -> None:
+def _note_slow(footing: Footing, attempt: Attempt) -> None:
+    section = footing.section
     slow_s = section.slow_s if section.slow_s is not None else section.timeout_s / 2
-    if duration_s >= slow_s and not failed:
-        message = f"answered after {duration_s:.3g} s; from {slow_s:g} s on is slow"
-        state.record(
-            AttemptSettled(
-                key=key,
-                dependency=site,
-                rung=index,
-                attempt=number,
-                fault=Fault.SLOW,
-                message=message,
-                duration_s=round(duration_s, 6),
-            )
-        )
-
-
+    if attempt.duration_s >= slow_s:
+        message = f"answered after {attempt.duration_s:.3g} s; from {slow_s:g} s on is slow"
+        footing.note(attempt.number, Fault.SLOW, message, attempt.duration_s)

@@ -22,7 +22,7 @@ from plimsoll.core.calls import (
 )
 from plimsoll.core.errors import Misuse, RunParked
 from plimsoll.core.events import CallIntended, DoubtRaised, DoubtResolved
-from plimsoll.runtime.attempts import Answer, Attempt, retrying
+from plimsoll.runtime.attempts import Answer, Attempt, Footing, retrying
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.keys import idempotency_key
 from plimsoll.runtime.state import RunState
@@ -39,14 +39,15 @@ VERIFY_DELAYS_S = (0.0, 0.5, 2.0)
 
 async def write(state: RunState, exchange: Exchange, intent: CallIntended) -> Answer:
     """Sends a call whose intent is durable, and settles whatever doubt it leaves."""
+    footing = Footing(state=state, exchange=exchange, key=intent.key, effect=intent.effect)
     attempts = 0
     tried = Attempt(0, 0.0)
     for _ in range(MAX_RESENDS):
-        tried = await retrying(state, exchange, intent.key, intent.effect)
+        tried = await retrying(footing)
         attempts += tried.number
         if tried.error is None:
             return _ok(exchange.encode(tried.native), attempts)
-        if proves_nothing_happened(state, exchange, tried.error):
+        if tried.error.type in footing.refusals:
             return _failed(tried.error, attempts)
         resolved = await resolve(state, exchange, intent, tried.error)
         if isinstance(resolved, Happened):
@@ -93,11 +94,6 @@ async def resolve(
         return Happened(value)
     await state.commit(DoubtResolved(key=intent.key, answer="not_happened", by="verify"))
     return answer
-
-
-def proves_nothing_happened(state: RunState, exchange: Exchange, error: ErrorRecord) -> bool:
-    """Whether the contract says that this error proves that nothing happened."""
-    return error.type in state.env.tool(exchange.dependency).proves_nothing_happened
 
 
 async def _verified(state: RunState, exchange: Exchange, intent: CallIntended) -> Verification:

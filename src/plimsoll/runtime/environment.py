@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from plimsoll.contract.model import Contract, Mode, Tool
+from plimsoll.contract.model import Contract, Mode, Model, Tool
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import UnknownDependency
 from plimsoll.core.ids import Ids
@@ -53,7 +53,8 @@ class Environment:
         self.ladders = build_ladders(self.contract.models)
         self.windows = build_windows(self.contract.models)
         enforced = self.contract.protections.retry is Mode.ENFORCE
-        for name, section in (*self.contract.models.items(), *self.contract.tools.items()):
+        sections: Mapping[str, Model | Tool] = {**self.contract.models, **self.contract.tools}
+        for name, section in sections.items():
             self.retries[name] = RetryPolicy.from_contract(section.retry) if section.retry and enforced else None
 
     def tool(self, name: str) -> Tool:

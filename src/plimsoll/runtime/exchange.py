@@ -54,6 +54,11 @@ class Exchange(Protocol):
         """A cautious estimate of the prompt's tokens, for the limits; 0 for anything but a model."""
         ...
 
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Exception classes by which a tool says that nothing happened, besides those that the contract names."""
+        ...
+
     async def send(self, rung: Rung | None) -> Any:
         """One attempt at `rung` of the ladder (None where there is no ladder): the native answer."""
         ...

@@ -1,4 +1,4 @@
-"""The harness: the one place where everything is put together, and the only thing that starts, resumes and ends runs."""
+"""The harness: where everything is put together, and the only thing that starts, resumes and ends runs."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -10,6 +10,7 @@ from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract, Mode
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import (
+    JournalCorrupt,
     JournalUnavailable,
     Misuse,
     ReplayMismatch,
@@ -56,8 +57,8 @@ def to_json(native: Any) -> Any:
 class Harness:
     """Runs one agent under one contract, over one journal: one life of a process.
 
-    `agent` is an async callable; `tools` and `models` are what it may call. `verifiers` answer, by tool, whether a write
-    happened. `output_of` makes JSON of what the agent returns. `fingerprint` identifies the agent's version.
+    `agent` is an async callable; `tools` and `models` are what it may call. `verifiers` answer, by tool, whether a
+    write happened. `output_of` makes JSON of what the agent returns. `fingerprint` identifies the agent's version.
 
     >>> async with Harness(contract, agent=agent, surroundings=local(contract), tools=[refund]) as harness:
     ...     result = await harness.run({"order": "W1"}, run_id="ticket-7713")
@@ -106,7 +107,7 @@ class Harness:
         """Writes what is queued, and closes the journal. The store stays open: it belongs to whoever made it."""
         await self.journal.close()
 
-    async def run(self, input: Any, *, run_id: str | None = None) -> RunResult:  # noqa: A002 -- the field's word
+    async def run(self, input: Any, *, run_id: str | None = None) -> RunResult:
         """Runs the agent on `input` (JSON) until it ends or parks.
 
         `run_id` makes it idempotent: asked again with the same id, a run that ended is not repeated but answered from
@@ -114,7 +115,8 @@ class Harness:
         cannot be recorded: nothing was done then.
         """
         run_id = run_id or self.env.ids.new("run")
-        if await self.store.head(run_id) is not None:
+        known = await self.store.head(run_id)
+        if known is not None and known.seq > 0:
             return await self.resume(run_id)
         head = await self.store.claim(run_id, owner=self.owner, at=self.env.clock.now())
         contract = self.env.contract
@@ -137,7 +139,7 @@ class Harness:
         parked then, and nothing was sent); `JournalCorrupt` when the journal does not verify.
         """
         head = await self.store.head(run_id)
-        if head is None:
+        if head is None or head.seq == 0:  # without a first event it was never accepted
             raise UnknownRun(run_id)
         if run_id in self._active:
             raise Misuse(f"run {run_id} is being advanced by this process already")
@@ -155,7 +157,7 @@ class Harness:
         and whenever somebody may have decided something."""
         results = []
         for head in reversed(await self.store.heads()):
-            if head.run_id in self._active or not await self._due(head):
+            if head.seq == 0 or head.run_id in self._active or not await self._due(head):
                 continue
             try:
                 results.append(await self.resume(head.run_id))
@@ -177,7 +179,7 @@ class Harness:
         verify_chain(records)
         events: list[Event] = [record.event for record in records]
         if not events or not isinstance(events[0], RunStarted):
-            raise Misuse(f"run {head.run_id} has no beginning in the journal: it was never accepted, so run it anew")
+            raise JournalCorrupt(head.run_id, 1, "its first event is not the run's acceptance")
         log = self.journal.open(head)
         replay = Replay(head.run_id, events)
         state = RunState(head.run_id, env=self.env, log=log, replay=replay, started=events[0])
@@ -234,9 +236,10 @@ class Harness:
         output = self._output_of(native)
         undone = state.claims_undone(output)
         if undone:
-            finding = claim_finding(undone)
+            observed = self.env.contract.protections.silent_failures is Mode.OBSERVE
+            finding = claim_finding(undone, observed=observed)
             state.raise_finding(finding)
-            if self.env.contract.protections.silent_failures is Mode.ENFORCE:
+            if not observed:
                 return RunEnded(ending=Ending.HALTED, reason=finding.message)
         if state.degraded:
             return RunEnded(ending=Ending.DEGRADED, output=output, reason=state.degraded)
@@ -288,4 +291,3 @@ class Harness:
         finding = journal_finding(trouble)
         for sink in self.env.sinks:
             sink.emit(finding, run_id="*", agent=self.env.contract.agent.name, at=self.env.clock.now())
-

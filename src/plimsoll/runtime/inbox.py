@@ -11,9 +11,7 @@ from plimsoll.runtime.state import RunState
 __all__ = ["copy_inbox", "decision_entry", "doubt_entry"]
 
 
-def decision_entry(
-    request_id: str, *, approve: bool, args_digest: str, by: str, note: str, at: float
-) -> InboxEntry:
+def decision_entry(request_id: str, *, approve: bool, args_digest: str, by: str, note: str, at: float) -> InboxEntry:
     """The message that carries a decision. The same decision posted twice is one message."""
     body = {"request_id": request_id, "approve": approve, "args_digest": args_digest, "note": note}
     run_id, _, _ = request_id.rpartition(".")

@@ -43,6 +43,7 @@ class ModelExchange:
 
     kind = CallKind.MODEL
     args = None
+    refusals = ()
 
     def __init__(
         self, name: str, prompt: Any, *, functions: Mapping[str, ModelFunction], sections: Mapping[str, Model]
@@ -65,9 +66,7 @@ class ModelExchange:
         return await function(self._prompt)
 
     def inspect(self, native: ModelReply) -> Inspection:
-        problem = check_text(
-            native.text, finish_reason=native.finish_reason, has_tool_calls=bool(native.tool_calls)
-        )
+        problem = check_text(native.text, finish_reason=native.finish_reason, has_tool_calls=bool(native.tool_calls))
         return Inspection(usage=native.usage, problem=problem)
 
     def encode(self, native: ModelReply) -> Any:

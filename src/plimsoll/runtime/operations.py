@@ -41,7 +41,7 @@ class Operations:
         head = await self.store.head(run_id)
         if head is None:
             raise UnknownRun(run_id)
-        events = await self.events(run_id) if head.seq else []
+        events = await self.events(run_id)
         ended = next((event for event in reversed(events) if isinstance(event, RunEnded)), None)
         answered = ended is not None and ended.ending in (Ending.COMPLETE, Ending.DEGRADED)
         return RunResult(
@@ -97,7 +97,7 @@ class Operations:
         """Answers a doubt: whether the write `key` happened, and what it returned. Raises `UnknownRun`, `Misuse`."""
         doubts = open_doubts(await self.events(run_id))
         if key not in doubts:
-            raise Misuse(f"nothing is in doubt about {key!r} in run {run_id}; in doubt: {', '.join(doubts) or 'nothing'}")
+            raise Misuse(f"{key!r} of run {run_id} is not in doubt; what is: {', '.join(doubts) or 'nothing'}")
         entry = doubt_entry(run_id, key, happened=happened, value=value, by=by, at=self.clock.now())
         return await self.store.post(entry)
 

@@ -49,9 +49,7 @@ class Settled:
         error = outcome.error or ErrorRecord(type="Unknown", message="no error was recorded")
         if outcome.status is Status.REJECTED:
             raise rejection(self.exchange.dependency, error)
-        raise CallFailed(
-            self.exchange.dependency, fault=error.fault, attempts=outcome.attempts, message=error.message
-        )
+        raise CallFailed(self.exchange.dependency, fault=error.fault, attempts=outcome.attempts, message=error.message)
 
 
 def rejection(dependency: str, error: ErrorRecord) -> Rejected:
@@ -91,6 +89,8 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
     state.account(settled)
     state.record(settled)
     state.answered_by(exchange, answer.outcome.rung)
+    if not answer.outcome.ok:
+        state.check_deadline()
     state.guard()
     return Settled(exchange, answer.outcome, answer.native if answer.has_native else _MISSING)
 
@@ -155,5 +155,3 @@ def rejected(kind: str, message: str) -> Answer:
     """The answer of a call that a policy or a person refused."""
     error = ErrorRecord(type=kind, message=message, fault=Fault.REFUSED)
     return Answer(Outcome(status=Status.REJECTED, error=error, attempts=0))
-
-

@@ -2,12 +2,12 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 from plimsoll.contract.model import Mode
 from plimsoll.core.calls import CallKind, Usage
-from plimsoll.core.canonical import digest
+from plimsoll.core.canonical import canonical_json, digest
 from plimsoll.core.errors import JournalUnavailable, LimitExceeded, RunHalted, RunParked, Superseded, Unwind
 from plimsoll.core.events import (
     CallSettled,
@@ -111,21 +111,19 @@ class RunState:
         if not self.hub.emit(finding, run_id=self.id, agent=self.started.agent, at=self.env.clock.now()):
             return
         self.findings.append(finding)
-        try:
+        with suppress(JournalUnavailable, Superseded):  # it has been alerted; the next barrier parks the run
             self.log.append(FindingRaised(finding=finding))
-        except (JournalUnavailable, Superseded):
-            pass  # it has been alerted, and the barrier that follows parks the run
         if finding.kind == "loop" and self.env.contract.protections.loops is Mode.ENFORCE:
             self._halting = self._halting or finding.message
 
     def reserve(self, exchange: Exchange, key: str) -> None:
-        """Counts a call that is about to be made, at its worst, against the limits. Halts the run that would pass one."""
+        """Counts a coming call, at its worst, against the limits. Halts a run that would pass one."""
         limits, contract = self.limits, self.env.contract
         observed = contract.protections.limits is Mode.OBSERVE
         is_model = exchange.kind is CallKind.MODEL
         worst = limits.worst_case(contract.models[exchange.dependency], exchange.input_tokens) if is_model else NOTHING
         try:
-            passed = limits.before_call(
+            over_all = limits.before_call(
                 active_s=self.active_s,
                 worst=worst,
                 key=key,
@@ -134,10 +132,19 @@ class RunState:
                 observe=ALL_LIMITS if observed else frozenset(),
             )
         except LimitExceeded as error:
-            self.raise_finding(limit_finding(error))
-            raise RunHalted(str(error)) from error
-        for error in passed:
-            self.raise_finding(limit_finding(error, observed=True))
+            self._halt_at(error)
+        for over in over_all:
+            self.raise_finding(limit_finding(over, observed=True))
+
+    def check_deadline(self) -> None:
+        """Halts the run whose time ran out while a call was under way."""
+        if self.env.contract.protections.limits is Mode.ENFORCE and self.deadline.passed(self.env.clock):
+            allowed = self.env.contract.limits.seconds
+            self._halt_at(LimitExceeded("seconds", allowed=allowed, needed=self.active_s))
+
+    def _halt_at(self, error: LimitExceeded) -> NoReturn:
+        self.raise_finding(limit_finding(error))
+        raise RunHalted(str(error)) from error
 
     def guard(self) -> None:
         """Raises when this run may do nothing more: it is unwinding, or something halted it."""
@@ -187,7 +194,8 @@ class RunState:
 
     def claims_undone(self, output: Any) -> list[str]:
         """The tools whose effect the answer claims and the journal does not have."""
-        return self.claims.claims_undone(output) if isinstance(output, str) else []
+        text = output if isinstance(output, str) else canonical_json(output).decode()
+        return self.claims.claims_undone(text)
 
     def account(self, settled: CallSettled) -> None:
         """Counts a settled call against the limits."""

@@ -51,7 +51,8 @@ def tool_spec(function: Callable[..., Any] | ToolSpec) -> ToolSpec:
 def tool(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
     """Makes a function a tool: inside a run, awaiting it is a journaled call under the contract.
 
-    The function may be sync (it runs in a thread) or async; the tool is always awaited. Outside a run it is just called.
+    The function may be sync (it runs in a thread) or async; the tool is always awaited. Outside a run it is
+    just called.
     """
     spec = ToolSpec(function.__name__, function)
     signature = inspect.signature(function)
@@ -84,6 +85,7 @@ class ToolExchange:
 
     kind = CallKind.TOOL
     input_tokens = 0
+    refusals = ()
 
     def __init__(self, spec: ToolSpec, args: dict[str, Any], *, section: Tool, verifier: Verifier | None) -> None:
         self._spec = spec

@@ -1,0 +1,30 @@
+"""The command line. Each command is a module of its own; this one only gathers them."""
+
+import click
+
+from plimsoll import __version__
+from plimsoll.cli.agents import describe_agent
+from plimsoll.cli.approvals import approvals
+from plimsoll.cli.contract_commands import check_command, init_command
+from plimsoll.cli.gate import gate, reproduce
+from plimsoll.cli.kill import kill
+from plimsoll.cli.runs import runs
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="plimsoll")
+def main() -> None:
+    """Keeps AI agents stable in production, and refuses to let one ship until that is proven.
+
+    \b
+    Start here:
+      plimsoll init shop.agent:agent     writes plimsoll.toml from the agent's own tools
+      plimsoll check                     finds contradictions and holes in it
+      plimsoll gate                      injects faults into the agent: may it ship?
+    """
+
+
+for command in (init_command(describe_agent), check_command(describe_agent), gate, reproduce, runs, approvals, kill):
+    main.add_command(command)

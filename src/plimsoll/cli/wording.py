@@ -1,0 +1,76 @@
+"""How the command line words times and events for people."""
+
+from datetime import UTC, datetime
+
+from plimsoll.core.events import (
+    ApprovalDecided,
+    ApprovalRequested,
+    AttemptSettled,
+    CallIntended,
+    CallSettled,
+    DoubtRaised,
+    DoubtResolved,
+    Event,
+    FindingRaised,
+    RunEnded,
+    RungChanged,
+    RunParkedEvent,
+    RunResumed,
+    RunStarted,
+    ValueRecorded,
+    event_type,
+)
+
+__all__ = ["describe", "stamp", "when"]
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def when(at: float, *, now: float) -> str:
+    """A wall-clock time relative to `now`, such as `in 4 min` or `2 h ago`."""
+    distance = abs(at - now)
+    size, unit = next(((size, unit) for size, unit in _UNITS if distance >= size), (1, "s"))
+    amount = f"{int(distance // size)} {unit}"
+    return f"in {amount}" if at > now else f"{amount} ago"
+
+
+def stamp(at: float) -> str:
+    """A wall-clock time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def describe(event: Event) -> str:  # noqa: PLR0911 -- one line for each kind of event
+    """One line that says what happened."""
+    match event:
+        case RunStarted():
+            return f"accepted for agent {event.agent}"
+        case CallIntended():
+            return f"about to call {event.dependency} ({event.effect}), key {event.idempotency_key[:8]}…"
+        case AttemptSettled():
+            return f"attempt {event.attempt} at {event.dependency} {event.fault}: {event.message}"
+        case CallSettled():
+            outcome = event.outcome
+            why = f": {outcome.error.message}" if outcome.error else ""
+            return f"{event.dependency} {outcome.status} after {event.duration_s:.3g} s{why}"
+        case ValueRecorded():
+            return f"{event.key} = {event.value!r}"
+        case ApprovalRequested():
+            return f"{event.request_id} asks {', '.join(event.approvers)} about {event.dependency}: {event.rule}"
+        case ApprovalDecided():
+            return f"{event.request_id} {event.decision} by {event.by}{': ' + event.note if event.note else ''}"
+        case DoubtRaised():
+            return f"did {event.dependency} happen? {event.message}"
+        case DoubtResolved():
+            return f"{event.answer}, says {event.by}"
+        case FindingRaised():
+            return f"[{event.finding.severity}] {event.finding.kind}: {event.finding.message}"
+        case RungChanged():
+            return f"{event.dependency} falls back to {event.to} ({event.fault})"
+        case RunParkedEvent():
+            return f"waits: {event.reason} {event.detail}"
+        case RunResumed():
+            return "goes on after a crash" if event.crashed else "goes on"
+        case RunEnded():
+            return f"{event.ending}{': ' + event.reason if event.reason else ''}"
+        case _:
+            return event_type(event)

@@ -1,0 +1,157 @@
+"""A small shop, an agent without a framework, and processes that crash: what the runtime's tests share."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from plimsoll.contract.model import AgentSection, Approval, Contract, Limits, Model, Retry, Tool
+from plimsoll.core.calls import CallInfo, Effect, Fault, Happened, NotHappenedAndCannot, Usage
+from plimsoll.core.clock import LoopClock
+from plimsoll.core.ids import SequentialIds
+from plimsoll.core.rng import seeded_rng
+from plimsoll.gate.simulator import simulate
+from plimsoll.journal.memory import MemoryStore
+from plimsoll.observability.findings import MemorySink
+from plimsoll.runtime.current import current_call
+from plimsoll.runtime.exchange import Exchange, Send
+from plimsoll.runtime.harness import Harness
+from plimsoll.runtime.models import ModelReply
+from plimsoll.runtime.run import Run
+from plimsoll.runtime.surroundings import Surroundings
+
+T = TypeVar("T")
+
+ON = (Fault.TIMEOUT, Fault.CONNECTION, Fault.SERVER_ERROR, Fault.RATE_LIMITED, Fault.EMPTY)
+
+
+class Refusal(ValueError):
+    """The shop says no, and nothing happened."""
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+class Shop:
+    """The outside world: it survives every crash, and its ledger is the truth."""
+
+    def __init__(self) -> None:
+        self.ledger: list[tuple[str, float, str]] = []
+        self.reads = 0
+
+    def look(self, order: str) -> dict[str, Any]:
+        self.reads += 1
+        return {"order": order, "paid": 100.0}
+
+    def refund(self, order: str, amount: float) -> dict[str, Any]:
+        if amount <= 0:
+            raise Refusal("an amount is above 0")
+        info = current_call()
+        self.ledger.append((order, amount, info.idempotency_key if info else ""))
+        return {"refunded": amount}
+
+    def verify(self, args: Mapping[str, Any], key: str) -> Any:
+        done = [row for row in self.ledger if row[2] == key]
+        return Happened({"refunded": done[0][1]}) if done else NotHappenedAndCannot()
+
+
+async def agent(run: Run, request: dict[str, Any]) -> str:
+    """Looks the order up, asks the model, refunds, and says so."""
+    order = await run.call("look", {"order": request["order"]})
+    answer = await run.model({"ask": "how much?", "paid": order["paid"]})
+    amount = float(request.get("amount", 20.0))
+    try:
+        done = await run.call("refund", {"order": request["order"], "amount": amount})
+    except Exception as error:
+        return f"not done: {error}"
+    return f"{answer.text} {done['refunded']:g} back"
+
+
+async def sure(prompt: Any) -> ModelReply:
+    return ModelReply(text="Sure:", usage=Usage(input_tokens=10, output_tokens=5))
+
+
+def contract(**changes: Any) -> Contract:
+    """The contract that the tests start from."""
+    refund = Tool(
+        effect=Effect.WRITE,
+        timeout_s=5.0,
+        proves_nothing_happened=("Refusal",),
+        approval=Approval(when="amount > 50", approvers=("ana", "bo"), expires_s=600.0),
+    )
+    tools = {"look": Tool(effect=Effect.READ, timeout_s=5.0, retry=Retry(on=ON)), "refund": refund}
+    tools |= changes.pop("tools", {})
+    settings: dict[str, Any] = {
+        "agent": AgentSection(name="desk"),
+        "limits": Limits(seconds=60.0),
+        "models": {
+            "primary": Model(timeout_s=10.0, fallback=("backup", "canned"), retry=Retry(on=ON, max_attempts=2)),
+            "backup": Model(timeout_s=10.0),
+            "canned": Model(canned="I cannot say now."),
+        },
+    }
+    return Contract(**(settings | changes | {"tools": tools}))
+
+
+Intercept = Callable[[str, CallInfo, Exchange, Send], Awaitable[Any]]
+
+
+class Desk:
+    """A shop, a store, and as many lives of the agent's process as a test wants."""
+
+    def __init__(self, *, verify: bool = True, intercept: Intercept | None = None, **changes: Any) -> None:
+        self.shop = Shop()
+        self.store = MemoryStore()
+        self.sink = MemorySink()
+        self.contract = contract(**changes)
+        self.verify = verify
+        self.intercept = intercept
+        self.lives = 0
+        self.models: dict[str, Any] = {"primary": sure, "backup": sure}
+        self.agent: Any = agent
+        self.tools: list[Any] = [self.shop.look, self.shop.refund]
+        self.fingerprint = "v1"
+
+    def live(self, store: Any = None) -> Harness:
+        """Begins a life of the process; those before it are dead."""
+        self.store.kill_owner(f"life-{self.lives}")
+        self.lives += 1
+        return Harness(
+            self.contract,
+            agent=self.agent,
+            surroundings=Surroundings(
+                store=store or self.store,
+                owner=f"life-{self.lives}",
+                clock=LoopClock(),
+                rng=seeded_rng(self.lives),
+                ids=SequentialIds(),
+                sinks=(self.sink,),
+                interceptor=self.intercept or through,
+            ),
+            tools=self.tools,
+            models=self.models,
+            verifiers={"refund": self.shop.verify} if self.verify else {},
+            fingerprint=self.fingerprint,
+        )
+
+    async def events(self, run_id: str = "r") -> list[str]:
+        """The names of the run's events."""
+        return [type(record.event).__name__ for record in await self.store.read(run_id)]
+
+    def kinds(self) -> list[tuple[str, str | None, str | None]]:
+        """What was alerted: kind, dependency, fault."""
+        return [(finding.kind, finding.dependency, finding.fault) for _, _, finding in self.sink.entries]
+
+
+async def through(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+    return await send()
+
+
+def simulated(main: Callable[[], Any]) -> Any:
+    """Runs an async test in virtual time."""
+    return simulate(main, limit_s=100_000.0)
+
+
+async def let_go(task: "asyncio.Task[Any]") -> None:
+    """Waits for a task that crashed."""
+    await asyncio.wait([task])
