@@ -81,8 +81,9 @@ def test_money_is_asked_about_from_the_start() -> None:
 def test_everything_that_is_switched_off_can_be_switched_on() -> None:
     text = switched_on(written(models=["openai:gpt-5"]))
     contract = sound(text, TOOLS)
-    writes = [tool for tool in contract.tools.values() if tool.effect is Effect.WRITE]
-    assert all(tool.verify and tool.claims and tool.approval for tool in writes)
+    writes = {name: tool for name, tool in contract.tools.items() if tool.effect is Effect.WRITE}
+    assert all(tool.verify for tool in writes.values())
+    assert {name for name, tool in writes.items() if tool.claims and tool.approval} == {*writes} - {"get_user"}
     assert contract.tools["send mail"].verify == "shop.agent:verify_send_mail"
     assert contract.models["primary"].id == "openai:gpt-5"
     assert contract.gate.scenarios == "shop.agent_scenarios:SCENARIOS"

@@ -187,6 +187,8 @@ def _write(tool: ToolShape, module: str, approvers: Sequence[str]) -> Iterator[s
     words = " ".join(re.findall(r"[A-Za-z0-9]+", tool.name)) or "it"
     identifier = re.sub(r"\W+", "_", words, flags=re.ASCII)
     yield f'#verify = "{module}:verify_{identifier}"'
+    if guess_effect(tool.name) is Effect.READ and tool.read_only_hint is None:
+        return  # most likely no write at all: the rest would only be in the way
     yield f"#claims = [{_text(f'{words} is done')}]"
     rule, comment, on = _approval(tool)
     off = "" if on else "#"
