@@ -671,6 +671,24 @@ def test_a_cancelled_barrier_harms_neither_its_batch_nor_the_others(inline: bool
     run(test())
 
 
+def test_a_barrier_that_was_cancelled_is_told_nothing() -> None:
+    async def test() -> None:
+        store = TrickyStore()
+        journal = journal_on(store)
+        log = await opened(journal)
+        store.gate.clear()
+        waiting = asyncio.create_task(log.commit(STARTED))
+        await settle()
+        waiting.cancel()
+        await settle()
+        journal.open(await store.claim("r", owner="one", at=1.0))
+        assert waiting.cancelled()
+        store.gate.set()
+        await journal.close()
+
+    run(test())
+
+
 def test_a_barrier_cancelled_as_it_fails_leaves_no_complaint() -> None:
     async def test() -> None:
         journal = journal_on(TrickyStore())

@@ -180,13 +180,12 @@ class SQLiteStore:
 
     def _read(self, run_id: str, after: int) -> list[Record]:
         records: list[Record] = []
-        rows = self._reader.execute(
+        sql = (
             "SELECT e.seq, e.epoch, e.at, body, e.digest FROM runs JOIN events e ON run = key"
-            " WHERE run_id = ? AND e.seq > ? ORDER BY e.seq",
-            (run_id, after),
+            " WHERE run_id = ? AND e.seq > ? ORDER BY e.seq"
         )
         try:
-            for row in rows:
+            for row in self._reader.execute(sql, (run_id, after)):
                 records.append(_record(run_id, after + len(records) + 1, row))
         except sqlite3.DatabaseError as error:
             if _code(error) != sqlite3.SQLITE_CORRUPT:

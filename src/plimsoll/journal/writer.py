@@ -198,6 +198,8 @@ class Journal:
         if len(self._queue) >= self._max_queue:
             why = f" ({_text(self._trouble)})" if self._trouble else ""
             raise JournalUnavailable(f"{len(self._queue)} events wait for the disk already{why}")
+        if not self.store.inline:
+            asyncio.get_running_loop()  # outside of one, raises before anything has changed
 
     def _enqueue(self, log: RunLog, record: Record) -> int:
         self._queue.append((log, record))
