@@ -73,8 +73,8 @@ class Movement:
 class LedgerEntry:
     """One effect on the shop.
 
-    `idempotency_key` is the caller's (None: none was given), recorded but not deduplicated by. `args` are the call's
-    arguments as JSON has them, and `args_digest` is `args_digest(args)`. `order_id` and `user_id` say what was touched (None: no order, no customer).
+    `idempotency_key` is the caller's (None: none was given), recorded but not deduplicated by. `args` are the call's,
+    `args_digest` is `args_digest(args)`. `order_id` and `user_id` say what was touched (None: no order, no customer).
     `result` is what the tool answered. `at` is in wall seconds.
     """
 
