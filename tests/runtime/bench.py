@@ -1,6 +1,5 @@
 """A small shop, an agent without a framework, and processes that crash: what the runtime's tests share."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -152,6 +151,6 @@ def simulated(main: Callable[[], Any]) -> Any:
     return simulate(main, limit_s=100_000.0)
 
 
-async def let_go(task: "asyncio.Task[Any]") -> None:
-    """Waits for a task that crashed."""
-    await asyncio.wait([task])
+async def pass_time(seconds: float) -> None:
+    """Lets virtual seconds pass."""
+    await LoopClock().sleep(seconds)

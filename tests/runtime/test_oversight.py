@@ -1,6 +1,5 @@
 """Approvals that bind, and the kill switch."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from plimsoll.core.events import ApprovalDecided, ApprovalRequested, CallIntende
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.inbox import decision_entry
 from plimsoll.runtime.run import Run
-from tests.runtime.bench import Desk, simulated
+from tests.runtime.bench import Desk, pass_time, simulated
 
 BIG = {"order": "W1", "amount": 500.0}
 
@@ -62,9 +61,9 @@ def test_nobody_answering_means_no() -> None:
     async def main() -> None:
         desk = Desk()
         harness, _ = await parked(desk)
-        await asyncio.sleep(599.0)
+        await pass_time(599.0)
         assert await harness.wake() == []
-        await asyncio.sleep(2.0)
+        await pass_time(2.0)
         (result,) = await harness.wake()
         assert "expired" in result.output
         assert desk.shop.ledger == []
@@ -77,9 +76,9 @@ def test_an_approval_not_used_in_time_is_none() -> None:
     async def main() -> None:
         desk = Desk()
         harness, asked = await parked(desk)
-        await asyncio.sleep(590.0)
+        await pass_time(590.0)
         await harness.operations.decide(asked.request_id, approve=True, by="ana")
-        await asyncio.sleep(20.0)
+        await pass_time(20.0)
         (result,) = await desk.live().wake()
         assert "expired" in result.output
         assert desk.shop.ledger == []

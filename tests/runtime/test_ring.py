@@ -13,7 +13,7 @@ from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.tools import tool
-from tests.runtime.bench import Desk, simulated
+from tests.runtime.bench import Desk, pass_time, simulated
 
 
 class Status(Exception):
@@ -48,7 +48,7 @@ def raising(error: Exception) -> Callable[[], Any]:
 
 
 def hang() -> Any:
-    return asyncio.sleep(1e9)
+    return pass_time(1e9)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,7 @@ def hang() -> Any:
         (raising(Status(503)), "server_error"),
         (raising(ConnectionResetError("gone")), "connection"),
         (hang, "timeout"),
+        (raising(TimeoutError("its own")), "timeout"),
         (lambda: ModelReply(text=""), "empty"),
     ],
 )
@@ -197,7 +198,7 @@ def test_a_slow_answer_is_reported() -> None:
 
         async def drag(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
             if site == "look":
-                await asyncio.sleep(4.0)
+                await pass_time(4.0)
             return await send()
 
         desk.intercept = drag
@@ -308,7 +309,7 @@ def test_parallel_calls_replay_in_their_recorded_order() -> None:
 
         async def drag(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
             if exchange.args == {"order": "slow"}:
-                await asyncio.sleep(1.0)
+                await pass_time(1.0)
             return await send()
 
         desk.agent, desk.intercept = parallel, drag

@@ -39,7 +39,7 @@ def stamp(at: float) -> str:
     return datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def describe(event: Event) -> str:  # noqa: PLR0911 -- one line for each kind of event
+def describe(event: Event) -> str:  # noqa: PLR0911, PLR0912 -- one line for each kind of event
     """One line that says what happened."""
     match event:
         case RunStarted():

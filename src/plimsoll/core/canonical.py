@@ -36,7 +36,7 @@ def canonical_json(value: Any) -> bytes:
         encoded = _encoder.encode(value)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise Misuse(f"not a JSON value: {error}") from error
-    if b"null" in encoded:  # msgspec writes NaN and infinities as null
+    if b"null" in encoded:  # msgspec writes NaN and infinities as null, so this is the only case to look into
         _refuse_non_finite(value, "")
     return encoded
 

@@ -228,7 +228,8 @@ def encode_event(event: Event) -> bytes:
 
 def decode_event(body: bytes) -> Event:
     """The event that `body` writes. Raises `msgspec.ValidationError` when it writes none."""
-    return _decoder.decode(body)
+    event: Event = _decoder.decode(body)
+    return event
 
 
 def event_type(event: Event) -> str:

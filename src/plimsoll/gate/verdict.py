@@ -101,7 +101,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One scenario under one schedule of faults. `fired` false: the fault never struck, so the trial counts for nothing.
+    """One scenario under one schedule of faults. `fired` false: the fault never struck, so it counts for nothing.
 
     `digest` is over journal, ledger, findings and ending: the same seed gives the same digest.
     """
@@ -126,7 +126,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """One square of the heat map: a fault kind at a site group (a dependency, `journal`, `approvals`, `model itself`)."""
+    """One square of the heat map: a fault kind at a group of sites (a dependency, `journal`, `approvals`, …)."""
 
     kind: str
     group: str

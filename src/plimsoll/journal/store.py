@@ -99,7 +99,7 @@ class Store(Protocol):
         ...
 
     async def read(self, run_id: str, *, after: int = 0) -> list[Record]:
-        """The run's durable records numbered above `after`, in order. Raises `JournalCorrupt` where one is unreadable."""
+        """The run's durable records numbered above `after`, in order. Raises `JournalCorrupt` at an unreadable one."""
         ...
 
     async def head(self, run_id: str) -> RunHead | None:

@@ -218,10 +218,9 @@ async def _sent(footing: Footing, info: CallInfo, timeout_s: float | None) -> tu
             return await env.interceptor(footing.site, info, exchange, lambda: exchange.send(footing.rung)), None
     except Misuse:
         raise
-    except TimeoutError:
-        if scope.expired():
-            error = CallTimeout(footing.site, timeout_s=timeout_s or 0.0)  # type: ignore[assignment]
-        return None, classify(error, now=env.clock.now())
+    except TimeoutError as timeout:
+        expired = CallTimeout(footing.site, timeout_s=timeout_s or 0.0) if scope.expired() else timeout
+        return None, classify(expired, now=env.clock.now())
     except Exception as error:  # whatever a dependency raises is an outcome, never a crash
         return None, classify(error, now=env.clock.now())
     finally:
@@ -233,8 +232,9 @@ def _inspected(footing: Footing, attempt: Attempt) -> Attempt:
     state = footing.state
     try:
         inspection = footing.exchange.inspect(attempt.native)
-    except Exception as error:  # an answer that cannot even be looked at is malformed
-        return replace(attempt, error=ErrorRecord(type=type(error).__name__, message=str(error), fault=Fault.MALFORMED))
+    except Exception as broken:  # an answer that cannot even be looked at is malformed
+        malformed = ErrorRecord(type=type(broken).__name__, message=str(broken)[:500], fault=Fault.MALFORMED)
+        return replace(attempt, error=malformed)
     usage = inspection.usage
     if usage is not None and footing.rung is not None:
         usage = msgspec.structs.replace(usage, usd=state.limits.cost(footing.rung.model, usage))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from plimsoll.contract.model import Contract, Mode, Model, Tool
+from plimsoll.contract.model import Contract, Tool
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import UnknownDependency
 from plimsoll.core.ids import Ids
@@ -13,8 +13,9 @@ from plimsoll.journal.store import Store
 from plimsoll.observability.findings import AlertSink
 from plimsoll.oversight.rules import RuleBook
 from plimsoll.policies.deadline import LatencyWindow
-from plimsoll.policies.ladder import Ladder, build_ladders, build_windows
+from plimsoll.policies.ladder import Ladder, build_windows
 from plimsoll.policies.retry import RetryBudget, RetryPolicy
+from plimsoll.runtime.compiled import CompiledContract
 from plimsoll.runtime.exchange import Interceptor
 from plimsoll.runtime.models import ModelExchange, ModelFunction
 from plimsoll.runtime.surroundings import Surroundings
@@ -27,7 +28,7 @@ __all__ = ["Environment"]
 class Environment:
     """Built once by the harness. The dictionaries at the end are the dependencies' live state, by name."""
 
-    contract: Contract
+    compiled: CompiledContract
     fingerprint: str
     surroundings: Surroundings
     tools: Mapping[str, ToolSpec]
@@ -39,23 +40,20 @@ class Environment:
     ids: Ids = field(init=False)
     sinks: Sequence[AlertSink] = field(init=False)
     interceptor: Interceptor = field(init=False)
+    contract: Contract = field(init=False)
     rules: RuleBook = field(init=False)
     ladders: Mapping[str, Ladder] = field(init=False)
+    retries: Mapping[str, RetryPolicy | None] = field(init=False)
     windows: dict[str, LatencyWindow] = field(init=False)
     budgets: dict[str, RetryBudget] = field(default_factory=dict)
-    retries: dict[str, RetryPolicy | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         outside = self.surroundings
         self.store, self.clock, self.rng, self.ids = outside.store, outside.clock, outside.rng, outside.ids
         self.sinks, self.interceptor = outside.sinks, outside.interceptor
-        self.rules = RuleBook(self.contract)
-        self.ladders = build_ladders(self.contract.models)
+        self.contract, self.rules = self.compiled.contract, self.compiled.rules
+        self.ladders, self.retries = self.compiled.ladders, self.compiled.retries
         self.windows = build_windows(self.contract.models)
-        enforced = self.contract.protections.retry is Mode.ENFORCE
-        sections: Mapping[str, Model | Tool] = {**self.contract.models, **self.contract.tools}
-        for name, section in sections.items():
-            self.retries[name] = RetryPolicy.from_contract(section.retry) if section.retry and enforced else None
 
     def tool(self, name: str) -> Tool:
         """What the contract says of the tool `name`."""

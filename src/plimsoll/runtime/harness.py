@@ -6,7 +6,6 @@ from typing import Any, Self
 
 import msgspec
 
-from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract, Mode
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import (
@@ -25,6 +24,7 @@ from plimsoll.journal.store import RunHead
 from plimsoll.journal.store import RunState as HeadState
 from plimsoll.journal.writer import Journal
 from plimsoll.observability.findings import claim_finding, journal_finding
+from plimsoll.runtime.compiled import CompiledContract, compiled
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.inbox import copy_inbox
@@ -66,7 +66,7 @@ class Harness:
 
     def __init__(
         self,
-        contract: Contract,
+        contract: Contract | CompiledContract,
         *,
         agent: AgentFunction,
         surroundings: Surroundings,
@@ -79,9 +79,10 @@ class Harness:
         self.agent = agent
         self.store = surroundings.store
         self.owner = surroundings.owner
+        ready = compiled(contract)
         self.env = Environment(
-            contract=contract,
-            fingerprint=fingerprint or contract_digest(contract),
+            compiled=ready,
+            fingerprint=fingerprint or ready.digest,
             surroundings=surroundings,
             tools={spec.name: spec for spec in map(tool_spec, tools)},
             models=models or {},
@@ -90,7 +91,7 @@ class Harness:
         self.journal = Journal(
             self.store,
             clock=surroundings.clock,
-            patience_s=contract.journal.patience_s,
+            patience_s=ready.contract.journal.patience_s,
             on_trouble=self._journal_trouble,
         )
         self.operations = Operations(self.store, clock=surroundings.clock)
@@ -119,11 +120,10 @@ class Harness:
         if known is not None and known.seq > 0:
             return await self.resume(run_id)
         head = await self.store.claim(run_id, owner=self.owner, at=self.env.clock.now())
-        contract = self.env.contract
         started = RunStarted(
-            agent=contract.agent.name,
+            agent=self.env.contract.agent.name,
             fingerprint=self.env.fingerprint,
-            contract_digest=contract_digest(contract),
+            contract_digest=self.env.compiled.digest,
             input=msgspec.to_builtins(input),
         )
         log = self.journal.open(head)

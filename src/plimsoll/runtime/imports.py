@@ -26,9 +26,7 @@ def load_object(path: str, *, directory: str | Path | None = None) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
-        raise Misuse(
-            f"no module {error.name!r} for {path!r}; is it on the import path, and are you in its folder?"
-        ) from error
+        raise Misuse(f"no module {error.name!r} for {path!r}; are you in its folder, or is it installed?") from error
     for name in attribute.split("."):
         try:
             found = getattr(found, name)
