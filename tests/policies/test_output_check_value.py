@@ -157,7 +157,8 @@ def test_what_has_required_keys_must_be_an_object() -> None:
 
 
 def test_may_be_empty_allows_what_is_empty() -> None:
-    for value in (None, "", [], {}, " \n"):
+    empty: tuple[Any, ...] = (None, "", [], {}, " \n")
+    for value in empty:
         assert check_value(value, OutputRule(may_be_empty=True)) is None
     assert check_value(None, OutputRule(type="object", may_be_empty=True)) is None
     assert check_value({}, OutputRule(type="object", required=("id",), may_be_empty=True)) is None

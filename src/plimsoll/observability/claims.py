@@ -1,0 +1,80 @@
+"""Claimed but not done: an answer that says that something was done, while the journal holds no such effect."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from plimsoll.contract.model import Contract, Mode
+from plimsoll.core.calls import Status
+from plimsoll.core.events import CallSettled, DoubtRaised, DoubtResolved, Event, Finding, RunEnded
+from plimsoll.observability.findings import claim_finding
+from plimsoll.observability.wording import Wording
+
+__all__ = ["ClaimDetector"]
+
+_MAX_CHARS = 200_000
+_MAX_OPEN = 1000
+
+
+class ClaimDetector:
+    """Holds a run's answer against its effects, by the phrases that the contract's `tools.NAME.claims` give.
+
+    A phrase counts where the answer states it: not in a question, not denied, not only promised or conditional. Tools
+    that share a phrase are all cleared by one of them being done. Done is a call that settled as ok, or a doubt that
+    was resolved as happened.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        self._observed = contract.protections.silent_failures is Mode.OBSERVE
+        self._tools_of: dict[str, tuple[str, ...]] = {}
+        for name, tool in contract.tools.items():
+            for phrase in tool.claims:
+                self._tools_of[phrase] = (*self._tools_of.get(phrase, ()), name)
+        self._wordings = [(Wording(phrase), tools) for phrase, tools in self._tools_of.items()]
+        self._done: set[str] = set()
+        self._doubts: dict[str, str] = {}
+
+    def observe(self, event: Event, *, at: float) -> Sequence[Finding]:
+        if isinstance(event, CallSettled):
+            if event.outcome.status is Status.OK:
+                self._done.add(event.dependency)
+        elif isinstance(event, DoubtRaised):
+            self._doubts[event.key] = event.dependency
+            if len(self._doubts) > _MAX_OPEN:
+                del self._doubts[next(iter(self._doubts))]
+        elif isinstance(event, DoubtResolved):
+            dependency = self._doubts.get(event.key)
+            if event.answer == "happened" and dependency is not None:
+                self._done.add(dependency)
+        elif isinstance(event, RunEnded):
+            undone = self.claims_undone(_text_of(event.output))
+            if undone:
+                return (claim_finding(undone, observed=self._observed),)
+        return ()
+
+    def restore(self, event: Event) -> None:
+        self.observe(event, at=0.0)
+
+    def claims_undone(self, text: str) -> list[str]:
+        """The tools whose effect `text` claims although it was not brought about so far, in the contract's order."""
+        undone: dict[str, None] = {}
+        for wording, tools in self._wordings:
+            if self._done.isdisjoint(tools) and wording.is_stated_in(text):
+                undone.update(dict.fromkeys(tools))
+        return list(undone)
+
+
+def _text_of(output: Any) -> str:
+    """The text of an output: itself, or all the strings in it."""
+    if isinstance(output, str):
+        return output[:_MAX_CHARS]
+    parts: list[str] = []
+    waiting = [output]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            parts.append(item)
+        elif isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)
+    return "\n".join(reversed(parts))[:_MAX_CHARS]

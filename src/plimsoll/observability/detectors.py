@@ -1,0 +1,49 @@
+"""Detectors: each reads one run's events as they are recorded, keeps bounded state, and raises findings.
+
+A detector is deterministic: the same events bring it to the same state. On replay, `restore` rebuilds that state and
+nothing is raised again.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from plimsoll.contract.model import Contract, Mode
+from plimsoll.core.events import Event, Finding
+from plimsoll.observability.attempts import AttemptDetector, RecoveryDetector
+from plimsoll.observability.claims import ClaimDetector
+from plimsoll.observability.loops import LoopDetector
+from plimsoll.observability.people import ApprovalDetector, DoubtDetector
+
+__all__ = [
+    "ApprovalDetector",
+    "AttemptDetector",
+    "ClaimDetector",
+    "Detector",
+    "DoubtDetector",
+    "LoopDetector",
+    "RecoveryDetector",
+    "default_detectors",
+]
+
+
+class Detector(Protocol):
+    """Watches one run."""
+
+    def observe(self, event: Event, *, at: float) -> Iterable[Finding]:
+        """What `event`, recorded at wall-clock time `at`, brings to light. The state has changed when this returns."""
+        ...
+
+    def restore(self, event: Event) -> None:
+        """Takes in an event that was observed before: the state changes, and nothing is raised."""
+        ...
+
+
+def default_detectors(contract: Contract) -> list[Detector]:
+    """A fresh set for one run, without the `ClaimDetector`: whoever ends a run has to ask that one by name."""
+    return [
+        AttemptDetector(),
+        LoopDetector(contract.limits.repeats, observed=contract.protections.loops is Mode.OBSERVE),
+        ApprovalDetector(),
+        DoubtDetector(),
+        RecoveryDetector(),
+    ]

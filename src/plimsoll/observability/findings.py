@@ -1,0 +1,201 @@
+"""Findings and where they go: alert sinks, and the hub in front of them.
+
+Findings are made here too, where they come from no detector: a limit, the kill switch, the journal, an answer that was
+observed to be none. Their messages are made of names and numbers, never of what an agent was asked or answered.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Protocol, TextIO
+
+from plimsoll.core.errors import KillSwitchEngaged, LimitExceeded
+from plimsoll.core.events import Finding
+
+__all__ = [
+    "AlertSink",
+    "ConsoleSink",
+    "FindingHub",
+    "LogSink",
+    "MemorySink",
+    "claim_finding",
+    "journal_finding",
+    "kill_finding",
+    "limit_finding",
+    "output_finding",
+]
+
+_SEVERITIES = {"info": 0, "warning": 1, "critical": 2}
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.CRITICAL}
+_PER_CALL = ("approval_", "in_doubt")
+_MAX_RUNS = 10_000
+_LINE_CHARS = 500
+
+
+class AlertSink(Protocol):
+    """Where findings arrive. `emit` returns quickly and must not raise; the hub guards against one that does."""
+
+    def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> None:
+        """Takes a finding of run `run_id`, raised at wall-clock time `at`."""
+        ...
+
+
+class MemorySink:
+    """A test double: keeps what arrives."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[float, str, Finding]] = []
+
+    @property
+    def findings(self) -> list[Finding]:
+        """The findings alone, in the order of arrival."""
+        return [finding for _, _, finding in self.entries]
+
+    def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> None:
+        self.entries.append((at, run_id, finding))
+
+
+class LogSink:
+    """The standard library's logging, as logger `plimsoll.findings`.
+
+    Logs names only: the kind, the cause, the run, the agent and the keys of the calls. A finding's message stays out,
+    so that no argument and no prompt can come in by it.
+    """
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("plimsoll.findings")
+
+    def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> None:
+        self._logger.log(
+            _LEVELS.get(finding.severity, logging.WARNING),
+            "%s%s dependency=%s fault=%s run=%s agent=%s calls=%s",
+            finding.kind,
+            " (observed)" if finding.observed else "",
+            finding.dependency or "-",
+            finding.fault or "-",
+            run_id,
+            agent,
+            ",".join(finding.evidence) or "-",
+        )
+
+
+class ConsoleSink:
+    """One line per finding, on `stream` (None: standard error, looked up when it writes)."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+
+    def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> None:
+        observed = " (observed)" if finding.observed else ""
+        line = f"plimsoll: {finding.severity}: {finding.kind}{observed}: {finding.message} [{agent} {run_id}]"
+        printable = "".join(char if char.isprintable() else " " for char in line[:_LINE_CHARS])
+        print(printable, file=self._stream or sys.stderr)
+
+
+class FindingHub:
+    """Stands between a run and its alert sinks.
+
+    Passes each finding on once per run, by kind, dependency and fault; again only when it has become more severe. What
+    asks a person for something (approvals, doubts) is told apart by call as well. A sink that raises breaks nothing: it
+    is counted in `failures`, by its class name, and the others still get the finding.
+    """
+
+    def __init__(self, sinks: Sequence[AlertSink] = ()) -> None:
+        self.failures: dict[str, int] = {}
+        self._sinks = tuple(sinks)
+        self._seen: dict[str, dict[tuple[object, ...], int]] = {}
+
+    def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> bool:
+        """Whether the finding is new. If so, every sink gets it."""
+        if not self._note(finding, run_id):
+            return False
+        for sink in self._sinks:
+            try:
+                sink.emit(finding, run_id=run_id, agent=agent, at=at)
+            except Exception:  # an alert that cannot be sent must not stop the run that it is about
+                name = type(sink).__name__
+                self.failures[name] = self.failures.get(name, 0) + 1
+        return True
+
+    def restore(self, finding: Finding, *, run_id: str) -> None:
+        """Notes a finding that was raised before, without passing it on: for a replay."""
+        self._note(finding, run_id)
+
+    def forget(self, run_id: str) -> None:
+        """Drops what is kept of a run that is over."""
+        self._seen.pop(run_id, None)
+
+    def _note(self, finding: Finding, run_id: str) -> bool:
+        seen = self._seen.get(run_id)
+        if seen is None:
+            if len(self._seen) >= _MAX_RUNS:
+                del self._seen[next(iter(self._seen))]
+            seen = self._seen[run_id] = {}
+        calls = finding.evidence if finding.kind.startswith(_PER_CALL) else ()
+        cause = (finding.kind, finding.dependency, finding.fault, calls)
+        severity = _SEVERITIES.get(finding.severity, 1)
+        if severity <= seen.get(cause, -1):
+            return False
+        seen[cause] = severity
+        return True
+
+
+def limit_finding(error: LimitExceeded, *, observed: bool = False) -> Finding:
+    """A limit would have been passed. The fault is the limit's name."""
+    return Finding(
+        kind="limit",
+        severity="warning" if observed else "critical",
+        message=f"limit {error.limit} reached: {error.needed:g} needed, {error.allowed:g} allowed",
+        fault=error.limit,
+        observed=observed,
+    )
+
+
+def kill_finding(error: KillSwitchEngaged) -> Finding:
+    """An operator stopped the run. The fault is `all` or `run`: what the switch was pulled on."""
+    scope = "all" if error.scope == "*" else "run"
+    return Finding(
+        kind="kill_switch",
+        severity="critical",
+        message=f"stopped by the kill switch on {'every run' if scope == 'all' else 'this run'}",
+        fault=scope,
+    )
+
+
+def journal_finding(trouble: BaseException | None) -> Finding:
+    """The journal cannot be written (`trouble` says why), or can again (None)."""
+    if trouble is None:
+        return Finding(
+            kind="journal", severity="info", message="the journal can be written again", dependency="journal"
+        )
+    return Finding(
+        kind="journal",
+        severity="critical",
+        message=f"the journal is in trouble ({type(trouble).__name__}); runs park until it can be written",
+        dependency="journal",
+        fault=type(trouble).__name__,
+    )
+
+
+def output_finding(dependency: str, fault: str, detail: str, *, observed: bool = False) -> Finding:
+    """A dependency answered, and its answer was none. `detail` quotes nothing of it."""
+    return Finding(
+        kind="silent_failure",
+        severity="warning",
+        message=f"{dependency} gave an answer that is none ({fault}): {detail}",
+        dependency=dependency,
+        fault=str(fault),
+        observed=observed,
+    )
+
+
+def claim_finding(tools: Sequence[str], *, observed: bool = False) -> Finding:
+    """The answer says that the effects of `tools` (at least one) were brought about, and the journal has none."""
+    return Finding(
+        kind="claimed_not_done",
+        severity="critical",
+        message=f"the answer claims what was never done: {', '.join(tools)}",
+        dependency=tools[0],
+        fault="claim",
+        observed=observed,
+    )

@@ -1,0 +1,103 @@
+"""Loops: an agent that does the same over and over, and gets the same for it."""
+
+from collections import deque
+from collections.abc import Sequence
+
+from plimsoll.core.calls import CallKind, Outcome, Status
+from plimsoll.core.canonical import digest
+from plimsoll.core.errors import Misuse
+from plimsoll.core.events import CallSettled, Event, Finding
+
+__all__ = ["LoopDetector"]
+
+_MAX_PERIOD = 4
+
+Step = tuple[str, str, str]
+"""What makes two calls the same: dependency, digest of the arguments, digest of the result."""
+
+
+class LoopDetector:
+    """The same call with the same result `k` times in a row, and cycles of two to four calls repeated `k` times.
+
+    Looks at tools (and whatever is no model): a call repeated without a break is a loop by fault `repeat`, a cycle one
+    by fault `cycle`. A result that changes breaks it, so polling is none. Of a model, whose arguments always differ
+    since they hold the conversation, the outcome counts: the same answer `k` times with no other call between.
+    `observed` marks the findings as those of a protection that only observes.
+    """
+
+    def __init__(self, k: int, *, observed: bool = False) -> None:
+        if k < 2:
+            raise Misuse(f"a loop is a thing done at least twice, not {k} time(s)")
+        self._k = k
+        self._observed = observed
+        self._steps: deque[Step] = deque(maxlen=_MAX_PERIOD)
+        self._keys: deque[str] = deque(maxlen=_MAX_PERIOD * k)
+        # For each period: how many steps in a row equalled the one that many steps before.
+        self._matches = [0] * (_MAX_PERIOD + 1)
+        self._model: tuple[str, str] | None = None
+        self._model_keys: list[str] = []
+
+    def observe(self, event: Event, *, at: float) -> Sequence[Finding]:
+        if not isinstance(event, CallSettled):
+            return ()
+        if event.kind is CallKind.MODEL:
+            return self._observe_model(event)
+        self._model = None
+        return self._observe_step(event)
+
+    def restore(self, event: Event) -> None:
+        self.observe(event, at=0.0)
+
+    def _observe_step(self, event: CallSettled) -> Sequence[Finding]:
+        step = (event.dependency, event.args_digest, _result(event.outcome))
+        for period in range(1, _MAX_PERIOD + 1):
+            same = len(self._steps) >= period and self._steps[-period] == step
+            self._matches[period] = self._matches[period] + 1 if same else 0
+        self._steps.append(step)
+        self._keys.append(event.key)
+        if self._matches[1] == self._k - 1:
+            return (self._finding(event, "repeat", f"the same call with the same result {self._k} times in a row", 1),)
+        for period in range(2, _MAX_PERIOD + 1):
+            if self._matches[period] == period * (self._k - 1) and not self._has_shorter(period):
+                words = f"a cycle of {period} calls, {self._k} times in a row"
+                return (self._finding(event, "cycle", words, period),)
+        return ()
+
+    def _has_shorter(self, period: int) -> bool:
+        """Whether the steps that repeat with `period` repeat with a shorter one as well, which has been reported."""
+        length = period * self._k
+        return any(self._matches[shorter] >= length - shorter for shorter in range(1, period))
+
+    def _observe_model(self, event: CallSettled) -> Sequence[Finding]:
+        if event.outcome.status is not Status.OK:
+            self._model = None
+            return ()
+        answer = (event.dependency, _result(event.outcome))
+        if answer != self._model:
+            self._model, self._model_keys = answer, []
+        self._model_keys.append(event.key)
+        if len(self._model_keys) != self._k:
+            del self._model_keys[: -self._k - 1]
+            return ()
+        words = f"the same answer {self._k} times in a row"
+        return (self._found(event.dependency, "repeat", words, tuple(self._model_keys)),)
+
+    def _finding(self, event: CallSettled, fault: str, words: str, period: int) -> Finding:
+        return self._found(event.dependency, fault, words, tuple(self._keys)[-period * self._k :])
+
+    def _found(self, dependency: str, fault: str, words: str, evidence: tuple[str, ...]) -> Finding:
+        return Finding(
+            kind="loop",
+            severity="warning" if self._observed else "critical",
+            message=f"{dependency}: {words}",
+            dependency=dependency,
+            fault=fault,
+            evidence=evidence,
+            observed=self._observed,
+        )
+
+
+def _result(outcome: Outcome) -> str:
+    """What a call brought. Of an error its class counts and not its message, which may hold a number or a date."""
+    error = outcome.error
+    return digest((outcome.status, outcome.value, None if error is None else (error.type, error.fault)))

@@ -1,0 +1,97 @@
+"""Detectors of what concerns people: approvals asked for and not given, and writes that somebody must look into."""
+
+from collections.abc import Sequence
+
+from plimsoll.core.events import ApprovalDecided, ApprovalRequested, DoubtRaised, DoubtResolved, Event, Finding
+
+__all__ = ["ApprovalDetector", "DoubtDetector"]
+
+_MAX_OPEN = 1000
+
+_DECISIONS = {
+    "denied": ("info", "a person said no"),
+    "expired": ("warning", "nobody answered in time"),
+    "voided": ("critical", "what was approved is not what would have been done"),
+}
+
+
+class ApprovalDetector:
+    """Approvals that wait for a person, and those that were denied, expired or voided."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[str, str]] = {}
+
+    def observe(self, event: Event, *, at: float) -> Sequence[Finding]:
+        if isinstance(event, ApprovalRequested):
+            _keep(self._open, event.request_id, (event.dependency, event.key))
+            finding = Finding(
+                kind="approval_pending",
+                severity="info",
+                message=f"{event.dependency} waits for a person: {event.request_id}",
+                dependency=event.dependency,
+                evidence=(event.key, event.request_id),
+            )
+            return (finding,)
+        if not isinstance(event, ApprovalDecided):
+            return ()
+        dependency, key = self._open.pop(event.request_id, (None, None))
+        if event.decision not in _DECISIONS:
+            return ()
+        severity, words = _DECISIONS[event.decision]
+        finding = Finding(
+            kind=f"approval_{event.decision}",
+            severity=severity,
+            message=f"{dependency or 'a call'} was not approved: {words} ({event.request_id})",
+            dependency=dependency,
+            fault=event.decision,
+            evidence=(event.request_id,) if key is None else (key, event.request_id),
+        )
+        return (finding,)
+
+    def restore(self, event: Event) -> None:
+        self.observe(event, at=0.0)
+
+
+class DoubtDetector:
+    """Writes of which nobody knows whether they happened."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[str, str]] = {}
+
+    def observe(self, event: Event, *, at: float) -> Sequence[Finding]:
+        if isinstance(event, DoubtRaised):
+            _keep(self._open, event.key, (event.dependency, event.fault))
+            finding = Finding(
+                kind="in_doubt",
+                severity="warning",
+                message=f"nobody knows yet whether {event.dependency} happened ({event.fault})",
+                dependency=event.dependency,
+                fault=event.fault,
+                evidence=(event.key,),
+            )
+            return (finding,)
+        if not isinstance(event, DoubtResolved):
+            return ()
+        if event.answer != "unknown":
+            self._open.pop(event.key, None)
+            return ()
+        dependency, fault = self._open.get(event.key, (None, None))
+        finding = Finding(
+            kind="in_doubt_unresolved",
+            severity="critical",
+            message=f"a person must find out whether {dependency or event.key} happened",
+            dependency=dependency,
+            fault=fault,
+            evidence=(event.key,),
+        )
+        return (finding,)
+
+    def restore(self, event: Event) -> None:
+        self.observe(event, at=0.0)
+
+
+def _keep(open_: dict[str, tuple[str, str]], key: str, value: tuple[str, str]) -> None:
+    """Remembers what is open, the oldest being forgotten when there is far too much of it."""
+    open_[key] = value
+    if len(open_) > _MAX_OPEN:
+        del open_[next(iter(open_))]
