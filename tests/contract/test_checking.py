@@ -188,17 +188,12 @@ def test_a_sound_contract_has_no_problems() -> None:
         (
             "[tools.refund]",
             '[tools.refund]\nretry = { on = ["timeout", "refused"] }',
-            ["error 14: tools.refund.retry.on: a write is retried on timeout, after which nobody knows whether it "
-             'happened → remove it; or effect = "idempotent"'],
+            ["error 14: tools.refund.retry: a write is retried only after an error that proves that nothing happened, "
+             "and none is named → name the exception classes in proves_nothing_happened; or effect = "],
         ),
         (
             "[tools.refund]",
-            '[tools.refund]\nretry = { on = ["refused"] }',
-            ["error 14: tools.refund.retry: a write is retried when refused, and no error is named that proves"],
-        ),
-        (
-            "[tools.refund]",
-            '[tools.refund]\nretry = { on = ["refused"] }\nproves_nothing_happened = ["SoldOut"]',
+            '[tools.refund]\nretry = { on = ["rate_limited"] }\nproves_nothing_happened = ["TooManyRequests"]',
             [],
         ),
         (

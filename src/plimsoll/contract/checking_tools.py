@@ -11,7 +11,7 @@ from plimsoll.contract.notes import Notes
 from plimsoll.contract.rule_types import ANY, KindClash, Kinds, check_kinds
 from plimsoll.contract.shapes import ToolShape, guess_effect
 from plimsoll.contract.toml_places import Path
-from plimsoll.core.calls import Effect, Fault
+from plimsoll.core.calls import Effect
 
 __all__ = ["check_tools"]
 
@@ -66,18 +66,13 @@ def _check_write(here: Path, tool: Tool, notes: Notes) -> None:
 
 
 def _check_write_retry(here: Path, tool: Tool, notes: Notes) -> None:
-    retry = tool.retry
-    unsafe = [fault for fault in retry.on if fault is not Fault.REFUSED] if retry else []
-    if unsafe:
-        what = f"a write is retried on {', '.join(unsafe)}, after which nobody knows whether it happened"
+    if not tool.proves_nothing_happened:
+        what = "a write is retried only after an error that proves that nothing happened, and none is named"
         fix = (
-            'remove it; or effect = "idempotent" if the dependency deduplicates by idempotency key; '
-            'or on = ["refused"] with the errors that prove it in proves_nothing_happened'
+            "name the exception classes in proves_nothing_happened; "
+            'or effect = "idempotent" if the dependency deduplicates by idempotency key; or remove the retry'
         )
-        notes.error((*here, "on"), what, fix)
-    elif not tool.proves_nothing_happened:
-        what = "a write is retried when refused, and no error is named that proves a refusal"
-        notes.error(here, what, "name the exception classes in proves_nothing_happened, or remove the retry")
+        notes.error(here, what, fix)
 
 
 def _check_time(here: Path, tool: Tool, seconds: float, notes: Notes) -> None:

@@ -1,6 +1,7 @@
 """Every error that Plimsoll raises, under one root.
 
     PlimsollError
+    ├── RuleUndecided               a rule that cannot be decided on these arguments (contract/expressions.py)
     ├── Rejected                    a policy or a person said no; nothing was sent
     │   ├── LimitExceeded           a limit of the contract would be passed
     │   ├── ApprovalRefused         denied, expired, voided, or nobody may approve
@@ -16,6 +17,8 @@
     │   └── Superseded              another owner has taken this run over
     └── Misuse                      the caller must change something
         ├── ContractError           the contract is wrong; carries every problem with its place
+        ├── RuleSyntaxError         an approval rule that does not parse (contract/expressions.py)
+        ├── SimulationError, …      the gate's simulator; see gate/simulator/errors.py
         ├── ReplayMismatch          the agent's code no longer does what its journal says
         ├── UnknownRun / UnknownRequest / UnknownDependency
         ├── DecisionRefused         a decision that may not be made (wrong person, wrong arguments, too late)

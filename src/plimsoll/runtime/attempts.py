@@ -153,9 +153,11 @@ async def retrying(footing: Footing) -> Attempt:
             return replace(tried, usage=spent)
         proven = error.type in footing.refusals
         if proven and error.fault is Fault.EXCEPTION:
-            return replace(tried, error=msgspec.structs.replace(error, fault=Fault.REFUSED), usage=spent)
-        footing.note(number, error.fault, error.message, tried.duration_s)
-        budget.failed()
+            error = msgspec.structs.replace(error, fault=Fault.REFUSED)
+            tried = replace(tried, error=error)
+        else:
+            footing.note(number, error.fault, error.message, tried.duration_s)
+            budget.failed()
         may_repeat = footing.effect is not Effect.WRITE or proven
         if policy is None or not may_repeat or not policy.retries(error.fault, number) or not budget.allows():
             return replace(tried, usage=spent)
