@@ -1,0 +1,293 @@
+"""`harden`: a Pydantic AI agent under its contract."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic_ai import UsageLimits
+from pydantic_ai.agent import AbstractAgent
+from pydantic_ai.messages import ModelMessage, UserContent
+from pydantic_ai.models import Model, infer_model
+from pydantic_ai.run import AgentRunResult
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from plimsoll.adapters.pydantic_ai.binding import PRIMARY, Binding
+from plimsoll.adapters.pydantic_ai.capability import capabilities_of
+from plimsoll.adapters.pydantic_ai.describe import describe, tool_functions
+from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input
+from plimsoll.contract.loading import contract_digest, load_contract
+from plimsoll.contract.model import Contract
+from plimsoll.core.calls import Ending
+from plimsoll.core.errors import Misuse
+from plimsoll.runtime.fingerprint import fingerprint_of
+from plimsoll.runtime.harness import Harness
+from plimsoll.runtime.imports import load_object
+from plimsoll.runtime.local import local
+from plimsoll.runtime.operations import Operations
+from plimsoll.runtime.result import RunResult
+from plimsoll.runtime.run import Run
+from plimsoll.runtime.surroundings import Surroundings
+
+__all__ = ["HardenedAgent", "harden"]
+
+_NOT_GIVEN: Any = object()
+
+
+def harden(
+    agent: AbstractAgent[Any, Any],
+    contract: Contract | str | Path,
+    *,
+    deps: Any = None,
+    models: Mapping[str, Model | str] | None = None,
+    verifiers: Mapping[str, Callable[..., Any]] | None = None,
+    surroundings: Surroundings | None = None,
+    fingerprint: str | None = None,
+) -> "HardenedAgent":
+    """The agent under its contract. The agent itself is not changed, and goes on working by itself.
+
+    `contract` is a contract or the path of a `plimsoll.toml`. `deps` are the agent's dependencies, or a function
+    without parameters that makes them, for each run and again when a run is resumed. `models` are Pydantic AI models,
+    or their ids, by their names in the contract; without it, `primary` is the agent's own model and every other is
+    inferred from its `id`. `verifiers` answer, by tool, whether a write happened; without it, the contract's `verify`.
+    `surroundings` are where it runs; None opens the contract's journal on this machine when it is first needed.
+    `fingerprint` identifies the agent's version: None makes one of the contract and the agent's tools and models.
+
+    Raises `ContractError` for a contract that is wrong, and `Misuse` for one that does not fit this agent.
+    """
+    directory = Path()
+    if not isinstance(contract, Contract):
+        directory = Path(contract).parent
+        contract = load_contract(contract)
+    return HardenedAgent(
+        agent,
+        contract,
+        deps=deps,
+        models=models or {},
+        verifiers=verifiers or {},
+        surroundings=surroundings,
+        fingerprint=fingerprint,
+        directory=directory,
+    )
+
+
+class HardenedAgent:
+    """An agent whose every model request and tool call goes through the pipeline. Made by `harden`.
+
+    >>> async with harden(agent, "plimsoll.toml", deps=open_shop) as hardened:
+    ...     result = await hardened.run("Please refund order W1", run_id="ticket-7713")
+    """
+
+    def __init__(
+        self,
+        agent: AbstractAgent[Any, Any],
+        contract: Contract,
+        *,
+        deps: Any,
+        models: Mapping[str, Model | str],
+        verifiers: Mapping[str, Callable[..., Any]],
+        surroundings: Surroundings | None,
+        fingerprint: str | None,
+        directory: Path,
+    ) -> None:
+        _check(contract, models)
+        self.agent = agent
+        self.contract = contract
+        self.fingerprint = fingerprint or _fingerprint(agent, contract)
+        self._deps = deps
+        self._models = dict(models)
+        self._verifiers = verifiers
+        self._surroundings = surroundings
+        self._opened: Surroundings | None = None
+        self._directory = directory
+        self._harness: Harness | None = None
+        self._deps_of_runs: dict[str, Any] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for model in _fallbacks(self.contract, self._models).values():
+            await self._stack.enter_async_context(model)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Writes what is queued, and closes the journal if it was opened here."""
+        if self._harness is not None:
+            await self._harness.close()
+            self._harness = None
+        if self._opened is not None:
+            await self._opened.store.close()
+            self._opened = None
+        await self._stack.aclose()
+
+    async def run(
+        self,
+        prompt: str | Sequence[UserContent] | None = None,
+        *,
+        run_id: str | None = None,
+        message_history: Sequence[ModelMessage] | None = None,
+        deps: Any = None,
+    ) -> RunResult:
+        """Runs the agent on `prompt` until it ends or parks. `native` of the result is Pydantic AI's own result.
+
+        `run_id` makes it idempotent: asked again with the same id, a run that ended is answered from the journal, and
+        one that did not is resumed. `deps` are for this run only, as long as this process lives; None takes those that
+        `harden` was given, and so does a resume in another process. Raises `JournalUnavailable` when the run cannot be
+        recorded: nothing was done then.
+        """
+        harness = self.harness
+        run_id = run_id or harness.env.ids.new("run")
+        if deps is not None:
+            self._deps_of_runs[run_id] = deps
+        return self._noted(await harness.run(encode_input(prompt, message_history), run_id=run_id))
+
+    async def resume(self, run_id: str) -> RunResult:
+        """Goes on with a run that parked, or whose process died. Raises `UnknownRun`, `ReplayMismatch`."""
+        return self._noted(await self.harness.resume(run_id))
+
+    async def wake(self) -> list[RunResult]:
+        """Goes on with every run that can: decided, expired, or left behind by a process that died."""
+        return [self._noted(result) for result in await self.harness.wake()]
+
+    @property
+    def operations(self) -> Operations:
+        """What people may do to runs: decide approvals, settle doubts, throw the kill switch."""
+        return self.harness.operations
+
+    @property
+    def approvals(self) -> Operations:
+        """The same: `approvals.requests()` lists what waits for a person, `approvals.decide(...)` decides it."""
+        return self.harness.operations
+
+    @property
+    def harness(self) -> Harness:
+        """The harness that runs it, made when it is first needed."""
+        if self._harness is None:
+            surroundings = self._surroundings
+            if surroundings is None:
+                surroundings = self._opened = local(self.contract, directory=self._directory)
+            self._harness = self.process(surroundings)
+        return self._harness
+
+    def process(
+        self, surroundings: Surroundings, *, models: Mapping[str, Model] | None = None, deps: Any = _NOT_GIVEN
+    ) -> Harness:
+        """One life of a process that runs this agent, in any surroundings: what the gate tries.
+
+        `models` replace all models, by their names in the contract; `deps` replace the dependencies.
+        """
+        life = _Life(self, models=models, deps=deps)
+        return Harness(
+            self.contract,
+            agent=life.advance,
+            surroundings=surroundings,
+            fingerprint=self.fingerprint,
+            output_of=_output_of,
+        )
+
+    def _noted(self, result: RunResult) -> RunResult:
+        if result.ending is not Ending.PARKED:
+            self._deps_of_runs.pop(result.run_id, None)
+        return result
+
+
+class _Life:
+    """What one process needs to advance runs: the models and verifiers, found once."""
+
+    def __init__(self, hardened: HardenedAgent, *, models: Mapping[str, Model] | None, deps: Any) -> None:
+        contract = hardened.contract
+        given = hardened._models if models is None else models
+        self._hardened = hardened
+        self._primary = given.get(PRIMARY) or (contract.models[PRIMARY].id if models is None else None)
+        self._fallbacks = _fallbacks(contract, hardened._models) if models is None else dict(models)
+        self._deps = deps
+        self._verifiers = {
+            name: load_object(tool.verify, directory=hardened._directory)
+            for name, tool in contract.tools.items()
+            if tool.verify is not None and name not in hardened._verifiers
+        }
+        self._verifiers.update(hardened._verifiers)
+
+    async def advance(self, run: Run, asked: Any) -> AgentRunResult[Any]:
+        """The agent, as a harness wants it."""
+        prompt, history = decode_input(asked)
+        binding = Binding(run, contract=self._hardened.contract, model_of=self._model_of, verifiers=self._verifiers)
+        try:
+            result: AgentRunResult[Any] = await self._hardened.agent.run(
+                prompt,
+                message_history=history,
+                model=self._primary,
+                deps=await self._deps_of(run.id),
+                run_id=run.id,
+                usage_limits=UsageLimits(request_limit=None),  # the contract's limits rule
+                infer_name=False,
+                capabilities=capabilities_of(binding),
+            )
+        except Exception:
+            binding.leave()  # a call that waits for a person goes before whatever went wrong beside it
+            raise
+        binding.leave()  # as where a final answer came in the same response as the call that waits
+        return result
+
+    def _model_of(self, name: str) -> Model:
+        model = self._fallbacks.get(name)
+        if model is None:
+            raise Misuse(f"no model was given for {name!r}; given: {', '.join(sorted(self._fallbacks)) or 'none'}")
+        return model
+
+    async def _deps_of(self, run_id: str) -> Any:
+        if self._deps is not _NOT_GIVEN:
+            return self._deps
+        if run_id in self._hardened._deps_of_runs:
+            return self._hardened._deps_of_runs[run_id]
+        deps = self._hardened._deps
+        if not _is_factory(deps):
+            return deps
+        made = deps()
+        return await made if inspect.isawaitable(made) else made
+
+
+def _is_factory(deps: Any) -> bool:
+    return inspect.isroutine(deps) or inspect.isclass(deps) or type(deps).__name__ == "partial"
+
+
+def _check(contract: Contract, models: Mapping[str, Any]) -> None:
+    if PRIMARY not in contract.models:
+        raise Misuse(f"the contract has no models.{PRIMARY}, which is the model that the agent is asked with")
+    unknown = sorted(models.keys() - contract.models.keys())
+    if unknown:
+        raise Misuse(f"models were given that the contract does not know: {', '.join(unknown)}")
+    for name, section in contract.models.items():
+        if name != PRIMARY and section.canned is None and section.id is None and name not in models:
+            raise Misuse(f"models.{name} has neither an id nor a canned answer; give one, or pass it in `models`")
+
+
+def _fallbacks(contract: Contract, models: Mapping[str, Model | str]) -> dict[str, Model]:
+    """The models of all rungs but the first and the canned ones."""
+    found: dict[str, Model] = {}
+    for name, section in contract.models.items():
+        model = models.get(name, section.id)
+        if name != PRIMARY and section.canned is None and model is not None:
+            found[name] = infer_model(model)
+    return found
+
+
+def _fingerprint(agent: AbstractAgent[Any, Any], contract: Contract) -> str:
+    shape = describe(agent)
+    tools = [(tool.name, tool.description, tool.parameters) for tool in shape.tools]
+    return fingerprint_of(
+        contract_digest=contract_digest(contract),
+        functions=tool_functions(agent),
+        parts=[shape.name, tools, shape.models],
+    )
+
+
+def _output_of(native: Any) -> Any:
+    output = native.output
+    try:
+        return to_jsonable_python(output, bytes_mode="base64")
+    except PydanticSerializationError as error:
+        raise Misuse(f"the agent's output, a {type(output).__name__}, has no JSON form: {error}") from error
