@@ -1,0 +1,318 @@
+"""The registry of fault kinds: what each does, where it strikes, and what an agent owes when it does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from plimsoll.core.calls import Fault
+from plimsoll.gate.sites import CALLS, SiteKind
+from plimsoll.gate.verdict import Reach
+
+__all__ = ["KINDS", "Expected", "FaultKind", "How"]
+
+_MODEL, _READ, _WRITE, _VERIFY = SiteKind.MODEL, SiteKind.READ, SiteKind.WRITE, SiteKind.VERIFY
+_TOOLS = frozenset({_READ, _WRITE, _VERIFY})
+_HONEST = frozenset({Reach.REACHED, Reach.HELD, Reach.REFUSED, Reach.CANNED, Reach.FAILED})
+_REFUSING = frozenset({Reach.HELD, Reach.REFUSED, Reach.CANNED, Reach.FAILED})
+
+
+class How(StrEnum):
+    """How a fault strikes."""
+
+    DELAY = "delay"
+    HANG = "hang"
+    RAISE = "raise"
+    """A real exception of the dependency's, before the effect."""
+    LOSE = "lose"
+    """The effect happens; then a real exception in place of the answer."""
+    FORGE = "forge"
+    """The effect happens; then a forged payload in place of the answer."""
+    FORGE_INSTEAD = "forge_instead"
+    """Nothing happens at a write; a forged payload in place of the answer."""
+    CRASH_BEFORE = "crash_before"
+    CRASH_AFTER = "crash_after"
+    CRASH_APPEND = "crash_append"
+    OUTAGE = "outage"
+    PEOPLE = "people"
+    KILL = "kill"
+    ADVERSARY = "adversary"
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """The finding that has to arrive: one of these faults, of these kinds (none named: any), and whom it names.
+
+    `names` is whether the finding must name the dependency that was struck.
+    """
+
+    faults: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
+    names: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaultKind:
+    """One way in which the world, the process or people may fail.
+
+    `lasting` are the sites at which every attempt at that dependency fails from there on; at all others, the first
+    attempt alone does. `survivable` are the sites at which the goal must be reached nevertheless, as far as the
+    contract provides for it (`plimsoll.gate.promises`); `endings` are acceptable otherwise. `claims` are those that
+    the kind bears on wherever it strikes, `goal_claim` the one that breaks when a goal is missed that must be reached.
+    """
+
+    name: str
+    about: str
+    how: How
+    strikes: frozenset[SiteKind]
+    claims: tuple[str, ...]
+    fault: Fault | None = None
+    lasting: frozenset[SiteKind] = frozenset()
+    survivable: frozenset[SiteKind] = frozenset()
+    endings: frozenset[Reach] = _HONEST
+    finding: Expected | None = None
+    goal_claim: str = "fallbacks"
+    variants: tuple[str, ...] = ("",)
+    seconds: float = 0.0
+
+    @property
+    def fails_model(self) -> bool:
+        """Whether a model that is struck gives no answer, so that another has to."""
+        return self.how in (How.HANG, How.RAISE, How.LOSE, How.FORGE, How.FORGE_INSTEAD)
+
+
+def _of(*faults: str, kinds: tuple[str, ...] = (), names: bool = True) -> Expected:
+    return Expected(frozenset(faults), frozenset(kinds), names)
+
+
+_DEPENDENCIES = (
+    FaultKind(
+        name="latency_spike",
+        about="the answer takes 0.8 of the dependency's timeout",
+        how=How.DELAY,
+        strikes=CALLS,
+        survivable=CALLS,
+        claims=("monitoring", "latency"),
+        finding=_of("slow", "timeout"),
+        goal_claim="latency",
+        seconds=0.8,
+    ),
+    FaultKind(
+        name="hang",
+        about="the dependency never answers again",
+        how=How.HANG,
+        strikes=CALLS,
+        lasting=CALLS,
+        survivable=frozenset({_MODEL}),
+        claims=("monitoring", "latency"),
+        finding=_of("timeout"),
+        goal_claim="latency",
+    ),
+    FaultKind(
+        name="rate_limited",
+        about="429, with Retry-After: 2, once",
+        how=How.RAISE,
+        fault=Fault.RATE_LIMITED,
+        strikes=frozenset({_MODEL, *_TOOLS}),
+        survivable=frozenset({_MODEL, *_TOOLS}),
+        claims=("monitoring",),
+        finding=_of("rate_limited"),
+    ),
+    FaultKind(
+        name="server_error",
+        about="5xx: of a model from there on, of a tool once",
+        how=How.RAISE,
+        fault=Fault.SERVER_ERROR,
+        strikes=CALLS,
+        lasting=frozenset({_MODEL}),
+        survivable=CALLS,
+        claims=("monitoring",),
+        finding=_of("server_error"),
+    ),
+    FaultKind(
+        name="connection_reset",
+        about="the connection breaks before anything was done, once",
+        how=How.RAISE,
+        fault=Fault.CONNECTION,
+        strikes=CALLS,
+        survivable=CALLS,
+        claims=("monitoring",),
+        finding=_of("connection"),
+    ),
+    FaultKind(
+        name="response_lost",
+        about="the effect happens, then the connection breaks before the answer, once",
+        how=How.LOSE,
+        fault=Fault.CONNECTION,
+        strikes=frozenset({_READ, _WRITE}),
+        survivable=frozenset({_READ, _WRITE}),
+        claims=("monitoring", "exactly_once"),
+        finding=_of("connection"),
+    ),
+)
+
+_PAYLOADS = (
+    FaultKind(
+        name="malformed",
+        about="an answer that cannot be read, once",
+        how=How.FORGE,
+        fault=Fault.MALFORMED,
+        strikes=CALLS - {_VERIFY},
+        survivable=CALLS,
+        claims=("monitoring", "honesty"),
+        finding=_of("malformed", "wrong_shape", "exception"),
+    ),
+    FaultKind(
+        name="empty",
+        about="a model answers with nothing, once",
+        how=How.FORGE,
+        fault=Fault.EMPTY,
+        strikes=frozenset({_MODEL}),
+        survivable=frozenset({_MODEL}),
+        claims=("monitoring", "honesty"),
+        finding=_of("empty", "whitespace"),
+    ),
+    FaultKind(
+        name="truncated",
+        about="a model's answer is cut off, once",
+        how=How.FORGE,
+        fault=Fault.TRUNCATED,
+        strikes=frozenset({_MODEL}),
+        survivable=frozenset({_MODEL}),
+        claims=("monitoring", "honesty"),
+        finding=_of("truncated"),
+    ),
+    FaultKind(
+        name="error_in_success",
+        about="an error, delivered as a success; nothing was done, once",
+        how=How.FORGE_INSTEAD,
+        fault=Fault.ERROR_IN_SUCCESS,
+        strikes=CALLS - {_VERIFY},
+        survivable=CALLS,
+        claims=("monitoring", "honesty"),
+        finding=_of("error_in_success"),
+    ),
+)
+
+_PROCESS = (
+    FaultKind(
+        name="crash_at_append",
+        about="the process dies while it writes its journal",
+        how=How.CRASH_APPEND,
+        strikes=frozenset({SiteKind.APPEND}),
+        survivable=frozenset({SiteKind.APPEND}),
+        claims=("monitoring", "exactly_once"),
+        finding=_of("crash", names=False),
+        goal_claim="exactly_once",
+        variants=("all", "none", "prefix"),
+    ),
+    FaultKind(
+        name="crash_before_call",
+        about="the process dies just before a call is sent",
+        how=How.CRASH_BEFORE,
+        strikes=CALLS,
+        survivable=CALLS,
+        claims=("monitoring", "exactly_once"),
+        finding=_of("crash", names=False),
+        goal_claim="exactly_once",
+    ),
+    FaultKind(
+        name="crash_after_call",
+        about="the process dies after a call took effect, before its answer is recorded",
+        how=How.CRASH_AFTER,
+        strikes=CALLS,
+        survivable=CALLS,
+        claims=("monitoring", "exactly_once"),
+        finding=_of("crash", names=False),
+        goal_claim="exactly_once",
+    ),
+    FaultKind(
+        name="journal_blip",
+        about="the journal cannot be written for half as long as a run waits for it",
+        how=How.OUTAGE,
+        strikes=frozenset({SiteKind.APPEND}),
+        survivable=frozenset({SiteKind.APPEND}),
+        claims=("monitoring", "exactly_once"),
+        finding=_of("JournalUnavailable", kinds=("journal",), names=False),
+        goal_claim="exactly_once",
+        seconds=0.5,
+    ),
+    FaultKind(
+        name="journal_outage",
+        about="the journal cannot be written for 60 s, or four times as long as a run waits for it",
+        how=How.OUTAGE,
+        strikes=frozenset({SiteKind.APPEND}),
+        survivable=frozenset({SiteKind.APPEND}),
+        claims=("monitoring", "exactly_once"),
+        finding=_of("JournalUnavailable", kinds=("journal",), names=False),
+        goal_claim="exactly_once",
+        seconds=60.0,
+    ),
+)
+
+_PEOPLE_AND_MODEL = (
+    FaultKind(
+        name="approver_silent",
+        about="nobody answers a request for approval until it has expired",
+        how=How.PEOPLE,
+        strikes=frozenset({SiteKind.APPROVAL}),
+        endings=_REFUSING,
+        claims=("oversight", "monitoring"),
+        finding=_of("expired"),
+    ),
+    FaultKind(
+        name="approver_denies",
+        about="the person says no",
+        how=How.PEOPLE,
+        strikes=frozenset({SiteKind.APPROVAL}),
+        endings=_REFUSING,
+        claims=("oversight",),
+    ),
+    FaultKind(
+        name="approver_changes_arguments",
+        about="a decision arrives that was made for other arguments",
+        how=How.PEOPLE,
+        strikes=frozenset({SiteKind.APPROVAL}),
+        endings=_REFUSING,
+        claims=("oversight", "monitoring"),
+        finding=_of("invalid_decision"),
+    ),
+    FaultKind(
+        name="approver_twice",
+        about="the same decision is submitted twice, and its opposite after that",
+        how=How.PEOPLE,
+        strikes=frozenset({SiteKind.APPROVAL}),
+        survivable=frozenset({SiteKind.APPROVAL}),
+        claims=("oversight",),
+        goal_claim="oversight",
+    ),
+    FaultKind(
+        name="kill_switch",
+        about="an operator stops everything while a call is under way, or while a person is asked",
+        how=How.KILL,
+        strikes=frozenset({*CALLS, SiteKind.APPROVAL}),
+        claims=("oversight",),
+        finding=_of("all", kinds=("kill_switch",), names=False),
+    ),
+    FaultKind(
+        name="loop",
+        about="the model itself does the same over and over",
+        how=How.ADVERSARY,
+        strikes=frozenset({SiteKind.SCENARIO}),
+        claims=("bounded", "monitoring"),
+        finding=_of(kinds=("loop", "limit"), names=False),
+    ),
+    FaultKind(
+        name="token_flood",
+        about="the model itself answers without end",
+        how=How.ADVERSARY,
+        strikes=frozenset({SiteKind.SCENARIO}),
+        claims=("bounded", "monitoring"),
+        finding=_of(kinds=("limit", "loop"), names=False),
+    ),
+)
+
+KINDS: Mapping[str, FaultKind] = MappingProxyType(
+    {kind.name: kind for kind in (*_DEPENDENCIES, *_PAYLOADS, *_PROCESS, *_PEOPLE_AND_MODEL)}
+)
+"""Every fault kind by name, in the order in which they are tried and reported."""

@@ -1,0 +1,114 @@
+"""The injector: stands between the agent and its dependencies, notes every call, and makes the planned faults happen."""
+
+from typing import Any
+
+from plimsoll.core.calls import CallInfo, Fault
+from plimsoll.gate.faults import How
+from plimsoll.gate.scene import CallMade, Life, Planned, Scene
+from plimsoll.gate.sites import verified_tool
+from plimsoll.runtime.exchange import Exchange, Send
+from plimsoll.runtime.operations import Operations
+
+__all__ = ["Injector"]
+
+_OPERATOR = "gate-operator"
+_LATENCY_SHARE = 0.2
+
+
+class Injector:
+    """The interceptor of one life of the process."""
+
+    __slots__ = ("_life", "_scene")
+
+    def __init__(self, scene: Scene, life: Life) -> None:
+        self._scene = scene
+        self._life = life
+
+    async def __call__(self, site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+        life, scene = self._life, self._scene
+        life.check()
+        name = f"{site}@{info.key}"
+        call = scene.begin(name, info, exchange)
+        if len(scene.calls) > scene.stage.max_calls:
+            scene.overrun = True
+            raise life.end("the gate gave up on it")
+        planned = scene.strike(name, site)
+        try:
+            if scene.latency:
+                await self._delay(_LATENCY_SHARE * scene.rng.random() * scene.stage.slow_s(verified_tool(site)))
+            native = await (send() if planned is None else self._struck(planned, site, exchange, send))
+            call.native = native
+        except BaseException as error:
+            call.error = type(error).__name__
+            raise
+        finally:
+            call.ended_s = scene.clock.monotonic()
+            if scene.steps is not None:
+                _told(scene, call)
+        life.check()
+        return native
+
+    async def _struck(self, planned: Planned, site: str, exchange: Exchange, send: Send) -> Any:
+        """The attempt as the fault has it."""
+        match planned.kind.how:
+            case How.DELAY:
+                await self._delay(planned.kind.seconds * self._scene.stage.timeout_s(verified_tool(site)))
+                return await send()
+            case How.HANG:
+                await self._delay(self._scene.stage.hang_s)
+                raise ConnectionError("the dependency never answered")
+            case How.RAISE:
+                return await self._forged(planned, exchange, send, sent=False)
+            case How.LOSE | How.FORGE:
+                return await self._forged(planned, exchange, send, sent=True)
+            case How.FORGE_INSTEAD:
+                return await self._forged(planned, exchange, send, sent=False)
+            case How.CRASH_BEFORE:
+                raise self._crash()
+            case How.CRASH_AFTER:
+                await send()
+                raise self._crash()
+            case How.KILL:
+                return await self._killed(send)
+            case _:
+                raise AssertionError(f"{planned.kind.name} strikes no call")
+
+    async def _forged(self, planned: Planned, exchange: Exchange, send: Send, *, sent: bool) -> Any:
+        """The fault as the dependency itself would show it. One that it cannot show does not strike at all."""
+        native = await send() if sent else None
+        try:
+            return self._scene.stage.subject.forger.forge(planned.kind.fault or Fault.EXCEPTION, exchange, native)
+        except LookupError:
+            planned.inapplicable = True
+            planned.fired_s = None
+            return native if sent else await send()
+
+    async def _killed(self, send: Send) -> Any:
+        scene = self._scene
+        await engage_everything(scene)
+        return await send()
+
+    def _crash(self) -> BaseException:
+        return self._life.end("the process was killed")
+
+    async def _delay(self, seconds: float) -> None:
+        if seconds > 0:
+            await self._scene.clock.sleep(seconds)
+
+
+async def engage_everything(scene: Scene) -> None:
+    """Throws the kill switch on everything, and notes after which call that was."""
+    await Operations(scene.store, clock=scene.clock).kill(by=_OPERATOR, reason="a drill")
+    scene.killed_at = len(scene.calls)
+    scene.tell("person", f"{_OPERATOR} engages the kill switch on everything")
+
+
+def _told(scene: Scene, call: CallMade) -> None:
+    """The story's lines for a call that is over: the call, and what the world's ledger has since."""
+    ended_s = call.ended_s if call.ended_s is not None else scene.clock.monotonic()
+    outcome = f"failed with {call.error}" if call.error else "answered"
+    attempt = f", attempt {call.info.attempt}" if call.info.attempt > 1 else ""
+    scene.tell("run", f"{call.site}{attempt}: {outcome}", at_s=call.started_s, duration_s=ended_s - call.started_s)
+    told = sum(1 for step in scene.steps or () if step.who == "world")
+    for row in list(scene.world.effects())[told:]:
+        scene.tell("world", f"the ledger has {row.tool} {dict(row.args)}")

@@ -1,0 +1,117 @@
+"""Subjects without a framework: an agent that is an async function, with its tools and models as functions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from plimsoll.contract.loading import contract_digest
+from plimsoll.contract.model import Contract
+from plimsoll.core.calls import CallKind, Fault, Usage
+from plimsoll.core.canonical import digest
+from plimsoll.gate.scenario import Scenario
+from plimsoll.gate.subject import Process, Subject
+from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.harness import AgentFunction, Harness
+from plimsoll.runtime.models import ModelFunction, ModelReply
+from plimsoll.runtime.surroundings import Surroundings
+from plimsoll.runtime.tools import ToolSpec, Verifier
+
+__all__ = ["DependencyError", "PlainForger", "WorldTools", "WorldVerifiers", "plain_subject"]
+
+WorldTools = Callable[[Any], Sequence[Callable[..., Any] | ToolSpec]]
+"""Makes the tools that act upon a scenario's world."""
+WorldVerifiers = Callable[[Any], Mapping[str, Verifier]]
+"""Makes the verifiers that look into a scenario's world, by tool."""
+
+
+class DependencyError(Exception):
+    """What a plain tool or model raises when the service behind it answers with an HTTP error."""
+
+    def __init__(self, status_code: int, message: str, *, retry_after: float | None = None) -> None:
+        self.status_code = status_code
+        self.retry_after = retry_after
+        super().__init__(f"{status_code} {message}")
+
+
+class PlainForger:
+    """Faults as plain functions show them: built-in exceptions, HTTP errors, and values."""
+
+    def forge(self, fault: Fault, exchange: Exchange, native: Any) -> Any:
+        """See `plimsoll.gate.subject.Forger`."""
+        match fault:
+            case Fault.RATE_LIMITED:
+                raise DependencyError(429, "Too Many Requests", retry_after=2.0)
+            case Fault.SERVER_ERROR:
+                raise DependencyError(503, "Service Unavailable")
+            case Fault.CONNECTION:
+                raise ConnectionResetError(104, "Connection reset by peer")
+        return self._reply(fault, native) if exchange.kind is CallKind.MODEL else self._value(fault)
+
+    def _reply(self, fault: Fault, native: Any) -> Any:
+        usage = native.usage if isinstance(native, ModelReply) else Usage(input_tokens=1, output_tokens=1)
+        match fault:
+            case Fault.EMPTY:
+                return ModelReply(usage=usage)
+            case Fault.TRUNCATED:
+                text = native.text if isinstance(native, ModelReply) else ""
+                return ModelReply(text=text[: len(text) // 2] or "The", finish_reason="length", usage=usage)
+            case Fault.ERROR_IN_SUCCESS:
+                return ModelReply(text='{"error": {"message": "The server is overloaded", "code": 503}}', usage=usage)
+            case Fault.MALFORMED:
+                return "<html>502</html>"
+        raise LookupError(f"a plain model cannot show {fault}")
+
+    def _value(self, fault: Fault) -> Any:
+        match fault:
+            case Fault.ERROR_IN_SUCCESS:
+                return {"error": "Internal Server Error", "status": 500}
+            case Fault.MALFORMED:
+                return float("nan")
+        raise LookupError(f"a plain tool cannot show {fault}")
+
+
+def plain_subject(
+    agent: AgentFunction,
+    contract: Contract,
+    *,
+    tools: WorldTools,
+    verifiers: WorldVerifiers = lambda world: {},
+    name: str = "",
+    fingerprint: str = "",
+) -> Subject:
+    """A hardened agent that is an async function of its run and its input.
+
+    `tools` and `verifiers` make, for each trial, the functions that act upon that trial's world; the scenario brings the
+    models. Only the tools whose contract names a `verify` get their verifier. `fingerprint` identifies the agent's code
+    and contract; empty takes the contract and the function's name.
+    """
+
+    mark = fingerprint or digest([contract_digest(contract), getattr(agent, "__qualname__", repr(agent))])
+
+    def live(surroundings: Surroundings, scenario: Scenario, world: Any, adversarial: bool) -> Process:
+        found: Mapping[str, ModelFunction] = _models(scenario, world, adversarial)
+        verifying = {tool: verify for tool, verify in verifiers(world).items() if contract.tool(tool).verify}
+        return Harness(
+            contract,
+            agent=agent,
+            surroundings=surroundings,
+            tools=tools(world),
+            models=found,
+            verifiers=verifying,
+            fingerprint=mark,
+        )
+
+    return Subject(
+        name=name or contract.agent.name,
+        fingerprint=mark,
+        contract=contract,
+        hardened=True,
+        forger=PlainForger(),
+        live=live,
+    )
+
+
+def _models(scenario: Scenario, world: Any, adversarial: bool) -> Mapping[str, ModelFunction]:
+    if not adversarial:
+        return scenario.models(world)
+    assert scenario.adversary is not None, "the campaign tries an adversary only where there is one"
+    return scenario.adversary(world)

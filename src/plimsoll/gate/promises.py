@@ -1,0 +1,112 @@
+"""What an agent owes in a trial: must it reach its goal, how may it end otherwise, and which claims does that bear on.
+
+Judged by the contract: what it provides for must work, and what it does not provide for must end honestly.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from plimsoll.contract.model import Tool
+from plimsoll.core.calls import Effect, Fault
+from plimsoll.gate.faults import How
+from plimsoll.gate.scene import Planned
+from plimsoll.gate.sites import SiteKind, verified_tool
+from plimsoll.gate.stage import Stage
+from plimsoll.gate.verdict import Reach
+
+__all__ = ["Promise", "claims_of", "promise", "promise_of_storm"]
+
+_ALL_BUT_LOST = frozenset(Reach) - {Reach.LOST}
+_CRASHES = (How.CRASH_APPEND, How.CRASH_BEFORE, How.CRASH_AFTER, How.OUTAGE)
+_TIMES = (How.DELAY, How.HANG)
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What is owed: `goal` whether it must be reached, `endings` how it may end, `findings` whether they are due."""
+
+    goal: bool
+    endings: frozenset[Reach]
+    findings: bool
+
+
+def promise(stage: Stage, planned: Sequence[Planned]) -> Promise:
+    """What is owed under these faults: one, or one and another at a site that the first brought to light."""
+    goal = all(_survivable(stage, each) for each in planned) and _ladder_holds(stage, planned)
+    endings = _ALL_BUT_LOST
+    for each in planned:
+        endings &= each.kind.endings
+    return Promise(goal=goal, endings=frozenset({Reach.REACHED}) if goal else endings, findings=True)
+
+
+def promise_of_storm() -> Promise:
+    """What is owed when faults come together that nobody chose to fit: safety, and an honest ending."""
+    return Promise(goal=False, endings=_ALL_BUT_LOST, findings=False)
+
+
+def claims_of(planned: Sequence[Planned]) -> frozenset[str]:
+    """The claims that a trial under these faults bears on."""
+    claims: set[str] = set()
+    for each in planned:
+        claims.update(each.kind.claims)
+        if each.site_kind is SiteKind.MODEL and each.kind.fails_model:
+            claims.add("fallbacks")
+        if each.site_kind in (SiteKind.WRITE, SiteKind.VERIFY):
+            claims.add("exactly_once")
+    return frozenset(claims)
+
+
+def _survivable(stage: Stage, planned: Planned) -> bool:
+    """Whether the goal must be reached under this fault alone; of models that fail, see `_ladder_holds`."""
+    kind = planned.kind
+    if planned.site_kind not in kind.survivable:
+        return False
+    if kind.how in _CRASHES:
+        return _writes_recover(stage)
+    if kind.how is How.DELAY or planned.site_kind in (SiteKind.MODEL, SiteKind.APPROVAL, SiteKind.VERIFY):
+        return True
+    tool = stage.contract.tool(verified_tool(planned.dependency))
+    if planned.site_kind is SiteKind.WRITE and tool.verify is not None:
+        return True
+    return tool.effect is not Effect.WRITE and _retried(tool, kind.fault)
+
+
+def _retried(tool: Tool, fault: Fault | None) -> bool:
+    return tool.retry is not None and fault in tool.retry.on and tool.retry.max_attempts > 1
+
+
+def _writes_recover(stage: Stage) -> bool:
+    """Whether every write of the healthy run can be looked up after a crash."""
+    baseline = stage.baseline
+    tools = {key[0] for key in baseline.effects} if baseline is not None else set()
+    called = {
+        site.name.partition("@")[0]
+        for site in (baseline.sites.values() if baseline is not None else ())
+        if site.kind is SiteKind.WRITE
+    }
+    return all(_recovers(stage.contract.tool(name)) for name in tools | called)
+
+
+def _recovers(tool: Tool) -> bool:
+    return tool.effect is not Effect.WRITE or tool.verify is not None
+
+
+def _ladder_holds(stage: Stage, planned: Sequence[Planned]) -> bool:
+    """Whether some model is left that can serve the request.
+
+    A contract without any second model is held to the goal all the same: it is the gate's business to say so.
+    """
+    failing = {each.dependency for each in planned if each.site_kind is SiteKind.MODEL and each.kind.fails_model}
+    if not failing:
+        return True
+    writes = stage.baseline is not None and bool(stage.baseline.effects)
+    for ladder in stage.ladders.values():
+        names = [rung.name for rung in ladder.rungs]
+        if failing.isdisjoint(names) or not failing.issuperset(names[:1]):
+            continue
+        if len(names) == 1:
+            continue
+        left = [rung for rung in ladder.rungs if rung.model.canned is None and rung.name not in failing]
+        if not any(rung.model.may_write or not writes for rung in left):
+            return False
+    return True

@@ -1,0 +1,244 @@
+"""The scene of one trial: what was planned, what was seen, and which life of the process is under way.
+
+Injector, store and people all write here; the oracles read it when the trial is over.
+"""
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from plimsoll.core.calls import CallInfo, CallKind
+from plimsoll.core.clock import Clock, LoopClock
+from plimsoll.core.events import Finding, Record
+from plimsoll.core.rng import Rng
+from plimsoll.gate.faults import KINDS, FaultKind, How
+from plimsoll.gate.sites import CALLS, SiteKind, dependency_of, site_kind
+from plimsoll.gate.stage import Stage
+from plimsoll.gate.verdict import Injection, Step
+from plimsoll.journal.memory import MemoryStore
+from plimsoll.journal.store import RunHead
+from plimsoll.runtime.result import RunResult
+
+__all__ = ["Alerts", "CallMade", "Life", "Planned", "RUN_ID", "Scene", "SimulatedCrash"]
+
+
+RUN_ID = "run-1"
+"""The id under which the gate's client asks, and asks again when the process died before it answered."""
+
+T = TypeVar("T")
+
+
+class SimulatedCrash(BaseException):
+    """The process died. Whatever it still tries raises this again."""
+
+
+class Life:
+    """One life of the agent's process. `death` says what ended it; empty while it lives."""
+
+    __slots__ = ("death", "number", "owner")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.owner = f"life-{number}"
+        self.death = ""
+
+    def check(self) -> None:
+        """Raises in a life that is over."""
+        if self.death:
+            raise SimulatedCrash(self.death)
+
+    def end(self, why: str) -> SimulatedCrash:
+        """Ends this life. Raise what is returned."""
+        self.death = self.death or why
+        return SimulatedCrash(self.death)
+
+
+class CallMade:
+    """One attempt that was seen on its way to a dependency. `ended_s` is None while it is under way."""
+
+    __slots__ = ("ended_s", "error", "exchange", "info", "native", "site", "started_s")
+
+    def __init__(self, site: str, info: CallInfo, exchange: Any, started_s: float) -> None:
+        self.site = site
+        self.info = info
+        self.exchange = exchange
+        self.started_s = started_s
+        self.ended_s: float | None = None
+        self.error = ""
+        self.native: Any = None
+
+    @property
+    def is_model(self) -> bool:
+        """Whether a model was asked."""
+        return self.info.kind is CallKind.MODEL
+
+
+class Planned:
+    """One injection of the plan, and whether it struck (`fired_s` is when) or never can (`inapplicable`).
+
+    `about` is the dependency that its finding must name: the one struck, or the one that a person was asked about.
+    """
+
+    __slots__ = (
+        "about",
+        "dependency",
+        "fired_s",
+        "inapplicable",
+        "injection",
+        "kind",
+        "lasting",
+        "number",
+        "site_kind",
+    )
+
+    def __init__(self, injection: Injection, stage: Stage) -> None:
+        self.injection = injection
+        self.kind: FaultKind = KINDS[injection.kind]
+        self.dependency = dependency_of(injection.site)
+        self.about = self.dependency
+        self.site_kind: SiteKind = site_kind(injection.site, stage.contract)
+        self.lasting = self.site_kind in self.kind.lasting
+        self.number = int(injection.site.partition("@")[2]) if self.site_kind in _NUMBERED else 0
+        self.fired_s: float | None = None
+        self.inapplicable = False
+
+
+_NUMBERED = (SiteKind.APPEND, SiteKind.APPROVAL)
+
+
+class Alerts:
+    """The trial's alert sink: what arrived, and when by the trial's clock."""
+
+    __slots__ = ("_scene", "entries")
+
+    def __init__(self, scene: "Scene") -> None:
+        self._scene = scene
+        self.entries: list[tuple[float, Finding]] = []
+
+    def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> None:
+        """Keeps a finding."""
+        scene = self._scene
+        now_s = scene.clock.monotonic()
+        self.entries.append((now_s, finding))
+        if scene.steps is not None:
+            scene.tell("alert", f"{finding.severity}: {finding.message}")
+
+
+class Scene:
+    """Everything that one trial is about. `steps` is None where nobody asked for the story."""
+
+    __slots__ = (
+        "accepted",
+        "active_s",
+        "alerts",
+        "appends",
+        "approvals",
+        "approved",
+        "batches",
+        "by_append",
+        "by_approval",
+        "by_site",
+        "calls",
+        "clock",
+        "error",
+        "killed_at",
+        "lasting",
+        "latency",
+        "lives",
+        "noticed_crashes",
+        "outage_until_s",
+        "overrun",
+        "planned",
+        "result",
+        "rng",
+        "stage",
+        "steps",
+        "store",
+        "virtual_s",
+        "world",
+    )
+
+    def __init__(
+        self, stage: Stage, injections: Sequence[Injection], *, rng: Rng, latency: bool, recording: bool
+    ) -> None:
+        self.stage = stage
+        self.rng = rng
+        self.latency = latency
+        self.clock: Clock = LoopClock()
+        self.world = stage.scenario.world()
+        self.store = MemoryStore()
+        self.alerts = Alerts(self)
+        self.planned = [Planned(injection, stage) for injection in injections]
+        self.by_site = {each.injection.site: each for each in self.planned if each.site_kind in CALLS}
+        self.by_append = {each.number: each for each in self.planned if each.site_kind is SiteKind.APPEND}
+        self.by_approval = {each.number: each for each in self.planned if each.site_kind is SiteKind.APPROVAL}
+        self.lasting: dict[str, Planned] = {}
+        self.calls: list[CallMade] = []
+        self.batches: list[int] = []
+        self.approvals = 0
+        self.approved: list[tuple[str, str]] = []
+        self.accepted: list[str] = []
+        self.killed_at: int | None = None
+        self.outage_until_s = -1.0
+        self.noticed_crashes = 0
+        self.overrun = False
+        self.active_s = 0.0
+        self.virtual_s = 0.0
+        self.lives = 0
+        self.result: RunResult | None = None
+        self.error = ""
+        self.steps: list[Step] | None = [] if recording else None
+        for each in self.planned:
+            if each.kind.how is How.ADVERSARY:
+                each.fired_s = 0.0
+
+    @property
+    def adversary(self) -> str:
+        """The kind of misbehaving model that is on stage; empty for the scenario's own models."""
+        return next((each.kind.name for each in self.planned if each.kind.how is How.ADVERSARY), "")
+
+    def begin(self, name: str, info: CallInfo, exchange: Any) -> CallMade:
+        """Notes that a call is about to be sent."""
+        call = CallMade(name, info, exchange, self.clock.monotonic())
+        self.calls.append(call)
+        return call
+
+    def strike(self, name: str, dependency: str) -> Planned | None:
+        """The fault that strikes this attempt. It counts as fired from here on."""
+        planned = self.by_site.get(name)
+        if planned is None or planned.inapplicable or (planned.fired_s is not None and not planned.lasting):
+            planned = self.lasting.get(dependency)
+            return None if planned is None or planned.inapplicable else planned
+        if planned.lasting:
+            self.lasting[dependency] = planned
+        self.fire(planned)
+        return planned
+
+    def records(self) -> list[Record]:
+        """The run's journal as it stands."""
+        return _at_once(self.store.read(RUN_ID))
+
+    def head(self) -> RunHead | None:
+        """The run at a glance; None where the journal knows of none."""
+        return _at_once(self.store.head(RUN_ID))
+
+    def fire(self, planned: Planned) -> None:
+        """A planned fault strikes now, for the first time or again."""
+        if planned.fired_s is None:
+            planned.fired_s = self.clock.monotonic()
+            if self.steps is not None:
+                self.tell("fault", f"{planned.injection}: {planned.kind.about}")
+
+    def tell(self, who: str, text: str, *, duration_s: float | None = None, at_s: float | None = None) -> None:
+        """Adds a line to the story, where one is told."""
+        if self.steps is not None:
+            at = self.clock.monotonic() if at_s is None else at_s
+            self.steps.append(Step(at_s=at, who=who, text=text, duration_s=duration_s))
+
+
+def _at_once(reading: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that never waits, as those of a store in memory."""
+    try:
+        reading.send(None)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    raise AssertionError("a store in memory waited")

@@ -1,0 +1,90 @@
+"""Sites: the places in a trial where a fault may strike."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from plimsoll.contract.model import Contract
+from plimsoll.core.calls import CallKind, Effect
+from plimsoll.gate.verdict import Injection
+
+__all__ = [
+    "CALLS",
+    "SCENARIO_SITE",
+    "Site",
+    "SiteKind",
+    "call_site",
+    "dependency_of",
+    "group_of",
+    "site_kind",
+    "verified_tool",
+]
+
+SCENARIO_SITE = "scenario"
+_VERIFY = ".verify"
+_GROUPS = {"append": "journal", "approval": "approvals", SCENARIO_SITE: "model itself"}
+
+
+class SiteKind(StrEnum):
+    """What kind of place a site is."""
+
+    MODEL = "model"
+    READ = "read"
+    WRITE = "write"
+    """A call with an effect: `write` or `idempotent` in the contract."""
+    VERIFY = "verify"
+    APPEND = "append"
+    APPROVAL = "approval"
+    SCENARIO = "scenario"
+
+
+CALLS = frozenset({SiteKind.MODEL, SiteKind.READ, SiteKind.WRITE, SiteKind.VERIFY})
+"""The kinds of site that are calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A site by name, such as `issue_refund@3:issue_refund`. `batch` is how many events an append carried."""
+
+    name: str
+    kind: SiteKind
+    batch: int = 0
+
+
+def dependency_of(site: str) -> str:
+    """What stands before the `@`: a rung, a tool, `tool.verify`, `append`, `approval`, or `scenario`."""
+    return site.partition("@")[0]
+
+
+def group_of(injection: Injection) -> str:
+    """The heat map's column: the dependency, `journal`, `approvals` or `model itself`."""
+    dependency = dependency_of(injection.site)
+    return _GROUPS.get(dependency, dependency)
+
+
+def call_site(name: str, call_kind: CallKind, contract: Contract) -> Site | None:
+    """The site of a call that was seen; None where no fault can strike: a canned answer asks nobody."""
+    dependency = dependency_of(name)
+    if dependency.endswith(_VERIFY):
+        return Site(name, SiteKind.VERIFY)
+    if call_kind is CallKind.MODEL:
+        model = contract.models.get(dependency)
+        return None if model is not None and model.canned is not None else Site(name, SiteKind.MODEL)
+    effect = contract.tool(dependency).effect
+    return Site(name, SiteKind.READ if effect is Effect.READ else SiteKind.WRITE)
+
+
+def site_kind(site: str, contract: Contract) -> SiteKind:
+    """The kind of the site of that name."""
+    dependency = dependency_of(site)
+    if dependency in (SiteKind.APPEND, SiteKind.APPROVAL, SiteKind.SCENARIO):
+        return SiteKind(dependency)
+    if dependency.endswith(_VERIFY):
+        return SiteKind.VERIFY
+    if dependency in contract.models and dependency not in contract.tools:
+        return SiteKind.MODEL
+    return SiteKind.READ if contract.tool(dependency).effect is Effect.READ else SiteKind.WRITE
+
+
+def verified_tool(dependency: str) -> str:
+    """The tool itself, of `tool` or `tool.verify`."""
+    return dependency.removesuffix(_VERIFY)

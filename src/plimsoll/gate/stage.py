@@ -1,0 +1,88 @@
+"""The stage: what all trials of one subject in one scenario share, worked out once.
+
+`contract` is the *promise* that trials are judged by. A mutant runs under another contract than it promised.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from plimsoll.contract.model import Contract
+from plimsoll.core.canonical import canonical_json
+from plimsoll.gate.scenario import EffectRow, Scenario
+from plimsoll.gate.sites import Site
+from plimsoll.gate.subject import Subject
+from plimsoll.oversight.rules import RuleBook
+from plimsoll.policies.ladder import Ladder, build_ladders
+
+__all__ = ["Baseline", "EffectKey", "Stage", "effect_key"]
+
+EffectKey = tuple[str, bytes]
+"""What makes two effects the same: the tool, and the canonical JSON of its arguments."""
+
+_GRACE_S = 15.0
+_SPARE_CALLS = 30
+
+
+def effect_key(row: EffectRow) -> EffectKey:
+    """The identity of an effect for counting."""
+    return row.tool, canonical_json(row.args)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What a healthy run did: its effects, its answer, and the sites that it passed."""
+
+    effects: Counter[EffectKey]
+    output: Any
+    sites: Mapping[str, Site]
+    appends: tuple[int, ...]
+    approvals: int
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """The names of all sites that are calls."""
+        return frozenset(self.sites)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One scenario with the subject in it, and what it is held against."""
+
+    subject: Subject
+    scenario: Scenario
+    contract: Contract
+    baseline: Baseline | None = None
+    rules: RuleBook = field(init=False)
+    ladders: Mapping[str, Ladder] = field(init=False)
+    active_limit_s: float = field(init=False)
+    hang_s: float = field(init=False)
+    virtual_limit_s: float = field(init=False)
+    max_calls: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        contract = self.contract
+        slowest = max((tool.timeout_s for tool in contract.tools.values()), default=10.0)
+        longest = max((tool.approval.expires_s for tool in contract.tools.values() if tool.approval), default=0.0)
+        active_s = contract.limits.seconds + 3 * slowest + _GRACE_S
+        derived = {
+            "rules": RuleBook(contract),
+            "ladders": build_ladders(contract.models),
+            "active_limit_s": active_s,
+            "hang_s": 2 * active_s,
+            "virtual_limit_s": 20 * active_s + 10 * longest + 3600.0,
+            "max_calls": 3 * contract.limits.steps + _SPARE_CALLS,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
+
+    def timeout_s(self, dependency: str) -> float:
+        """How long an attempt at a rung or a tool may take, by the contract."""
+        model = self.contract.models.get(dependency)
+        return model.timeout_s if model is not None else self.contract.tool(dependency).timeout_s
+
+    def slow_s(self, dependency: str) -> float:
+        """From when an answer of a rung or a tool counts as slow."""
+        section = self.contract.models.get(dependency) or self.contract.tool(dependency)
+        return section.slow_s if section.slow_s is not None else section.timeout_s / 2
