@@ -1,0 +1,46 @@
+"""Every Python snippet of the documentation runs, and every relative link leads somewhere."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
+ILLUSTRATIONS = {"README.md": "the reader's own agent", "docs/adapters/pydantic-ai.md": "the reader's own agent"}
+"""Pages whose snippets import something that only the reader has: they are compiled, not run."""
+
+
+def snippets() -> list[tuple[str, int, str]]:
+    return [
+        (page.relative_to(ROOT).as_posix(), number, code)
+        for page in PAGES
+        for number, code in enumerate(SNIPPET.findall(page.read_text()), 1)
+    ]
+
+
+@pytest.mark.parametrize(("page", "number", "code"), snippets(), ids=lambda value: str(value)[:40].replace("\n", " "))
+def test_a_snippet_runs(page: str, number: int, code: str, tmp_path: Path) -> None:
+    compile(code, f"{page}#{number}", "exec")
+    if page in ILLUSTRATIONS:
+        return
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = [link for link in LINK.findall(FENCED.sub("", page.read_text())) if not (page.parent / link).exists()]
+    assert broken == []
