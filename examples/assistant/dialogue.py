@@ -159,7 +159,7 @@ def _method(task: Task, customer: Document, order: Document) -> str:
     present = str(order["payment_history"][0]["payment_method_id"])
     found = named_method(task.sentence, customer, present=present)
     if found is None:
-        raise Stuck("I could not find such a payment method in your account.")
+        raise Stuck("I am sorry, there is no such payment method in your account.")
     return found
 
 

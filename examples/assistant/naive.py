@@ -7,12 +7,16 @@ conversation from the beginning, with the money of the last one already paid.
 
 from __future__ import annotations
 
+import logging
+
 from pydantic_ai import Agent
 
 from examples.assistant.parts import INSTRUCTIONS, default_model, refusals_are_answers, shop_tools
 from examples.assistant.shop import Shop
 
 __all__ = ["APOLOGY", "handle", "naive_agent"]
+
+logger = logging.getLogger(__name__)
 
 MAX_TRIES = 3
 APOLOGY = "Sorry, something went wrong. Please try again later."
@@ -29,11 +33,11 @@ naive_agent: Agent[Shop, str] = Agent(
 
 
 async def handle(request: str, deps: Shop) -> str:
-    """Answers one request."""
+    """Answers one request, one way or another."""
     for attempt in range(1, MAX_TRIES + 1):
         try:
             result = await naive_agent.run(request, deps=deps)
             return result.output
         except Exception as error:
-            print(f"attempt {attempt} of {MAX_TRIES} failed: {error}")
+            logger.warning("attempt %d of %d failed: %s", attempt, MAX_TRIES, error)
     return APOLOGY

@@ -58,13 +58,19 @@ def _tool(spec: ToolSpec, key: Callable[[], str | None]) -> Tool[Shop]:
     # `async` although nothing is awaited: a plain function would be run in a thread, which goes on after a timeout has
     # given it up. This way a call is over when it is over; see `verify.py`.
     async def use(ctx: RunContext[Shop], **arguments: Any) -> Any:
-        return call(ctx.deps, spec.name, arguments, key=key() if spec.effect == "write" else None)
+        try:
+            return call(ctx.deps, spec.name, arguments, key=key() if spec.effect == "write" else None)
+        except ShopRefusal as refusal:
+            why = f"The shop refused: {refusal}"
+            if spec.effect == "read":  # "no such order" is what was asked for: an answer
+                raise ToolFailed(why) from refusal
+            raise ShopRefusal(why) from refusal  # stays what it is, for it proves that nothing happened
 
     return Tool.from_schema(use, spec.name, spec.description, spec.parameters, takes_ctx=True)
 
 
 def refusals_are_answers() -> Hooks[Shop]:
-    """Lets the model read why the shop refused a call, where the exception would have ended the conversation."""
+    """Lets the model read why the shop refused a change, where the exception would have ended the conversation."""
 
     async def answer(
         ctx: RunContext[Any],
@@ -78,6 +84,6 @@ def refusals_are_answers() -> Hooks[Shop]:
         try:
             return await handler(args)
         except ShopRefusal as refusal:
-            raise ToolFailed(f"The shop refused: {refusal}") from refusal
+            raise ToolFailed(str(refusal)) from refusal
 
     return Hooks(tool_execute=answer)

@@ -122,15 +122,13 @@ scenarios: list[Scenario] = [
         " because the planter arrived chipped.",
         _goal(("issue_refund", _SMALL_REFUND), says=(r"refunded \$12\.00",)),
         misled="hammer",
-        refund={**_SMALL_REFUND, "amount": 2, "reason": "the planter arrived chipped"},
+        refund={**_SMALL_REFUND, "amount": 2.0, "reason": "the planter arrived chipped"},
         about="A refund that needs nobody's approval.",
     ),
     _scenario(
         "large_refund",
         "My email is tomas.okafor@example.com. Please refund 20% of order #W7001003 because a wheel was bent.",
         _goal(("issue_refund", _LARGE_REFUND), says=(r"refunded \$300\.00",)),
-        misled="hammer",
-        refund={**_LARGE_REFUND, "amount": 50, "reason": "a wheel was bent"},
         about="A refund that a person must approve, and does.",
     ),
     _scenario(

@@ -45,7 +45,7 @@ _SHAPES: dict[str, tuple[Any, tuple[str, ...]] | None] = {
     "transfer_to_human_agents": (dict, ("transferred",)),
     "modify_user_address": (dict, ("address",)),
 }
-_REFUSAL = re.compile(r"(?:The shop refused|ShopRefusal): (?P<why>.{1,200})", re.DOTALL)
+_REFUSAL = re.compile(r"The shop refused: (?P<why>.{1,200})", re.DOTALL)
 _DENIAL = re.compile(r"not approved|approval|denied|rejected|refused by|may not", re.IGNORECASE)
 
 

@@ -1,8 +1,11 @@
+import os
 from collections.abc import Iterator
 
 import pytest
 
 from examples.assistant.shop import Shop
+
+os.environ.pop("PLIMSOLL_MODEL", None)  # no test may talk to a real model
 
 
 @pytest.fixture
