@@ -119,7 +119,7 @@ def contract(**changes: Any) -> Contract:
         "limits": Limits(seconds=60.0),
         "models": {
             "primary": Model(timeout_s=10.0, fallback=("backup", "canned"), retry=Retry(on=ON, max_attempts=2)),
-            "backup": Model(timeout_s=10.0),
+            "backup": Model(id="test", timeout_s=10.0),
             "canned": Model(canned="I cannot say now."),
         },
     }
