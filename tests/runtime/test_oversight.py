@@ -199,6 +199,28 @@ def test_rules_refuse(tool: Tool, why: str) -> None:
     simulated(main)
 
 
+def test_a_tool_may_be_called_so_often_in_a_run_and_no_more() -> None:
+    async def main() -> None:
+        desk = Desk(tools={"refund": Tool(max_per_run=2)})
+
+        async def hammer(run: Run, request: Any) -> list[str]:
+            said = []
+            for amount in (1.0, 2.0, 3.0):
+                try:
+                    await run.call("refund", {"order": "W1", "amount": amount})
+                except Exception as error:  # noqa: BLE001 -- the model would read this
+                    said.append(str(error))
+            return said
+
+        desk.agent = hammer
+        result = await desk.live().run({}, run_id="r")
+        assert len(desk.shop.ledger) == 2
+        assert "at most 2" in result.output[0]
+        assert ("limit", "refund", "max_per_run") in desk.kinds()
+
+    simulated(main)
+
+
 def test_observed_approvals_let_the_call_through_and_say_so() -> None:
     async def main() -> None:
         desk = Desk(protections=Protections(approvals=Mode.OBSERVE))

@@ -46,7 +46,7 @@ def _check_effect(here: Path, tool: Tool, notes: Notes) -> None:
     if tool.effect is Effect.WRITE:
         _check_write(here, tool, notes)
         return
-    for name in ("verify", "proves_nothing_happened", "claims"):
+    for name in ("verify", "claims"):
         if tool.effect is Effect.READ and getattr(tool, name):
             notes.warning((*here, name), "a read has no effect that could be in doubt", "remove it, or correct effect")
     if tool.effect is Effect.IDEMPOTENT and tool.retry is None:

@@ -147,7 +147,8 @@ class Tool(_Section, frozen=True, kw_only=True):
     """`[tools.NAME]`: what a tool may do to the world, and who must approve it.
 
     `verify` is `module:function`, called with the arguments and the idempotency key when a write is in doubt.
-    `proves_nothing_happened` names the exception classes by which the tool says that nothing happened.
+    `proves_nothing_happened` names the exception classes by which the tool refuses, or says that nothing happened.
+    `max_per_run` is how often one run may call it (None: as often as the limits allow); once more is refused.
     `refuse_when` is an expression over the arguments; where it holds the call is refused outright.
     `claims` are phrases by which an agent says that this tool's effect was done; said without it, a finding is raised.
     """
@@ -158,6 +159,7 @@ class Tool(_Section, frozen=True, kw_only=True):
     retry: Retry | None = None
     approval: Approval | None = None
     refuse_when: RuleSource | None = None
+    max_per_run: AtLeastOne | None = None
     verify: Named | None = None
     proves_nothing_happened: tuple[str, ...] = ()
     output: OutputRule = OutputRule()

@@ -20,6 +20,10 @@ async def approve(state: RunState, exchange: Exchange, key: str) -> str | None:
     Raises `ApprovalRefused` when a rule or a person says no, `RunParked` while nobody has said anything.
     """
     env = state.env
+    most = env.tool(exchange.dependency).max_per_run
+    if most is not None and state.called[exchange.dependency] >= most:
+        state.raise_finding(_too_often(exchange, most))
+        raise ApprovalRefused(exchange.dependency, reason="rule", note=f"at most {most} in one run (max_per_run)")
     args: Mapping[str, Any] = exchange.args if isinstance(exchange.args, dict) else {}
     ruling = env.rules.ruling(exchange.dependency, args)
     if ruling.verdict is Verdict.RUN:
@@ -89,4 +93,14 @@ def _observed(exchange: Exchange, rule: str) -> Finding:
         message=f"{exchange.dependency} would have needed a person's word: {rule}",
         dependency=exchange.dependency,
         observed=True,
+    )
+
+
+def _too_often(exchange: Exchange, most: int) -> Finding:
+    return Finding(
+        kind="limit",
+        severity="warning",
+        message=f"{exchange.dependency} was asked for more than {most} time(s) in one run",
+        dependency=exchange.dependency,
+        fault="max_per_run",
     )

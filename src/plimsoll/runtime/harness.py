@@ -23,7 +23,7 @@ from plimsoll.journal.chain import verify_chain
 from plimsoll.journal.store import RunHead
 from plimsoll.journal.store import RunState as HeadState
 from plimsoll.journal.writer import Journal
-from plimsoll.observability.findings import claim_finding, journal_finding
+from plimsoll.observability.findings import FindingHub, claim_finding, journal_finding
 from plimsoll.runtime.compiled import CompiledContract, compiled
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.environment import Environment
@@ -288,6 +288,6 @@ class Harness:
         return await self.operations.has_news(head.run_id)
 
     def _journal_trouble(self, trouble: JournalUnavailable | None) -> None:
-        finding = journal_finding(trouble)
-        for sink in self.env.sinks:
-            sink.emit(finding, run_id="*", agent=self.env.contract.agent.name, at=self.env.clock.now())
+        hub = FindingHub(self.env.sinks)  # the journal's trouble is nobody's run; each change of it is news
+        agent = self.env.contract.agent.name
+        hub.emit(journal_finding(trouble), run_id="*", agent=agent, at=self.env.clock.now())

@@ -1,12 +1,13 @@
 """The state of one run: its journal, its books and counters, and the rules for touching them."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from plimsoll.contract.model import Mode
-from plimsoll.core.calls import CallKind, Usage
+from plimsoll.core.calls import CallKind, Status, Usage
 from plimsoll.core.canonical import canonical_json, digest
 from plimsoll.core.errors import JournalUnavailable, LimitExceeded, RunHalted, RunParked, Superseded, Unwind
 from plimsoll.core.events import (
@@ -50,6 +51,7 @@ class RunState:
         self.claims = ClaimDetector(contract)
         self.detectors = [*default_detectors(contract), self.claims]
         self.findings: list[Finding] = []
+        self.called: Counter[str] = Counter()
         self.doubts: dict[str, DoubtResolved] = {}
         self.degraded: str = ""
         self.read_only: str = ""
@@ -201,6 +203,8 @@ class RunState:
         """Counts a settled call against the limits."""
         outcome = settled.outcome
         self.limits.settled(outcome.usage, key=settled.key)
+        if outcome.status is not Status.REJECTED:
+            self.called[settled.dependency] += 1
         if settled.kind is not CallKind.MODEL and outcome.ok:
             result = digest(outcome.value)
             self.limits.repeated(settled.dependency, settled.args_digest, result, effect=settled.effect)
