@@ -364,6 +364,33 @@ def test_two_stores_see_each_others_records_at_once(path: Path) -> None:
     run(test())
 
 
+def test_two_processes_may_write_at_the_same_time(path: Path) -> None:
+    async def test() -> None:
+        async def advance(store: SQLiteStore, run_id: str, owner: str) -> None:
+            head = await store.claim(run_id, owner=owner, at=1.0)
+            for record in chain(head, *(value(i) for i in range(40))):
+                assert await store.append([record]) == frozenset()
+
+        one, two = SQLiteStore.open(path, owner="one"), SQLiteStore.open(path, owner="two")
+        await asyncio.gather(advance(one, "a", "one"), advance(two, "b", "two"))
+        for run_id in ("a", "b"):
+            assert values(await one.read(run_id)) == list(range(40))
+        await one.close()
+        await two.close()
+
+    run(test())
+
+
+def test_kill_switches_are_read_again_only_when_something_changed(path: Path) -> None:
+    async def test() -> None:
+        store, _ = await in_use(path)
+        halts = store.halts()
+        assert store.halts() is halts
+        await store.close()
+
+    run(test())
+
+
 def test_many_heads_are_forgotten_and_found_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         monkeypatch.setattr("plimsoll.journal.sqlite._MAX_CACHED_HEADS", 2)

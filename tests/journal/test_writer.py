@@ -560,6 +560,24 @@ def test_a_store_that_gives_no_answer_is_trouble_too(inline: bool) -> None:
     run(test())
 
 
+def test_a_satisfied_barrier_raises_no_alarm_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        call_later = loop.call_later
+        timers: list[asyncio.TimerHandle] = []
+
+        def noted(*arguments: Any) -> asyncio.TimerHandle:
+            timers.append(call_later(*arguments))
+            return timers[-1]
+
+        log = await opened(journal_on(TrickyStore()))
+        monkeypatch.setattr(loop, "call_later", noted)
+        await log.commit(STARTED)
+        assert timers and all(timer.cancelled() or timer.when() - loop.time() > 1000 for timer in timers)
+
+    run(test())
+
+
 def test_whatever_a_store_raises_loses_nothing() -> None:
     async def test() -> None:
         store = TrickyStore()
