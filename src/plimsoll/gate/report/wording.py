@@ -1,0 +1,138 @@
+"""Words and figures that all reports share. Whatever agents and tools said is untrusted, and is made harmless here."""
+
+import re
+from datetime import datetime
+
+from plimsoll.gate.verdict import Decision, Injection, Trial, Verdict
+
+__all__ = [
+    "count",
+    "cut",
+    "date_text",
+    "failure_name",
+    "failure_title",
+    "headline",
+    "injected_text",
+    "mode_text",
+    "one_line",
+    "percent",
+    "percent_at_least",
+    "printable",
+    "seconds",
+    "words",
+]
+
+# Control characters (but tab and newline), what turns or hides text, and what XML and UTF-8 cannot carry.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+_HEADLINES = {
+    Decision.SHIP: "Every promise held under every fault tried. This agent may ship.",
+    Decision.BLOCK: "A promise broke. This agent may not ship.",
+    Decision.INCONCLUSIVE: "Too little is known to say. This is not a pass.",
+}
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match.group())
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def printable(text: str) -> str:
+    """`text` with line ends as newlines, and with characters that could act on a reader or a parser written out."""
+    return _UNPRINTABLE.sub(_escape, text.replace("\r\n", "\n"))
+
+
+def one_line(text: str, *, limit: int | None = None) -> str:
+    """`text` made printable on one line, cut to `limit` characters if given."""
+    line = " ".join(printable(text).split())
+    return cut(line, limit) if limit else line
+
+
+def cut(text: str, limit: int) -> str:
+    """The first `limit` characters of `text`, ending in an ellipsis if that is not all."""
+    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def words(name: str) -> str:
+    """An identifier as words: `exactly_once` becomes `exactly once`."""
+    return name.replace("_", " ").strip() or name
+
+
+def count(number: int) -> str:
+    """A count with thousands set apart."""
+    return f"{number:,}"
+
+
+def percent(share: float) -> str:
+    """A share of 1 in percent. Only all is 100 % and only none is 0 %."""
+    if 0 < share < 1:
+        share = min(max(share, 0.001), 0.999)
+    return f"{share * 100:.1f}".removesuffix(".0") + " %"
+
+
+def percent_at_least(share: float) -> str:
+    """A lower bound in percent, rounded down, so that it never reads as more than is known."""
+    return f"{int(share * 10_000 + 1e-7) / 100:.2f}".rstrip("0").rstrip(".") + " %"
+
+
+def seconds(value: float) -> str:
+    """A span of time in the unit that suits it."""
+    if value < 1:
+        return f"{value * 1000:.3g} ms" if value else "0 s"
+    if value < 60:
+        return f"{value:.2f}".rstrip("0").rstrip(".") + " s"
+    for unit, size, smaller, part in (("d", 86_400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "s", 1)):
+        if value >= size:
+            whole, rest = divmod(int(value), size)
+            return f"{whole} {unit}" + (f" {rest // part} {smaller}" if rest >= part else "")
+    raise AssertionError(value)
+
+
+def date_text(made_at: str) -> str:
+    """The verdict's date for people, or as it stands where it is no ISO date."""
+    try:
+        moment = datetime.fromisoformat(made_at)
+    except ValueError:
+        return made_at
+    return f"{moment.day} {moment:%B %Y, %H:%M} {moment:%Z}".strip()
+
+
+def headline(decision: Decision) -> str:
+    """What the decision means, in a sentence."""
+    return _HEADLINES[decision]
+
+
+def mode_text(verdict: Verdict) -> str:
+    """What was tried and what was not: a simulation never says anything about the model."""
+    if verdict.mode != "simulated":
+        return words(verdict.mode)
+    proven = "proven" if verdict.decision is Decision.SHIP else "tried"
+    return f"simulated: harness {proven}, model not tried"
+
+
+def failure_title(trial: Trial) -> str:
+    """What went wrong, in plain words."""
+    if trial.violations:
+        text = one_line(trial.violations[0].message)
+    elif trial.stuck:
+        text = f"the trial could not be brought to an end: {one_line(trial.stuck)}"
+    else:
+        text = f"ended without reaching the goal ({trial.reach.value})"
+    first = text.partition(" ")[0]
+    return text[:1].upper() + text[1:] if first.isalpha() else text  # a tool keeps its name
+
+
+def injected_text(injections: tuple[Injection, ...]) -> str:
+    """The injected faults, joined in the order in which they were given."""
+    kept = {one: f" ({one.variant} kept)" if one.variant else "" for one in injections}
+    return one_line(" + ".join(f"{words(one.kind)} at {one.site}{kept[one]}" for one in injections)) or "no fault"
+
+
+def failure_name(index: int, trial: Trial) -> str:
+    """The name of the file that reproduces failure number `index` (from 1): safe on every file system."""
+    raw = "-".join([trial.scenario, *(f"{one.kind}-{one.site.partition('@')[0]}" for one in trial.injections)])
+    slug = re.sub(r"[^a-z0-9]+", "-", raw.lower()).strip("-")[:64].strip("-")
+    return f"{index:03d}-{slug or 'failure'}.json"
