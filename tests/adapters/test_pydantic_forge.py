@@ -3,12 +3,15 @@
 from typing import Any
 
 import pytest
+from pydantic_ai import BinaryContent
 from pydantic_ai.exceptions import ModelHTTPError, ModelRateLimitError
-from pydantic_ai.messages import ModelResponse, TextPart
+from pydantic_ai.messages import FilePart, ModelResponse, TextPart, ThinkingPart, ToolCallPart
+from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.usage import RequestUsage
 
 from plimsoll.adapters.pydantic_ai import PydanticForger
 from plimsoll.adapters.pydantic_ai.forge import RETRY_AFTER_S, flood
+from plimsoll.adapters.pydantic_ai.models import inspect_response
 from plimsoll.contract.model import Model, OutputRule, Retry, Tool
 from plimsoll.core.calls import CallInfo, CallKind, Effect, Ending, Fault
 from plimsoll.core.clock import LoopClock
@@ -155,3 +158,28 @@ def test_a_flood_keeps_the_answer() -> None:
     flooded = flood(true)
     assert (flooded.text, flooded.usage.input_tokens, flooded.usage.output_tokens) == ("Hi.", 3, 1_000_000)
     assert true.usage.output_tokens == 2
+
+
+@pytest.mark.parametrize(
+    ("response", "fault"),
+    [
+        (ModelResponse(parts=[TextPart("Half an ans")], state="interrupted"), Fault.TRUNCATED),
+        (ModelResponse(parts=[], state="suspended"), None),
+        (ModelResponse(parts=[ToolCallPart("", {})]), Fault.MALFORMED),
+        (ModelResponse(parts=[ToolCallPart("look", "[1]")]), Fault.MALFORMED),
+        (ModelResponse(parts=[ToolCallPart("look", "")]), None),
+        (ModelResponse(parts=[ToolCallPart("look", None)]), None),
+        (ModelResponse(parts=[ThinkingPart("Hm.")]), Fault.EMPTY),
+        (ModelResponse(parts=[FilePart(BinaryContent(b"x", media_type="image/png"))]), None),
+    ],
+)
+def test_an_answer_is_taken_for_what_it_is(response: ModelResponse, fault: Fault | None) -> None:
+    problem = inspect_response(response, ModelRequestParameters()).problem
+    assert (problem and problem.fault) == fault
+
+
+def test_an_answer_that_should_be_json_and_is_not_is_malformed() -> None:
+    parameters = ModelRequestParameters(output_mode="native")
+    for text, fault in (('{"order": "W1"}', None), ('{"order": "W', Fault.MALFORMED)):
+        problem = inspect_response(ModelResponse(parts=[TextPart(text)]), parameters).problem
+        assert (problem and problem.fault) == fault

@@ -1,5 +1,6 @@
 """Approvals: a run parks for a person, and goes on with exactly the call that was approved."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,11 +9,13 @@ from pydantic_ai.capabilities import HandleDeferredToolCalls
 from pydantic_ai.exceptions import ApprovalRequired
 from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults
 
+from plimsoll.adapters.pydantic_ai.binding import Binding
 from plimsoll.contract.model import Approval, Tool
 from plimsoll.core.calls import Effect, Ending, Status
 from plimsoll.core.clock import LoopClock
+from plimsoll.core.errors import RunHalted, RunParked
 from plimsoll.core.events import ApprovalRequested, CallIntended, CallSettled
-from tests.adapters.bench import Desk, Shop, call, shop_agent, simulated, tool_results
+from tests.adapters.bench import Desk, Shop, call, contract, scripted, shop_agent, simulated, tool_results
 
 BIG = [call("refund", "c1", order="W1", amount=80.0)]
 
@@ -154,13 +157,16 @@ def test_a_final_answer_beside_a_call_that_waits_does_not_end_the_run() -> None:
 
 def test_nobody_else_may_answer_for_a_call_that_waits() -> None:
     async def main() -> None:
+        asked: list[Any] = []
+
         def wave_through(ctx: RunContext[Any], requests: DeferredToolRequests) -> DeferredToolResults:
+            asked.append(requests)
             return DeferredToolResults(approvals={part.tool_call_id: True for part in requests.approvals})
 
         desk = Desk(BIG, "Done.", agent=shop_agent(capabilities=[HandleDeferredToolCalls(wave_through)]))
         result = await desk.live().run("Refund W1", run_id="r")
-        assert result.ending is Ending.PARKED
-        assert desk.shop.ledger == []
+        assert (result.ending, len(result.waiting_for)) == (Ending.PARKED, 1)
+        assert (desk.shop.ledger, asked) == ([], [])
 
     simulated(main)
 
@@ -237,3 +243,15 @@ def test_the_kill_switch_halts_a_run_before_its_next_call() -> None:
         assert desk.shop.ledger == []
 
     simulated(main)
+
+
+def test_of_several_reasons_to_leave_the_gravest_is_given() -> None:
+    run: Any = SimpleNamespace(id="r")
+    approval, doubt = RunParked("approval", detail="r.a1"), RunParked("doubt", detail="1/c1")
+    halt, mismatch = RunHalted("stop"), RunParked("mismatch", detail="other")
+    for order in ([approval, doubt, halt], [halt, doubt, approval], [doubt, halt, approval]):
+        binding = Binding(run, contract=contract(), model_of=lambda name: scripted(), verifiers={})
+        assert all([binding.may_wait(signal, in_turn=False) for signal in order])
+        assert not binding.may_wait(mismatch, in_turn=False)
+        with pytest.raises(RunHalted):
+            binding.leave()

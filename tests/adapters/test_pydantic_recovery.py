@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 from pydantic_ai import Agent, BinaryContent, FunctionToolset, ModelRetry, RunContext, ToolReturn
+from pydantic_ai.capabilities import HandleDeferredToolCalls
+from pydantic_ai.exceptions import ApprovalRequired
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults
 
+import plimsoll
 from plimsoll.adapters.pydantic_ai import harden
 from plimsoll.contract.model import Tool
 from plimsoll.core.calls import CallInfo, Effect, Ending, Unknown
@@ -324,36 +328,136 @@ def test_instructions_with_the_time_in_them_do_not_break_a_replay() -> None:
     simulated(main)
 
 
+def agent_with_a_slow_refund() -> Agent[Shop, Any]:
+    agent = shop_agent()
+
+    @agent.tool
+    async def slow_refund(ctx: RunContext[Shop], order: str) -> str:
+        await LoopClock().sleep(3.0)
+        ctx.deps.ledger.append((order, 1.0, ""))
+        return "paid"
+
+    return agent
+
+
 def test_a_sibling_in_flight_settles_before_a_run_that_halts_leaves() -> None:
     async def main() -> None:
-        desk = Desk(
-            [call("slow_refund", "c1", order="W1"), call("look", "c2", order="W1")],
-            "Done.",
-            agent=(agent := shop_agent()),
-        )
-
-        @agent.tool
-        async def slow_refund(ctx: RunContext[Shop], order: str) -> str:
-            await LoopClock().sleep(3.0)
-            ctx.deps.ledger.append((order, 1.0, ""))
-            return "paid"
-
-        hardened = desk.live()
+        batch = [call("slow_refund", "c1", order="W1"), call("look", "c2", order="W1")]
+        desk = Desk(batch, "Done.", agent=agent_with_a_slow_refund())
 
         async def intercept(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
-            if site == "look":
+            if site == "slow_refund":
                 await hardened.operations.kill(by="ana", reason="stop")
-                raise ConnectionResetError("look again")
             return await send()
 
-        hardened.harness.env.interceptor = intercept
+        desk.intercept = intercept
+        hardened = desk.live()
         result = await hardened.run("Refund W1", run_id="r")
         assert result.ending is Ending.HALTED
+        assert desk.shop.reads == []
         settled = [event.key for event in await desk.events(CallSettled)]
-        assert "1/c1" in settled  # its outcome is known, although the run was stopped beside it
+        assert settled == ["1:primary", "1/c1"]  # its outcome is known, although the run was stopped beside it
         assert len(desk.shop.ledger) == 1
 
     simulated(main)
+
+
+def test_a_sibling_in_flight_settles_before_a_run_parks() -> None:
+    async def main() -> None:
+        batch = [call("slow_refund", "c1", order="W1"), call("refund", "c2", order="W2", amount=80.0)]
+        desk = Desk(batch, "Done.", agent=agent_with_a_slow_refund())
+        before = asyncio.all_tasks()
+        result = await desk.live().run("Refund both", run_id="r")
+        assert (result.ending, len(result.waiting_for)) == (Ending.PARKED, 1)
+        assert [event.key for event in await desk.events(CallSettled)] == ["1:primary", "1/c1"]
+        assert len(desk.shop.ledger) == 1
+        assert asyncio.all_tasks() == before
+
+    simulated(main)
+
+
+def test_a_doubt_is_named_before_an_approval_that_waits_beside_it() -> None:
+    async def main() -> None:
+        async def lose(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            if info.dependency == "refund" and exchange.args["amount"] < 50:
+                raise ConnectionResetError("lost")
+            return await send()
+
+        batch = [call("refund", "c1", order="W1", amount=80.0), call("refund", "c2", order="W2", amount=1.0)]
+        desk = Desk(batch, "Done.", intercept=lose, verify=False)
+        result = await desk.live().run("Refund both", run_id="r")
+        assert result.reason == "doubt: 1/c2"
+        assert [asked.args["order"] for asked in result.waiting_for] == ["W1"]
+
+    simulated(main)
+
+
+def test_what_a_tool_calls_inside_is_part_of_its_own_call() -> None:
+    async def main() -> None:
+        paid: list[str] = []
+
+        @plimsoll.tool
+        async def pay(order: str) -> str:
+            paid.append(order)
+            return "paid"
+
+        agent = shop_agent()
+
+        @agent.tool_plain
+        async def settle(order: str) -> str:
+            return str(await pay(order))
+
+        desk = Desk(
+            [call("settle", "c1", order="W1")],
+            [call("refund", "c2", order="W1", amount=1.0)],
+            "Done.",
+            agent=agent,
+            intercept=crash_after("refund"),
+        )
+        hardened = desk.live()
+        with pytest.raises(Crash):
+            await hardened.run("Settle W1", run_id="r")
+        hardened.harness.journal.abandon()
+        (result,) = await desk.live().wake()
+        assert (result.ending, paid) == (Ending.COMPLETE, ["W1"]), result.reason
+
+    simulated(main)
+
+
+def test_a_call_that_is_executed_again_within_a_run_has_a_key_of_its_own() -> None:
+    async def main() -> None:
+        agent: Agent[Shop, Any] = shop_agent(capabilities=[HandleDeferredToolCalls(wave_through)])
+
+        @agent.tool
+        def cancel(ctx: RunContext[Shop], order: str) -> str:
+            if not ctx.tool_call_approved:
+                raise ApprovalRequired
+            ctx.deps.ledger.append((order, 0.0, ""))
+            return "cancelled"
+
+        desk = Desk(
+            [call("cancel", "c1", order="W1")],
+            [call("refund", "c2", order="W1", amount=1.0)],
+            "Done.",
+            agent=agent,
+            intercept=crash_after("refund"),
+        )
+        hardened = desk.live()
+        with pytest.raises(Crash):
+            await hardened.run("Cancel W1", run_id="r")
+        hardened.harness.journal.abandon()
+        (result,) = await desk.live().wake()
+        assert (result.ending, result.output) == (Ending.COMPLETE, "Done."), result.reason
+        keys = [event.key for event in await desk.events(CallIntended)]
+        assert keys == ["1/c1", "1/c1#2", "2/c2"]
+        assert [amount for _, amount in desk.shop.refunds] == [0.0, 1.0]
+
+    simulated(main)
+
+
+def wave_through(ctx: RunContext[Any], requests: DeferredToolRequests) -> DeferredToolResults:
+    """A handler that approves whatever it is asked."""
+    return DeferredToolResults(approvals={part.tool_call_id: True for part in requests.approvals})
 
 
 def test_a_run_goes_on_in_another_process_over_sqlite(tmp_path: Path) -> None:

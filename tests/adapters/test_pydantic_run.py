@@ -451,3 +451,30 @@ def test_an_agent_is_described_by_its_tools() -> None:
     assert shape.tools[0].description == "Looks an order up."
     assert list(shape.tools[1].parameters["properties"]) == ["order", "amount"]
     assert shape.tools[0].read_only_hint is None
+
+
+def test_models_below_the_first_are_opened_and_closed_with_the_agent() -> None:
+    async def main() -> None:
+        entered: list[str] = []
+
+        class Client(TestModel):
+            async def __aenter__(self) -> Any:
+                entered.append("in")
+                return self
+
+            async def __aexit__(self, *exc: object) -> None:
+                entered.append("out")
+
+        desk = Desk("Done.", backup=Client())
+        async with desk.live() as hardened:
+            assert (await hardened.run("Hello", run_id="r")).output == "Done."
+            assert entered == ["in"]
+        assert entered == ["in", "out"]
+
+    simulated(main)
+
+
+def test_a_model_named_in_the_contract_is_made_once() -> None:
+    hardened = harden(shop_agent(), Desk().contract)
+    assert hardened._fallbacks["backup"] is hardened._fallbacks["backup"]
+    assert isinstance(hardened._fallbacks["backup"], TestModel)

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -106,7 +107,7 @@ class HardenedAgent:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        for model in _fallbacks(self.contract, self._models).values():
+        for model in self._fallbacks.values():
             await self._stack.enter_async_context(model)
         return self
 
@@ -188,6 +189,11 @@ class HardenedAgent:
             output_of=_output_of,
         )
 
+    @cached_property
+    def _fallbacks(self) -> dict[str, Model]:
+        """The models below the first, made once and not before they are needed: some ask for a key when made."""
+        return _fallbacks(self.contract, self._models)
+
     def _noted(self, result: RunResult) -> RunResult:
         if result.ending is not Ending.PARKED:
             self._deps_of_runs.pop(result.run_id, None)
@@ -202,7 +208,7 @@ class _Life:
         given = hardened._models if models is None else models
         self._hardened = hardened
         self._primary = given.get(PRIMARY) or (contract.models[PRIMARY].id if models is None else None)
-        self._fallbacks = _fallbacks(contract, hardened._models) if models is None else dict(models)
+        self._fallbacks = hardened._fallbacks if models is None else dict(models)
         self._deps = deps
         self._verifiers = {
             name: load_object(tool.verify, directory=hardened._directory)

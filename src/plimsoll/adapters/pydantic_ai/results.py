@@ -17,6 +17,7 @@ from pydantic_core import to_jsonable_python
 __all__ = ["Deferral", "decode_result", "encode_result"]
 
 _MARK = "$pydantic_ai"
+_PLAIN = (str, int, float, type(None))
 
 _content_adapter: TypeAdapter[Any] = TypeAdapter(ToolReturnContent)
 _user_content_adapter: TypeAdapter[list[UserContent]] = TypeAdapter(list[UserContent])
@@ -31,7 +32,7 @@ class Deferral:
 
 def encode_result(native: Any) -> Any:
     """A tool's return value as JSON. Raises `pydantic_core.PydanticSerializationError` for what has none."""
-    if native is None or isinstance(native, (str, int, float, bool)):
+    if isinstance(native, _PLAIN):
         return native
     if isinstance(native, Deferral):
         metadata = to_jsonable_python(native.signal.metadata)
@@ -85,6 +86,8 @@ def _decode_tool_return(value: Mapping[str, Any]) -> ToolReturn[Any]:
 def _holds_files(native: Any) -> bool:
     if isinstance(native, (BinaryContent, FileUrl, UploadedFile, TextContent)):
         return True
-    if isinstance(native, Sequence) and not isinstance(native, (str, bytes, bytearray)):
-        return any(_holds_files(item) for item in native)
-    return isinstance(native, Mapping) and any(_holds_files(item) for item in native.values())
+    if isinstance(native, Mapping):
+        return any(_holds_files(item) for item in native.values() if not isinstance(item, _PLAIN))
+    if isinstance(native, Sequence) and not isinstance(native, (bytes, bytearray)):
+        return any(_holds_files(item) for item in native if not isinstance(item, _PLAIN))
+    return False
