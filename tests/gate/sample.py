@@ -110,9 +110,8 @@ async def looping_model(conversation: list[Any]) -> ModelReply:
 
 
 async def flooding_model(conversation: list[Any]) -> ModelReply:
-    turns = len(conversation)
-    usage = Usage(input_tokens=4000 * turns, output_tokens=4096)
-    args = {"text": f"chapter {turns}"}
+    usage = Usage(input_tokens=len(str(conversation)) // 4, output_tokens=4096)
+    args = {"text": f"chapter {len(conversation)} " + "and so on " * 1600}
     return ModelReply(tool_calls=({"name": "tell_customer", "args": args},), usage=usage)
 
 

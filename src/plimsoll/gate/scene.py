@@ -18,7 +18,7 @@ from plimsoll.journal.memory import MemoryStore
 from plimsoll.journal.store import RunHead
 from plimsoll.runtime.result import RunResult
 
-__all__ = ["Alerts", "CallMade", "Life", "Planned", "RUN_ID", "Scene", "SimulatedCrash"]
+__all__ = ["RUN_ID", "Alerts", "CallMade", "Life", "Planned", "Scene", "SimulatedCrash"]
 
 
 RUN_ID = "run-1"

@@ -1,0 +1,115 @@
+"""Which faults to try where: every kind at every site that it strikes, and again where faults bring new sites to light."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from plimsoll.core.rng import Rng
+from plimsoll.gate.faults import KINDS, FaultKind, How
+from plimsoll.gate.scenario import Scenario
+from plimsoll.gate.sites import SCENARIO_SITE, Site, SiteKind
+from plimsoll.gate.stage import Stage
+from plimsoll.gate.trying import Report, Task
+from plimsoll.gate.verdict import Injection
+
+__all__ = ["brought_to_light", "first_cells", "storms"]
+
+_LARGEST_STORM = 3
+
+
+def first_cells(number: int, stage: Stage) -> list[Task]:
+    """Every kind at every site of the healthy run of stage `number`."""
+    baseline = stage.baseline
+    assert baseline is not None, "enumerated after the healthy runs"
+    sites = [*baseline.sites.values(), *_appends(baseline.appends)]
+    sites += [Site(f"approval@{count}", SiteKind.APPROVAL) for count in range(1, baseline.approvals + 1)]
+    sites.append(Site(SCENARIO_SITE, SiteKind.SCENARIO))
+    return [Task(number, (injection,)) for injection in _at(sites, stage.scenario)]
+
+
+def brought_to_light(number: int, stage: Stage, tried: Sequence[tuple[Task, Report]]) -> list[Task]:
+    """Every kind at every site that only faulted runs have: a backup rung, a verify, appends beyond the healthy run's.
+
+    Each goes together with the first fault that brought its site to light, preferably one that must be survived.
+    """
+    found: dict[str, _Discovery] = {}
+    for task, report in tried:
+        if task.stage != number or report.inapplicable or _is_adversary(task):
+            continue
+        for site in (*report.new_sites(), *_new_appends(stage, report)):
+            before = found.get(site.name)
+            if before is None or (report.goal and not before.goal):
+                found[site.name] = _Discovery(site, task.injections, report.goal)
+    return [
+        Task(number, (*discovery.under, injection))
+        for discovery in found.values()
+        for injection in _at([discovery.site], stage.scenario)
+        if all(injection.site != each.site for each in discovery.under)
+    ]
+
+
+def storms(stages: Sequence[Stage], cells: Sequence[Task], count: int, *, rng: Rng) -> list[Task]:
+    """`count` storms: a scenario at random, then two or three of its cells at random, all at different sites.
+
+    Every draw is uniform. Trials of a misbehaving model are no part of a storm.
+    """
+    pools = [
+        [task.injections[0] for task in cells if task.stage == number and not _is_adversary(task)]
+        for number in range(len(stages))
+    ]
+    pools = [pool if len({each.site for each in pool}) > 1 else [] for pool in pools]
+    usable = [number for number, pool in enumerate(pools) if pool]
+    if not usable:
+        return []
+    return [_storm(usable[_draw(rng, len(usable))], pools, rng) for _ in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Discovery:
+    site: Site
+    under: tuple[Injection, ...]
+    goal: bool
+
+
+def _storm(number: int, pools: Sequence[Sequence[Injection]], rng: Rng) -> Task:
+    pool = pools[number]
+    size = min(2 + _draw(rng, _LARGEST_STORM - 1), len({each.site for each in pool}))
+    chosen: list[Injection] = []
+    while len(chosen) < size:
+        candidate = pool[_draw(rng, len(pool))]
+        if all(candidate.site != each.site for each in chosen):
+            chosen.append(candidate)
+    return Task(number, tuple(chosen), storm=True)
+
+
+def _draw(rng: Rng, below: int) -> int:
+    return int(rng.random() * below)
+
+
+def _is_adversary(task: Task) -> bool:
+    return any(KINDS[injection.kind].how is How.ADVERSARY for injection in task.injections)
+
+
+def _appends(batches: Sequence[int], *, beyond: int = 0) -> list[Site]:
+    numbered = list(enumerate(batches, 1))[beyond:]
+    return [Site(f"append@{number}", SiteKind.APPEND, batch) for number, batch in numbered]
+
+
+def _new_appends(stage: Stage, report: Report) -> list[Site]:
+    baseline = stage.baseline
+    return _appends(report.batches, beyond=len(baseline.appends)) if baseline is not None else []
+
+
+def _at(sites: Iterable[Site], scenario: Scenario) -> Iterator[Injection]:
+    places = list(sites)
+    for kind in KINDS.values():
+        for site in places:
+            if site.kind in kind.strikes and _is_possible(kind, scenario):
+                for variant in kind.variants:
+                    if variant != "prefix" or site.batch > 1:
+                        yield Injection(kind=kind.name, site=site.name, variant=variant)
+
+
+def _is_possible(kind: FaultKind, scenario: Scenario) -> bool:
+    if kind.how is not How.ADVERSARY:
+        return True
+    return (scenario.flood if kind.name == "token_flood" else scenario.adversary) is not None

@@ -1,0 +1,217 @@
+"""The summary: from what every trial said to the verdict."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from plimsoll.contract.loading import contract_digest
+from plimsoll.contract.model import Contract
+from plimsoll.core.canonical import digest
+from plimsoll.core.clock import Clock
+from plimsoll.gate.healthy import Healthy
+from plimsoll.gate.sites import group_of
+from plimsoll.gate.statistics import corrected_confidence, lower_bound, upper_bound
+from plimsoll.gate.subject import Subject
+from plimsoll.gate.trying import Report, Task
+from plimsoll.gate.verdict import CLAIMS, Cell, Claim, Decision, Reach, StormFigures, Trial, Verdict
+
+__all__ = ["Findings", "verdict"]
+
+_MOST_REASONS_OF_A_KIND = 8
+_MODE = "simulated"
+_DISTRIBUTION = "plimsoll-ai"
+
+Tried = Sequence[tuple[Task, Report]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Findings:
+    """Everything that a campaign brought."""
+
+    contract: Contract
+    seed: int
+    healthy: Healthy
+    cells: Tried
+    storms: Tried
+    failures: Sequence[Trial]
+
+
+def verdict(findings: Findings, subject: Subject, *, clock: Clock, wall_s: float) -> Verdict:
+    """May it ship? BLOCK when a promise was broken, INCONCLUSIVE when something was not shown, else SHIP."""
+    counted = [report for _, report in findings.cells if report.trial.fired and not report.inapplicable]
+    claims = _claims(findings, counted)
+    figures = _storm_figures(findings)
+    blocking = [*_broken(findings, claims, counted), *_storms_broken(figures, findings)]
+    lacking = [*findings.healthy.reasons, *_lacking(findings, claims, figures)]
+    decision = Decision.BLOCK if blocking else Decision.INCONCLUSIVE if lacking else Decision.SHIP
+    everyone = [*findings.healthy.trials, *(report.trial for _, report in (*findings.cells, *findings.storms))]
+    storming = [report.trial for _, report in findings.storms if report.trial.fired]
+    failing = [trial for trial in _failing(findings) if trial.violations]
+    return Verdict(
+        decision=decision,
+        subject=subject.name,
+        fingerprint=subject.fingerprint,
+        contract_digest=contract_digest(findings.contract),
+        hardened=subject.hardened,
+        seed=findings.seed,
+        made_at=datetime.fromtimestamp(clock.now(), UTC).isoformat(timespec="seconds"),
+        plimsoll_version=_version(),
+        mode=_MODE,
+        reasons=tuple([*blocking, *lacking] or _good_news(claims, figures)),
+        healthy=findings.healthy.trials,
+        claims=claims,
+        cells=tuple(_cells(findings)),
+        storms=figures,
+        reach=_reach([*(report.trial for report in counted), *storming]),
+        trials=len(findings.healthy.trials) + len(counted) + len(storming),
+        vacuous=sum(
+            1 for _, report in (*findings.cells, *findings.storms) if not report.trial.fired and not report.inapplicable
+        ),
+        failures=tuple([*_told_healthy(findings), *findings.failures]),
+        failing_trials=len(failing),
+        campaign_digest=digest([trial.digest for trial in everyone]),
+        wall_s=round(wall_s, 3),
+        scenarios=tuple(stage.scenario.name for stage in findings.healthy.stages),
+    )
+
+
+def _version() -> str:
+    try:
+        return version(_DISTRIBUTION)
+    except PackageNotFoundError:
+        return "0"
+
+
+def _failing(findings: Findings) -> Iterator[Trial]:
+    """Every trial that may count as failing: healthy ones where a campaign could be built on them."""
+    if not findings.healthy.reasons:
+        yield from findings.healthy.trials
+    yield from (report.trial for _, report in (*findings.cells, *findings.storms) if report.trial.fired)
+
+
+def _told_healthy(findings: Findings) -> list[Trial]:
+    """The first healthy run of each scenario that broke a promise."""
+    if findings.healthy.reasons:
+        return []
+    first: dict[str, Trial] = {}
+    for trial in findings.healthy.trials:
+        if trial.violations:
+            first.setdefault(trial.scenario, trial)
+    return list(first.values())
+
+
+def _claims(findings: Findings, counted: Sequence[Report]) -> tuple[Claim, ...]:
+    tried: Counter[str] = Counter()
+    passed: Counter[str] = Counter()
+    healthy = [] if findings.healthy.reasons else [Report(trial=trial) for trial in findings.healthy.trials]
+    for report in (*healthy, *counted):
+        broken = {violation.claim for violation in report.trial.violations}
+        for claim in {*report.claims, *broken}:
+            tried[claim] += 1
+            passed[claim] += claim not in broken and not report.trial.stuck
+    return tuple(Claim(name=name, text=text, tried=tried[name], passed=passed[name]) for name, text in CLAIMS.items())
+
+
+def _cells(findings: Findings) -> Iterator[Cell]:
+    """The heat map: what a fault at the site that it was about came to. Only what struck is counted."""
+    squares: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+    for task, report in findings.cells:
+        if not report.trial.fired or report.inapplicable:
+            continue
+        injection = task.injections[-1]
+        square = squares[injection.kind, group_of(injection)]
+        square["tried"] += 1
+        square["passed"] += report.trial.passed
+        square["reached"] += report.trial.reach is Reach.REACHED
+    for (kind, group), square in squares.items():
+        yield Cell(kind=kind, group=group, tried=square["tried"], passed=square["passed"], reached=square["reached"])
+
+
+def _reach(trials: Iterable[Trial]) -> dict[str, int]:
+    counts = Counter(trial.reach.value for trial in trials)
+    return {reach.value: counts[reach.value] for reach in Reach}
+
+
+def _storm_figures(findings: Findings) -> StormFigures | None:
+    struck = [report.trial for _, report in findings.storms if report.trial.fired and not report.trial.stuck]
+    if not struck:
+        return None
+    gate = findings.contract.gate
+    confidence = corrected_confidence(gate.confidence, comparisons=len(CLAIMS))
+    passed = sum(trial.passed for trial in struck)
+    return StormFigures(
+        tried=len(struck),
+        passed=passed,
+        lower_bound=lower_bound(passed, len(struck), confidence=confidence),
+        target=gate.storm_target,
+        confidence=gate.confidence,
+    )
+
+
+def _broken(findings: Findings, claims: Sequence[Claim], counted: Sequence[Report]) -> Iterator[str]:
+    """A sentence for each claim that does not hold."""
+    trials = [*(() if findings.healthy.reasons else findings.healthy.trials), *(report.trial for report in counted)]
+    for claim in claims:
+        failing = [trial for trial in trials if any(each.claim == claim.name for each in trial.violations)]
+        if not failing:
+            continue
+        first = next(each for each in failing[0].violations if each.claim == claim.name)
+        under = " and ".join(map(str, failing[0].injections)) or "no fault at all"
+        yield (
+            f"{claim.name}: {claim.passed} of {claim.tried} trials passed. For example under {under}: {first.message}."
+        )
+
+
+def _storms_broken(figures: StormFigures | None, findings: Findings) -> Iterator[str]:
+    if figures is None or figures.lower_bound >= figures.target:
+        return
+    confidence = corrected_confidence(figures.confidence, comparisons=len(CLAIMS))
+    if upper_bound(figures.passed, figures.tried, confidence=confidence) < figures.target:
+        yield f"storms: {figures.passed} of {figures.tried} passed; {figures.target:.1%} must"
+
+
+def _lacking(findings: Findings, claims: Sequence[Claim], figures: StormFigures | None) -> Iterator[str]:
+    """What was not shown, so that it cannot be said that it holds."""
+    if findings.healthy.reasons:
+        return
+    yield from _stuck(findings)
+    yield from _never_fired(findings)
+    wanted = findings.contract.gate.claims or tuple(CLAIMS)
+    for claim in claims:
+        if claim.name in wanted and claim.tried == 0:
+            hint = ": give a scenario an `adversary`" if claim.name == "bounded" else ""
+            yield f"{claim.name} was never tried{hint}"
+    if figures is None:
+        yield "no storm was tried, so nothing is known about faults that come together"
+    elif figures.lower_bound < figures.target:
+        yield (
+            f"storms: {figures.passed} of {figures.tried} passed, which shows at least {figures.lower_bound:.1%} at "
+            f"{figures.confidence:.0%} confidence; {figures.target:.1%} are wanted, so try more"
+        )
+
+
+def _stuck(findings: Findings) -> Iterator[str]:
+    stuck = [report.trial for _, report in (*findings.cells, *findings.storms) if report.trial.stuck]
+    for trial in stuck[:_MOST_REASONS_OF_A_KIND]:
+        yield f"{trial.scenario} under {' and '.join(map(str, trial.injections))} could not be tried: {trial.stuck}"
+    if len(stuck) > _MOST_REASONS_OF_A_KIND:
+        yield f"{len(stuck) - _MOST_REASONS_OF_A_KIND} more could not be tried"
+
+
+def _never_fired(findings: Findings) -> Iterator[str]:
+    """Kinds that were planned, could have struck, and never did: what they would have shown is unknown."""
+    fired: Counter[str] = Counter()
+    for task, report in findings.cells:
+        if not report.inapplicable:
+            fired[task.injections[-1].kind] += report.trial.fired
+    for kind, count in fired.items():
+        if count == 0:
+            yield f"{kind} was planned and never struck"
+
+
+def _good_news(claims: Sequence[Claim], figures: StormFigures | None) -> list[str]:
+    tried = sum(claim.tried for claim in claims)
+    storms = f", and {figures.passed} of {figures.tried} storms" if figures is not None else ""
+    return [f"all {len(claims)} claims held in every one of {tried} checks{storms}"]
