@@ -182,6 +182,7 @@ def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
 async def _attempt(footing: Footing, number: int) -> Attempt:
     """One attempt: within its timeout, seen by the interceptor, its answer checked."""
     state, exchange, env = footing.state, footing.exchange, footing.state.env
+    state.check_switch()
     timeout_s: float | None = None
     if env.contract.protections.timeout is Mode.ENFORCE:
         timeout_s = attempt_timeout_s(

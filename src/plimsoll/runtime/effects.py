@@ -63,7 +63,9 @@ async def recover_intent(state: RunState, exchange: Exchange, intent: CallIntend
     answered = state.replay.resolved(intent.key)
     if answered is not None and answered.answer == "happened":
         return _ok(answered.value, 1)
-    if answered is None or answered.answer != "not_happened":
+    if answered is not None and answered.answer == "not_happened":
+        await state.commit(intent)  # from here on the answer no longer holds: it is sent again
+    else:
         lost = ErrorRecord(type="Crash", message="the process died before the outcome was recorded", fault=Fault.CRASH)
         resolved = await resolve(state, exchange, intent, lost)
         if isinstance(resolved, Happened):
@@ -92,7 +94,8 @@ async def resolve(
         value = msgspec.to_builtins(answer.result)
         await state.commit(DoubtResolved(key=intent.key, answer="happened", by="verify", value=value))
         return Happened(value)
-    await state.commit(DoubtResolved(key=intent.key, answer="not_happened", by="verify"))
+    state.record(DoubtResolved(key=intent.key, answer="not_happened", by="verify"))
+    await state.commit(intent)  # it is sent again, and a crash after that must find it in doubt
     return answer
 
 

@@ -13,14 +13,11 @@ from plimsoll.core.calls import CallKind, Effect, ErrorRecord, Fault, Outcome, S
 from plimsoll.core.errors import (
     ApprovalRefused,
     CallFailed,
-    KillSwitchEngaged,
     Rejected,
     ReplayMismatch,
-    RunHalted,
     RunParked,
 )
 from plimsoll.core.events import CallIntended, CallSettled
-from plimsoll.observability.findings import kill_finding
 from plimsoll.runtime.approving import approve
 from plimsoll.runtime.attempts import Answer, climb
 from plimsoll.runtime.effects import recover_intent, write
@@ -67,7 +64,7 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
         state.answered_by(exchange, recorded.outcome.rung)
         return Settled(exchange, recorded.outcome)
     state.guard()
-    check_switch(state)
+    state.check_switch()
     started = state.env.clock.monotonic()
     effect = effect_of(state, exchange)
     intent = state.replay.intent(key)
@@ -112,18 +109,6 @@ async def _replayed(state: RunState, exchange: Exchange, key: str) -> CallSettle
     return recorded
 
 
-def check_switch(state: RunState) -> None:
-    """Halts the run when a kill switch is engaged on it, or on all."""
-    halts = state.env.store.halts()
-    if not halts:
-        return
-    halt = halts.get("*") or halts.get(state.id)
-    if halt is not None:
-        error = KillSwitchEngaged(halt.scope, by=halt.by, reason=halt.reason)
-        state.raise_finding(kill_finding(error))
-        raise RunHalted(str(error)) from error
-
-
 async def _send(state: RunState, exchange: Exchange, key: str, effect: Effect) -> Answer:
     """Rules and approval, then the ladder; for what has an effect, the durable intent before it."""
     decision_id = None
@@ -147,7 +132,7 @@ async def _send(state: RunState, exchange: Exchange, key: str, effect: Effect) -
         decision_id=decision_id,
     )
     await state.commit(intent)
-    check_switch(state)
+    state.check_switch()
     return await write(state, exchange, intent)
 
 

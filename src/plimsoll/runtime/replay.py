@@ -38,6 +38,7 @@ class Replay:
                 self._by_key[event.key] = event
             elif isinstance(event, CallIntended):
                 self._intents[event.key] = event
+                self._resolved.pop(event.key, None)  # sent again since: nobody knows any more
             elif isinstance(event, DoubtResolved):
                 self._resolved[event.key] = event
         self._position = {key: position for position, key in enumerate(self._order)}

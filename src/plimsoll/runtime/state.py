@@ -9,8 +9,17 @@ from typing import Any, NoReturn
 from plimsoll.contract.model import Mode
 from plimsoll.core.calls import CallKind, Status, Usage
 from plimsoll.core.canonical import canonical_json, digest
-from plimsoll.core.errors import JournalUnavailable, LimitExceeded, RunHalted, RunParked, Superseded, Unwind
+from plimsoll.core.errors import (
+    JournalUnavailable,
+    KillSwitchEngaged,
+    LimitExceeded,
+    RunHalted,
+    RunParked,
+    Superseded,
+    Unwind,
+)
 from plimsoll.core.events import (
+    CallIntended,
     CallSettled,
     DoubtResolved,
     Event,
@@ -22,7 +31,7 @@ from plimsoll.core.events import (
 )
 from plimsoll.journal.writer import RunLog
 from plimsoll.observability.detectors import ClaimDetector, default_detectors
-from plimsoll.observability.findings import FindingHub, limit_finding
+from plimsoll.observability.findings import FindingHub, kill_finding, limit_finding
 from plimsoll.oversight.approvals import ApprovalBook
 from plimsoll.policies.deadline import Deadline
 from plimsoll.policies.limits import ALL_LIMITS, LimitLedger
@@ -90,8 +99,7 @@ class RunState:
         except Superseded as error:
             raise RunParked("superseded", detail=str(error)) from error
         self.approvals.observe(event)
-        if isinstance(event, DoubtResolved):
-            self.doubts[event.key] = event
+        self._note_doubt(event)
         at = self.env.clock.now()
         for detector in self.detectors:
             for finding in detector.observe(event, at=at):
@@ -155,6 +163,15 @@ class RunState:
         if self._halting:
             raise RunHalted(self._halting)
 
+    def check_switch(self) -> None:
+        """Halts the run when a kill switch is engaged on it, or on all. Asked before every attempt."""
+        halts = self.env.store.halts()
+        halt = (halts.get("*") or halts.get(self.id)) if halts else None
+        if halt is not None:
+            error = KillSwitchEngaged(halt.scope, by=halt.by, reason=halt.reason)
+            self.raise_finding(kill_finding(error))
+            raise RunHalted(str(error)) from error
+
     def unwind(self, signal: Unwind) -> None:
         """From here on every call raises `signal`."""
         self._unwinding = signal
@@ -176,6 +193,7 @@ class RunState:
         segment_began = dates[0]
         for event, at in zip(events, dates, strict=True):
             self.approvals.observe(event)
+            self._note_doubt(event)
             for detector in self.detectors:
                 detector.restore(event)
             if isinstance(event, FindingRaised):
@@ -184,8 +202,6 @@ class RunState:
             elif isinstance(event, CallSettled):
                 self.limits.before_call(active_s=0.0, key=event.key, observe=ALL_LIMITS)
                 self.account(event)
-            elif isinstance(event, DoubtResolved):
-                self.doubts[event.key] = event
             elif isinstance(event, RunResumed):
                 segment_began = at
             elif isinstance(event, RunParkedEvent):
@@ -193,6 +209,13 @@ class RunState:
                 segment_began = at
         self.active_before_s += max(0.0, dates[-1] - segment_began)
         self.deadline = Deadline(self.segment_started + self.env.contract.limits.seconds - self.active_before_s)
+
+    def _note_doubt(self, event: Event) -> None:
+        """Keeps the latest answer to each doubt. An intent after it means that the write is sent again: no answer."""
+        if isinstance(event, DoubtResolved):
+            self.doubts[event.key] = event
+        elif isinstance(event, CallIntended):
+            self.doubts.pop(event.key, None)
 
     def claims_undone(self, output: Any) -> list[str]:
         """The tools whose effect the answer claims and the journal does not have."""
