@@ -160,6 +160,23 @@ def test_damage_is_found_with_its_place(path: Path, damage: str) -> None:
     assert (caught.value.run_id, caught.value.seq) == ("r", seq)
 
 
+@pytest.mark.parametrize("damage", ["no event", "no JSON", "no bytes", "dropped"])
+def test_what_cannot_be_read_is_found_by_reading(path: Path, damage: str) -> None:
+    async def test() -> None:
+        seq, sql, arguments = DAMAGES[damage]
+        await filled(path)
+        with raw(path) as connection:
+            connection.execute(sql, arguments)
+        store = SQLiteStore.open(path)
+        for after in (0, 1):
+            with pytest.raises(JournalCorrupt) as caught:
+                await store.read("r", after=after)
+            assert (caught.value.run_id, caught.value.seq) == ("r", seq)
+        await store.close()
+
+    run(test())
+
+
 def test_a_damaged_page_is_found(path: Path) -> None:
     run(filled(path, events=100, text="y" * 300))
     content = path.read_bytes()

@@ -1,7 +1,9 @@
 """The writer over stores that wait and fail on command."""
 
 import asyncio
+import gc
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -210,8 +212,29 @@ def test_a_barrier_writes_no_further_than_it_must() -> None:
         two.append(value(2))
         two.append(value(3))
         await one.durable()
+        await settle()
         assert values(journal.pending()) == [3]
         await two.durable()
+
+    run(test())
+
+
+def test_a_barrier_writes_no_further_after_a_flush_either() -> None:
+    async def test() -> None:
+        written = asyncio.Event()
+        journal = journal_on(TrickyStore(), flush_s=0.001, max_batch=2)
+        journal.subscribe(lambda records: written.set())
+        one, two = await opened(journal, "one"), await opened(journal, "two")
+        one.append(value(0))
+        await written.wait()
+        await settle()
+        one.append(value(1))
+        two.append(value(2))
+        two.append(value(3))
+        await one.durable()
+        await settle()
+        assert values(journal.pending()) == [3]
+        await journal.close()
 
     run(test())
 
@@ -268,6 +291,24 @@ def test_what_came_while_a_batch_was_in_flight_is_written_after_a_while_too() ->
         await first
         await all_written.wait()
         assert values(written) == [1, 2]
+
+    run(test())
+
+
+def test_the_writers_task_belongs_to_no_run() -> None:
+    current_run: ContextVar[str] = ContextVar("current_run", default="none")
+    seen = []
+
+    class Noting(TrickyStore):
+        async def append(self, records: Sequence[Record]) -> frozenset[str]:
+            seen.append(current_run.get())
+            return await super().append(records)
+
+    async def test() -> None:
+        log = await opened(journal_on(Noting()))
+        current_run.set("r")
+        await log.commit(STARTED)
+        assert seen == ["none"]
 
     run(test())
 
@@ -538,10 +579,9 @@ def test_retries_go_on_when_nobody_waits() -> None:
     run(test())
 
 
-@pytest.mark.parametrize("inline", [True, False])
-def test_a_store_that_gives_no_answer_is_trouble_too(inline: bool) -> None:
+def test_a_store_that_gives_no_answer_is_trouble_too() -> None:
     async def test() -> None:
-        store = TrickyStore(inline=False)
+        store = TrickyStore()
         told: list[JournalUnavailable | None] = []
         journal = journal_on(store, patience_s=0.01, on_trouble=told.append)
         log, other = await opened(journal), await opened(journal, "s")
@@ -709,14 +749,20 @@ def test_a_barrier_that_was_cancelled_is_told_nothing() -> None:
 
 def test_a_barrier_cancelled_as_it_fails_leaves_no_complaint() -> None:
     async def test() -> None:
-        journal = journal_on(TrickyStore())
+        found = reports()
+        store = TrickyStore()
+        journal = journal_on(store)
         log = await opened(journal)
+        store.gate.clear()
         waiting = asyncio.create_task(log.commit(STARTED))
-        await asyncio.wait([asyncio.create_task(settle())], timeout=0)
+        await settle()
         journal.abandon()
         waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
+        await settle()
+        assert waiting.cancelled()
+        del waiting
+        gc.collect()
+        assert found == []
 
     run(test())
 

@@ -90,7 +90,6 @@ class _Waiter:
     def fail(self, error: Exception) -> None:
         if not self.future.done():
             self.future.set_exception(error)
-            self.future.exception()  # counts as seen, should the waiter be cancelled just now
 
 
 class Journal:
@@ -245,7 +244,7 @@ class Journal:
 
     def _flush_is_due(self) -> None:
         self._timer = None
-        self._due = True
+        self._due = bool(self._queue)
         self._kick()
 
     def _cancel_timer(self) -> None:
@@ -274,8 +273,6 @@ class Journal:
                 delay = _FIRST_RETRY_S
                 continue
             self._lose_patience()
-            if self.store.inline and not self._waiters:
-                return
             await self._clock.sleep(self._pause(delay))
             delay = min(2 * delay, _LAST_RETRY_S)
 
@@ -287,8 +284,6 @@ class Journal:
             _report("the journal's writer crashed", error)
         if task.cancelled() or error is not None:
             self._fail_waiters(f"its writer stopped ({error or 'cancelled'}); what is queued is kept")
-        elif self._wanted():
-            self._kick()
         elif self._queue and not self.store.inline:
             self._schedule()
 
