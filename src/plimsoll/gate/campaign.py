@@ -10,7 +10,7 @@ from plimsoll.gate.enumeration import brought_to_light, first_cells, storms
 from plimsoll.gate.healthy import Healthy, healthy_runs
 from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.shrink import failures_told
-from plimsoll.gate.subject import Subject
+from plimsoll.gate.subject import SubjectLike
 from plimsoll.gate.summary import Findings, verdict
 from plimsoll.gate.trying import Progress, Report, Task, try_all
 from plimsoll.gate.verdict import Verdict
@@ -21,7 +21,7 @@ _SYSTEM = SystemClock()
 
 
 def run_campaign(
-    subject: Subject,
+    subject: SubjectLike,
     scenarios: Sequence[Scenario],
     *,
     promised: Contract | None = None,

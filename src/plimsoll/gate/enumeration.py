@@ -1,4 +1,4 @@
-"""Which faults to try where: every kind at every site that it strikes, and again where faults bring new sites to light."""
+"""Which faults to try where: every kind at every site that it strikes, and again at the sites that faults reveal."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

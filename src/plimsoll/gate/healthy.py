@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from plimsoll.contract.model import Contract
 from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.stage import Baseline, Stage, effect_key
-from plimsoll.gate.subject import Subject
+from plimsoll.gate.subject import SubjectLike
 from plimsoll.gate.trial import Plan, Played, trial_seed, try_plan
 from plimsoll.gate.verdict import Reach, Trial
 
-__all__ = ["Healthy", "healthy_runs"]
+__all__ = ["Healthy", "healthy_runs", "stage_of"]
 
 _VARIED = 3
 _QUIET = ("info",)
@@ -26,7 +26,7 @@ class Healthy:
     reasons: tuple[str, ...]
 
 
-def healthy_runs(subject: Subject, scenarios: Sequence[Scenario], *, promised: Contract, seed: int) -> Healthy:
+def healthy_runs(subject: SubjectLike, scenarios: Sequence[Scenario], *, promised: Contract, seed: int) -> Healthy:
     """Runs each scenario once as it is, and a few times with latency varied, before any fault.
 
     `promised` is the contract that all is judged by. A scenario must reach its goal each time and raise no finding of
@@ -36,9 +36,7 @@ def healthy_runs(subject: Subject, scenarios: Sequence[Scenario], *, promised: C
     trials: list[Trial] = []
     reasons: list[str] = [] if scenarios else ["there is no scenario to try the agent in"]
     for scenario in scenarios:
-        stage = Stage(subject=subject, scenario=scenario, contract=promised)
-        first = try_plan(stage, Plan(seed=trial_seed(seed, scenario.name, ())))
-        stage = replace(stage, baseline=_baseline(first))
+        stage, first = stage_of(subject, scenario, promised=promised, seed=seed)
         runs = [first, *(_varied(stage, seed, number) for number in range(1, _VARIED + 1))]
         stages.append(stage)
         trials.extend(run.trial for run in runs)
@@ -46,6 +44,13 @@ def healthy_runs(subject: Subject, scenarios: Sequence[Scenario], *, promised: C
     names = Counter(scenario.name for scenario in scenarios)
     reasons += [f"{count} scenarios are called {name!r}" for name, count in names.items() if count > 1]
     return Healthy(tuple(stages), tuple(trials), tuple(reasons))
+
+
+def stage_of(subject: SubjectLike, scenario: Scenario, *, promised: Contract, seed: int) -> tuple[Stage, Played]:
+    """The stage of one scenario, and the healthy run that is its baseline."""
+    bare = Stage(subject=subject, scenario=scenario, contract=promised)
+    first = try_plan(bare, Plan(seed=trial_seed(seed, scenario.name, ())))
+    return replace(bare, baseline=_baseline(first)), first
 
 
 def _varied(stage: Stage, seed: int, number: int) -> Played:

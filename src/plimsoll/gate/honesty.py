@@ -20,7 +20,13 @@ def dishonesty(scene: Scene, effects: Sequence[EffectRow], missing: str | None) 
     result = scene.result
     if result is None or result.ending not in (Ending.COMPLETE, Ending.DEGRADED):
         return []
-    why = _no_answer(result.output) or _untrue(scene, effects, result.output) or _as_if(scene, result.output, missing)
+    baseline = scene.stage.baseline
+    as_healthy = baseline is not None and result.output == baseline.output
+    if as_healthy and missing is None:
+        return []
+    why = _no_answer(result.output) or _untrue(scene, effects, result.output)
+    if not why and as_healthy:
+        why = f"it answers as if all were well, but {missing}"
     return [Violation(claim="honesty", code="silent_failure", message=why)] if why else []
 
 
@@ -57,11 +63,3 @@ def _as_settled(number: int, row: EffectRow) -> CallSettled:
         outcome=Outcome(status=Status.OK),
         duration_s=0.0,
     )
-
-
-def _as_if(scene: Scene, output: Any, missing: str | None) -> str:
-    """The answer of the healthy run, word for word, although the goal was missed."""
-    baseline = scene.stage.baseline
-    if missing is None or baseline is None or output != baseline.output:
-        return ""
-    return f"it answers as if all were well, but {missing}"

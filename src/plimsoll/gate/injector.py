@@ -1,4 +1,4 @@
-"""The injector: stands between the agent and its dependencies, notes every call, and makes the planned faults happen."""
+"""The injector: stands between the agent and its dependencies, notes every call, and makes planned faults happen."""
 
 from typing import Any
 

@@ -82,7 +82,7 @@ def _words(key: EffectKey) -> str:
 
 
 def _approvals(case: Case) -> Iterator[Violation]:
-    """Every effect that the rules want a person's word for has one: given by a person, for these arguments, used once."""
+    """Every effect that the rules want a person's word for has one: given for these arguments, and used once."""
     scene = case.scene
     for taken in scene.accepted:
         yield Violation(claim="oversight", code="decision_accepted", message=taken)
@@ -120,10 +120,14 @@ def _used_approvals(scene: Scene) -> Counter[tuple[str, str]]:
 def _switch(case: Case) -> Iterator[Violation]:
     """After the kill switch was engaged no call begins any more."""
     scene = case.scene
-    if scene.killed_at is not None and len(scene.calls) > scene.killed_at:
-        later = scene.calls[scene.killed_at]
+    if scene.killed_at is None:
+        return
+    for later in scene.calls[scene.killed_at :]:
+        if later.site.partition("@")[0].endswith(".verify"):
+            continue  # it settles what was under way, and changes nothing
         message = f"{later.site} was sent after the kill switch had been engaged"
         yield Violation(claim="oversight", code="kill_switch_passed", message=message)
+        return
 
 
 def _bounds(case: Case) -> Iterator[Violation]:
@@ -157,7 +161,9 @@ def _most_repeated(scene: Scene) -> int:
 
 
 def _tokens(scene: Scene) -> int:
-    usages = (call.exchange.inspect(call.native).usage for call in scene.calls if call.is_model and not call.error)
+    """What the model calls used, without the last: how much a provider bills for a call is known only afterwards."""
+    answered = [call for call in scene.calls if call.is_model and not call.error and call.ended_s is not None]
+    usages = (call.exchange.inspect(call.native).usage for call in answered[:-1])
     return sum(usage.tokens for usage in usages if usage is not None)
 
 

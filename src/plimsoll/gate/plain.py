@@ -3,12 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import CallKind, Fault, Usage
 from plimsoll.core.canonical import digest
 from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.subject import Process, Subject
+from plimsoll.runtime.compiled import compiled
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.harness import AgentFunction, Harness
 from plimsoll.runtime.models import ModelFunction, ModelReply
@@ -80,18 +80,18 @@ def plain_subject(
 ) -> Subject:
     """A hardened agent that is an async function of its run and its input.
 
-    `tools` and `verifiers` make, for each trial, the functions that act upon that trial's world; the scenario brings the
-    models. Only the tools whose contract names a `verify` get their verifier. `fingerprint` identifies the agent's code
-    and contract; empty takes the contract and the function's name.
+    `tools` and `verifiers` make, for each trial, the functions that act upon that trial's world; the scenario brings
+    the models. Only the tools whose contract names a `verify` get their verifier. `fingerprint` identifies the agent's
+    code and contract; empty takes the contract and the function's name.
     """
-
-    mark = fingerprint or digest([contract_digest(contract), getattr(agent, "__qualname__", repr(agent))])
+    ready = compiled(contract)
+    mark = fingerprint or digest([ready.digest, getattr(agent, "__qualname__", repr(agent))])
 
     def live(surroundings: Surroundings, scenario: Scenario, world: Any, adversarial: bool) -> Process:
         found: Mapping[str, ModelFunction] = _models(scenario, world, adversarial)
         verifying = {tool: verify for tool, verify in verifiers(world).items() if contract.tool(tool).verify}
         return Harness(
-            contract,
+            ready,
             agent=agent,
             surroundings=surroundings,
             tools=tools(world),

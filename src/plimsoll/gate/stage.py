@@ -12,7 +12,7 @@ from plimsoll.contract.model import Contract
 from plimsoll.core.canonical import canonical_json
 from plimsoll.gate.scenario import EffectRow, Scenario
 from plimsoll.gate.sites import Site
-from plimsoll.gate.subject import Subject
+from plimsoll.gate.subject import SubjectLike
 from plimsoll.oversight.rules import RuleBook
 from plimsoll.policies.ladder import Ladder, build_ladders
 
@@ -50,7 +50,7 @@ class Baseline:
 class Stage:
     """One scenario with the subject in it, and what it is held against."""
 
-    subject: Subject
+    subject: SubjectLike
     scenario: Scenario
     contract: Contract
     baseline: Baseline | None = None

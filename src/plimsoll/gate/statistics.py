@@ -42,7 +42,7 @@ def upper_bound(passed: int, tried: int, *, confidence: float) -> float:
 
 
 def corrected_confidence(confidence: float, *, comparisons: int) -> float:
-    """The confidence that each of `comparisons` bounds needs for all to hold together with `confidence` (Bonferroni)."""
+    """The confidence that each of `comparisons` bounds needs for all to hold with `confidence` (Bonferroni)."""
     if comparisons < 1:
         raise Misuse(f"{comparisons} comparisons; there is at least one")
     return 1.0 - (1.0 - confidence) / comparisons

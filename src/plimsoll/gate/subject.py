@@ -15,13 +15,13 @@ from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.surroundings import Surroundings
 
-__all__ = ["Forger", "Process", "Subject"]
+__all__ = ["Forger", "Process", "Subject", "SubjectLike"]
 
 
 class Process(Protocol):
     """One life of the agent's process. A `Harness` is one."""
 
-    async def run(self, input: Any, *, run_id: str | None = None) -> RunResult:  # noqa: A002
+    async def run(self, input: Any, *, run_id: str | None = None) -> RunResult:
         """Serves a request."""
         ...
 
@@ -61,3 +61,20 @@ class Subject:
     forger: Forger
     live: Callable[[Surroundings, Scenario, Any, bool], Process]
     """`live(surroundings, scenario, world, adversarial)`."""
+
+
+class SubjectLike(Protocol):
+    """Whatever has the shape of a `Subject`: what the gate asks for, so that an adapter's own class will do."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def contract(self) -> Contract: ...
+    @property
+    def hardened(self) -> bool: ...
+    @property
+    def forger(self) -> Forger: ...
+    @property
+    def live(self) -> Callable[[Surroundings, Scenario, Any, bool], Process]: ...

@@ -13,7 +13,7 @@ from plimsoll.core.clock import Clock
 from plimsoll.gate.healthy import Healthy
 from plimsoll.gate.sites import group_of
 from plimsoll.gate.statistics import corrected_confidence, lower_bound, upper_bound
-from plimsoll.gate.subject import Subject
+from plimsoll.gate.subject import SubjectLike
 from plimsoll.gate.trying import Report, Task
 from plimsoll.gate.verdict import CLAIMS, Cell, Claim, Decision, Reach, StormFigures, Trial, Verdict
 
@@ -38,7 +38,7 @@ class Findings:
     failures: Sequence[Trial]
 
 
-def verdict(findings: Findings, subject: Subject, *, clock: Clock, wall_s: float) -> Verdict:
+def verdict(findings: Findings, subject: SubjectLike, *, clock: Clock, wall_s: float) -> Verdict:
     """May it ship? BLOCK when a promise was broken, INCONCLUSIVE when something was not shown, else SHIP."""
     counted = [report for _, report in findings.cells if report.trial.fired and not report.inapplicable]
     claims = _claims(findings, counted)

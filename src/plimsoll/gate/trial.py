@@ -85,6 +85,7 @@ def try_plan(stage: Stage, plan: Plan) -> Played:
         virtual_s=round(scene.virtual_s, 6),
         digest=_digest(case, stuck),
         output=result.output if result is not None else None,
+        storm=plan.storm,
         story=_story(case) if plan.recording else (),
     )
     return Played(trial, scene, case)

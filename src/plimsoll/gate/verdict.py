@@ -103,7 +103,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One scenario under one schedule of faults. `fired` false: the fault never struck, so it counts for nothing.
 
-    `digest` is over journal, ledger, findings and ending: the same seed gives the same digest.
+    `digest` is over journal, ledger, findings and ending: the same seed gives the same digest. `storm` marks a sampled
+    combination of faults, which owes safety and an honest ending, and no more.
     """
 
     scenario: str
@@ -117,6 +118,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     virtual_s: float = 0.0
     digest: str = ""
     output: Any = None
+    storm: bool = False
     story: tuple[Step, ...] = ()
 
     @property

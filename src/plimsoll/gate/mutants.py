@@ -1,0 +1,251 @@
+"""Mutants: the gate is tested by breaking agents. Each takes one protection away, and must be blocked for it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, cast
+
+from msgspec.structs import replace
+
+from plimsoll.contract.model import Contract, Mode, Retry, Tool
+from plimsoll.core.calls import Effect, Fault
+from plimsoll.gate.scene import Scene
+from plimsoll.gate.sites import SiteKind
+from plimsoll.journal.store import Halt, Store
+from plimsoll.runtime.surroundings import Surroundings
+
+__all__ = ["MUTANTS", "Mutant"]
+
+_TOOL_TROUBLE = ("rate_limited", "server_error", "connection_reset", "response_lost")
+_PAYLOADS = ("malformed", "empty", "truncated", "error_in_success")
+_CALLS_WITH_EFFECT = frozenset({SiteKind.WRITE})
+_ANYWHERE = frozenset(SiteKind)
+_NO_LIMIT = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """One protection less.
+
+    `change` makes the contract that the mutant really runs under (None where it has nothing to take away), `cripple`
+    what it is surrounded by; it is judged by the contract that it was given. `claims` are those of which at least one
+    must break. It is tried in the healthy runs and under the fault `kinds` at the sites `at`. `acted` tells whether the
+    protection did anything in a trial of the whole agent: where it never did, nothing can be learnt of its absence.
+    """
+
+    name: str
+    about: str
+    claims: frozenset[str]
+    acted: Callable[[Scene], bool]
+    change: Callable[[Contract], Contract | None] = lambda contract: contract
+    cripple: Callable[[Surroundings], Surroundings] = lambda surroundings: surroundings
+    kinds: tuple[str, ...] = ()
+    at: frozenset[SiteKind] = field(default=_ANYWHERE)
+
+
+def _observing(name: str) -> Callable[[Contract], Contract]:
+    def change(contract: Contract) -> Contract:
+        return replace(contract, protections=replace(contract.protections, **{name: Mode.OBSERVE}))
+
+    return change
+
+
+def _tools(changed: Callable[[Tool], Tool], *, where: Callable[[Tool], bool]) -> Callable[[Contract], Contract | None]:
+    """Changes every tool that fits; None where none does."""
+
+    def change(contract: Contract) -> Contract | None:
+        if not any(where(tool) for tool in contract.tools.values()):
+            return None
+        tools = {name: changed(tool) if where(tool) else tool for name, tool in contract.tools.items()}
+        return replace(contract, tools=tools)
+
+    return change
+
+
+def _without_ladders(contract: Contract) -> Contract | None:
+    if not any(model.fallback for model in contract.models.values()):
+        return None
+    models = {name: replace(model, fallback=()) for name, model in contract.models.items()}
+    return _observing("fallback")(replace(contract, models=models))
+
+
+def _without_loop_detection(contract: Contract) -> Contract:
+    return _observing("loops")(replace(contract, limits=replace(contract.limits, repeats=_NO_LIMIT)))
+
+
+def _is_write(tool: Tool) -> bool:
+    return tool.effect is Effect.WRITE
+
+
+def _retried_write(tool: Tool) -> Tool:
+    on = (Fault.CONNECTION, Fault.TIMEOUT, Fault.SERVER_ERROR, Fault.RATE_LIMITED)
+    return replace(tool, effect=Effect.READ, retry=Retry(on=on))
+
+
+def _deaf(surroundings: Surroundings) -> Surroundings:
+    return _surrounded(surroundings, store=cast(Store, _DeafStore(surroundings.store)))
+
+
+def _mute(surroundings: Surroundings) -> Surroundings:
+    return _surrounded(surroundings, sinks=())
+
+
+def _surrounded(surroundings: Surroundings, **changes: Any) -> Surroundings:
+    kept = {
+        name: getattr(surroundings, name) for name in ("store", "owner", "clock", "rng", "ids", "sinks", "interceptor")
+    }
+    return Surroundings(**{**kept, **changes})
+
+
+class _DeafStore:
+    """A store whose kill switches nobody hears."""
+
+    def __init__(self, inner: Store) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def halts(self) -> Mapping[str, Halt]:
+        return MappingProxyType({})
+
+
+def _alerted(*kinds: str, fault: str = "") -> Callable[[Scene], bool]:
+    """Whether a finding of one of these kinds (and that fault) arrived."""
+
+    def acted(scene: Scene) -> bool:
+        return any(
+            finding.kind in kinds and (not fault or finding.fault == fault) for _, finding in scene.alerts.entries
+        )
+
+    return acted
+
+
+def _asked_people(scene: Scene) -> bool:
+    return scene.approvals > 0
+
+
+def _verified(scene: Scene) -> bool:
+    return any(".verify@" in call.site for call in scene.calls)
+
+
+def _retried_read(scene: Scene) -> bool:
+    return any(call.info.attempt > 1 for call in scene.calls)
+
+
+MUTANTS: tuple[Mutant, ...] = (
+    Mutant(
+        name="limits_observed",
+        about="limits are only observed",
+        claims=frozenset({"bounded"}),
+        acted=_alerted("limit"),
+        change=_observing("limits"),
+        kinds=("loop", "token_flood"),
+    ),
+    Mutant(
+        name="loops_unseen",
+        about="loops are only observed, and repeats are not limited",
+        claims=frozenset({"bounded"}),
+        acted=lambda scene: _alerted("loop")(scene) or _alerted("limit", fault="repeats")(scene),
+        change=_without_loop_detection,
+        kinds=("loop",),
+    ),
+    Mutant(
+        name="approvals_observed",
+        about="approvals are only observed",
+        claims=frozenset({"oversight"}),
+        acted=_asked_people,
+        change=_observing("approvals"),
+    ),
+    Mutant(
+        name="approval_rules_removed",
+        about="no tool asks for a person's word",
+        claims=frozenset({"oversight"}),
+        acted=_asked_people,
+        change=_tools(lambda tool: replace(tool, approval=None), where=lambda tool: tool.approval is not None),
+    ),
+    Mutant(
+        name="timeouts_observed",
+        about="no attempt is given up",
+        claims=frozenset({"latency", "fallbacks", "monitoring"}),
+        acted=_alerted("attempt_failed", fault=Fault.TIMEOUT),
+        change=_observing("timeout"),
+        kinds=("hang",),
+    ),
+    Mutant(
+        name="no_fallback",
+        about="no model has another to fall back to",
+        claims=frozenset({"fallbacks"}),
+        acted=_alerted("fallback"),
+        change=_without_ladders,
+        kinds=("hang", "server_error"),
+        at=frozenset({SiteKind.MODEL}),
+    ),
+    Mutant(
+        name="retries_observed",
+        about="nothing is tried again",
+        claims=frozenset({"fallbacks", "exactly_once"}),
+        acted=_retried_read,
+        change=_observing("retry"),
+        kinds=(*_TOOL_TROUBLE, *_PAYLOADS),
+    ),
+    Mutant(
+        name="answers_unchecked",
+        about="whatever comes back is taken for an answer",
+        claims=frozenset({"honesty", "fallbacks", "exactly_once"}),
+        acted=_alerted("silent_failure"),
+        change=_observing("output_check"),
+        kinds=_PAYLOADS,
+    ),
+    Mutant(
+        name="claims_observed",
+        about="an answer that claims what was not done is only observed",
+        claims=frozenset({"honesty"}),
+        acted=_alerted("claimed_not_done"),
+        change=_observing("silent_failures"),
+        kinds=(*_TOOL_TROUBLE, *_PAYLOADS, "hang", "approver_denies"),
+    ),
+    Mutant(
+        name="claims_removed",
+        about="the contract names no phrases that claim an effect",
+        claims=frozenset({"honesty"}),
+        acted=_alerted("claimed_not_done"),
+        change=_tools(lambda tool: replace(tool, claims=()), where=lambda tool: bool(tool.claims)),
+        kinds=(*_TOOL_TROUBLE, *_PAYLOADS, "hang", "approver_denies"),
+    ),
+    Mutant(
+        name="verify_removed",
+        about="no write can be looked up when it is in doubt",
+        claims=frozenset({"exactly_once", "fallbacks"}),
+        acted=_verified,
+        change=_tools(lambda tool: replace(tool, verify=None), where=lambda tool: tool.verify is not None),
+        kinds=(*_TOOL_TROUBLE, "crash_after_call"),
+        at=_CALLS_WITH_EFFECT,
+    ),
+    Mutant(
+        name="writes_retried",
+        about="writes are declared as reads, and tried again",
+        claims=frozenset({"exactly_once"}),
+        acted=_verified,
+        change=_tools(_retried_write, where=_is_write),
+        kinds=("response_lost", "crash_after_call"),
+        at=_CALLS_WITH_EFFECT,
+    ),
+    Mutant(
+        name="kill_switch_ignored",
+        about="nobody hears the kill switch",
+        claims=frozenset({"oversight"}),
+        acted=_alerted("kill_switch"),
+        cripple=_deaf,
+        kinds=("kill_switch",),
+    ),
+    Mutant(
+        name="alerts_swallowed",
+        about="findings reach nobody",
+        claims=frozenset({"monitoring"}),
+        acted=_alerted("attempt_failed", "fallback", "recovered_after_crash"),
+        cripple=_mute,
+        kinds=("connection_reset", "server_error", "crash_before_call"),
+    ),
+)
+"""Every mutant of the self-test."""
