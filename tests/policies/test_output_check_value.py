@@ -217,3 +217,11 @@ def test_what_passes_can_be_journalled(value: Any) -> None:
         canonical_json(value)
     else:
         assert problem.fault is Fault.MALFORMED
+
+
+def test_a_text_that_does_not_match_its_pattern_is_of_the_wrong_shape() -> None:
+    rule = OutputRule(type="string", pattern="[a-z]+_[0-9]+")
+    assert check_value("ines_4821", rule) is None
+    problem = check_value("ines_4821 {", rule)
+    assert problem is not None
+    assert problem.fault is Fault.WRONG_SHAPE

@@ -13,7 +13,7 @@ from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.tools import tool
-from tests.runtime.bench import Desk, pass_time, simulated
+from tests.runtime.bench import ON, Crash, Desk, pass_time, simulated
 
 
 class Status(Exception):
@@ -285,6 +285,77 @@ def test_a_decorated_tool_is_a_call_inside_a_run_and_a_function_outside() -> Non
         assert result.output == 42
         assert "CallIntended" in await desk.events()
         assert await double(n=4) == 8
+
+    simulated(main)
+
+
+def test_a_tool_that_calls_a_tool_is_one_call() -> None:
+    @tool
+    async def inner(n: int) -> int:
+        return n + 1
+
+    @tool
+    async def outer(n: int) -> int:
+        return await inner(n) * 2
+
+    async def main() -> None:
+        desk = Desk(verify=False)
+        desk.tools = [inner, outer, desk.shop.refund]
+
+        async def nested(run: Run, request: Any) -> int:
+            made = await outer(20)
+            await run.call("refund", {"order": "W1", "amount": 500.0})
+            return made
+
+        desk.agent = nested
+        harness = desk.live()
+        parked = await harness.run({}, run_id="r")
+        await harness.operations.decide(parked.waiting_for[0].request_id, approve=True, by="ana")
+        (result,) = await desk.live().wake()
+        assert result.output == 42
+
+    simulated(main)
+
+
+def test_time_used_up_before_a_crash_counts_after_it() -> None:
+    async def main() -> None:
+        desk = Desk(limits=Limits(seconds=25.0), models={"primary": Model(timeout_s=10.0, retry=Retry(on=ON))})
+
+        async def hang_then_die(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            if site == "primary" and info.attempt == 1:
+                await pass_time(1e9)
+            if site == "primary":
+                raise Crash
+            return await send()
+
+        desk.intercept = hang_then_die
+        for _ in range(2):
+            harness = desk.live()
+            with pytest.raises(Crash):
+                await (harness.run({"order": "W1"}, run_id="r") if desk.lives == 1 else harness.wake())
+            harness.journal.abandon()
+        (result,) = await desk.live().wake()
+        assert result.ending is Ending.HALTED
+        assert "seconds" in result.reason
+        assert asyncio.get_running_loop().time() < 40.0
+
+    simulated(main)
+
+
+def test_the_kill_switch_stops_retries_too() -> None:
+    async def main() -> None:
+        desk = Desk()
+        sent: list[str] = []
+
+        async def pull(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            sent.append(site)
+            await harness.operations.kill(by="ana", reason="stop")
+            raise ConnectionResetError("gone")
+
+        desk.intercept = pull
+        harness = desk.live()
+        assert (await harness.run({"order": "W1"}, run_id="r")).ending is Ending.HALTED
+        assert sent == ["look"]
 
     simulated(main)
 

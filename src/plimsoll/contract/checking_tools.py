@@ -1,6 +1,7 @@
 """Checks of `[tools]`: effects, approvals, rules, and whether the agent has these tools at all."""
 
 import difflib
+import re
 from collections.abc import Sequence
 
 from plimsoll.contract.argument_kinds import argument_facts, argument_names
@@ -88,6 +89,14 @@ def _check_output(here: Path, tool: Tool, notes: Notes) -> None:
     if output.required and output.type not in (None, "object"):
         what = f"has keys, and the type is {output.type}"
         notes.error((*here, "output", "required"), what, 'type = "object", or remove it')
+    if output.pattern is not None:
+        if output.type not in (None, "string"):
+            what = f"is for texts, and the type is {output.type}"
+            notes.error((*here, "output", "pattern"), what, 'type = "string", or remove it')
+        try:
+            re.compile(output.pattern)
+        except re.error as error:
+            notes.error((*here, "output", "pattern"), f"is no regular expression: {error}", "mend it, or remove it")
 
 
 # ----------------------------------------------------------------------------------------------------- approvals

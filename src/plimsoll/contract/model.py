@@ -101,12 +101,13 @@ class OutputRule(_Section, frozen=True, kw_only=True):
     """What an answer must be to count as one.
 
     `type` is a JSON type (`object`, `array`, `string`, `number`, `integer`, `boolean`); `required` are keys that an
-    object must have; `may_be_empty` allows "", [], {} and null. Anything that looks like an error in disguise is
-    refused unless `may_look_like_error`.
+    object must have; `pattern` is a regular expression that a text must match from beginning to end; `may_be_empty`
+    allows "", [], {} and null. Anything that looks like an error in disguise is refused unless `may_look_like_error`.
     """
 
     type: JsonType | None = None
     required: tuple[str, ...] = ()
+    pattern: Annotated[str, Meta(min_length=1)] | None = None
     may_be_empty: bool = False
     may_look_like_error: bool = False
 

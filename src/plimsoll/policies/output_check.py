@@ -1,6 +1,7 @@
 """The output check: is what came back an answer at all?"""
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -89,6 +90,8 @@ def check_value(value: Any, rule: OutputRule) -> OutputProblem | None:
         problem = _check_string(value)
         if problem is not None and not _is_allowed(problem, rule):
             return problem
+        if rule.pattern is not None and re.fullmatch(rule.pattern, value) is None:
+            return OutputProblem(Fault.WRONG_SHAPE, f"the text does not match {rule.pattern}")
     elif isinstance(value, dict) and not rule.may_look_like_error and looks_like_error_object(value):
         return _ERROR_VALUE
     return _check_type(value, rule) or _check_required(value, rule)

@@ -157,6 +157,7 @@ async def retrying(footing: Footing) -> Attempt:
             tried = replace(tried, error=error)
         else:
             footing.note(number, error.fault, error.message, tried.duration_s)
+            await footing.state.keep_time(tried.duration_s)
             budget.failed()
         may_repeat = footing.effect is not Effect.WRITE or proven
         if policy is None or not may_repeat or not policy.retries(error.fault, number) or not budget.allows():

@@ -1,6 +1,7 @@
 """Which version of an agent this is: a digest over everything that decides what it does.
 
-Approvals bind to it, and a verdict is about it: a changed line of code, prompt, tool, limit or library is another agent.
+Approvals bind to it, and a verdict is about it: a changed line of code, prompt, tool, limit or library
+makes another agent.
 """
 
 import hashlib

@@ -97,6 +97,7 @@ class Harness:
         self.operations = Operations(self.store, clock=surroundings.clock)
         self._output_of = output_of
         self._active: set[str] = set()
+        self._used_s: dict[str, float] = {}  # of runs that parked because the journal could not be written
 
     async def __aenter__(self) -> Self:
         return self
@@ -183,7 +184,7 @@ class Harness:
         log = self.journal.open(head)
         replay = Replay(head.run_id, events)
         state = RunState(head.run_id, env=self.env, log=log, replay=replay, started=events[0])
-        state.restore(events, [record.at for record in records])
+        state.restore(events, [record.at for record in records], used_s=self._used_s.pop(head.run_id, 0.0))
         state.record(RunResumed(crashed=crashed, fingerprint=self.env.fingerprint))
         for entry in await self.store.inbox(head.run_id):
             copy_inbox(state, entry)
@@ -266,6 +267,8 @@ class Harness:
                 await state.commit(parked)
             except RunParked as worse:
                 signal = worse
+        if signal.reason == "journal":
+            self._used_s[state.id] = state.active_s
         if isinstance(signal.__cause__, ReplayMismatch):
             raise signal.__cause__
         now = self.env.clock.now()

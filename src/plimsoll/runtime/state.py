@@ -42,6 +42,8 @@ from plimsoll.runtime.replay import Replay
 __all__ = ["RunState"]
 
 NOTHING = Usage()
+LONG_S = 1.0
+"""From how many seconds on an attempt is long enough to be worth a write to the disk."""
 
 
 class RunState:
@@ -172,6 +174,15 @@ class RunState:
             self.raise_finding(kill_finding(error))
             raise RunHalted(str(error)) from error
 
+    async def keep_time(self, spent_s: float) -> None:
+        """After an attempt that took long, makes durable that this time is used up, if the journal can be written.
+
+        Otherwise a run that crashes again and again would have its whole deadline each time.
+        """
+        if spent_s >= LONG_S:
+            with suppress(JournalUnavailable, Superseded):
+                await self.log.durable()
+
     def unwind(self, signal: Unwind) -> None:
         """From here on every call raises `signal`."""
         self._unwinding = signal
@@ -185,13 +196,18 @@ class RunState:
         if not self.env.contract.models[name].may_write:
             self.read_only = name
 
-    def restore(self, events: Sequence[Event], dates: Sequence[float]) -> None:
+    def restore(self, events: Sequence[Event], dates: Sequence[float], *, used_s: float = 0.0) -> None:
         """Brings counters, books and detectors to where `events` left them, without any finding or alert.
 
         `dates` are the events' wall-clock times: active time is what passed between each start and its last event.
+        `used_s` is what this process knows to be used up at least, where that could not be written.
         """
-        segment_began = dates[0]
+        segment_began = last = dates[0]
         for event, at in zip(events, dates, strict=True):
+            if isinstance(event, RunResumed):
+                self.active_before_s += max(0.0, last - segment_began)
+                segment_began = at
+            last = at
             self.approvals.observe(event)
             self._note_doubt(event)
             for detector in self.detectors:
@@ -202,12 +218,10 @@ class RunState:
             elif isinstance(event, CallSettled):
                 self.limits.before_call(active_s=0.0, key=event.key, observe=ALL_LIMITS)
                 self.account(event)
-            elif isinstance(event, RunResumed):
-                segment_began = at
             elif isinstance(event, RunParkedEvent):
                 self.active_before_s = event.active_s
                 segment_began = at
-        self.active_before_s += max(0.0, dates[-1] - segment_began)
+        self.active_before_s = max(used_s, self.active_before_s + max(0.0, last - segment_began))
         self.deadline = Deadline(self.segment_started + self.env.contract.limits.seconds - self.active_before_s)
 
     def _note_doubt(self, event: Event) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, overload
 
 import msgspec
 
@@ -48,7 +48,11 @@ def tool_spec(function: Callable[..., Any] | ToolSpec) -> ToolSpec:
     return ToolSpec(name, function)
 
 
-def tool(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
+@overload
+def tool(function: Callable[P, Coroutine[Any, Any, R]]) -> Callable[P, Awaitable[R]]: ...
+@overload
+def tool(function: Callable[P, R]) -> Callable[P, Awaitable[R]]: ...
+def tool(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     """Makes a function a tool: inside a run, awaiting it is a journaled call under the contract.
 
     The function may be sync (it runs in a thread) or async; the tool is always awaited. Outside a run it is
@@ -58,13 +62,13 @@ def tool(function: Callable[P, R]) -> Callable[P, Awaitable[R]]:
     signature = inspect.signature(function)
 
     @wraps(function)
-    async def call(*args: P.args, **kwargs: P.kwargs) -> R:
+    async def call(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         run = run_context.get()
         if run is None:
-            return await run_function(function, bound.arguments)  # type: ignore[no-any-return]
-        return await run.call(spec.name, bound.arguments)  # type: ignore[no-any-return]
+            return await run_function(function, bound.arguments)
+        return await run.call(spec.name, bound.arguments)
 
     call.__plimsoll_tool__ = spec  # type: ignore[attr-defined]
     return call
@@ -99,7 +103,11 @@ class ToolExchange:
         return self._spec.name
 
     async def send(self, rung: Rung | None) -> Any:
-        return await run_function(self._spec.function, self.args)
+        token = run_context.set(None)  # what a tool calls inside is part of it, and no call of the run
+        try:
+            return await run_function(self._spec.function, self.args)
+        finally:
+            run_context.reset(token)
 
     def inspect(self, native: Any) -> Inspection:
         return Inspection(problem=check_value(self.encode(native), self._rule))

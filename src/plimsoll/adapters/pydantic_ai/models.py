@@ -20,7 +20,7 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.models import CompletedStreamedResponse, Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.wrapper import WrapperModel
-from pydantic_ai.settings import ModelSettings
+from pydantic_ai.settings import ModelSettings, merge_model_settings
 
 from plimsoll.adapters.pydantic_ai.binding import PRIMARY, Asker, Binding
 from plimsoll.adapters.pydantic_ai.messages import decode_response, encode_response
@@ -86,12 +86,23 @@ class ModelExchange:
             return self._stamped(self._canned(rung, rung.model.canned))
         model = self._asked if rung is None or rung.name == PRIMARY else self._asker.model_of(rung.name)
         messages = model.prepare_messages(self._messages, self.parameters)
+        settings = self._capped(rung)
         if self.stream:
-            async with model.request_stream(messages, self._settings, self.parameters) as stream:
+            async with model.request_stream(messages, settings, self.parameters) as stream:
                 async for _ in stream:
                     pass
                 return self._stamped(stream.get())
-        return self._stamped(await model.request(messages, self._settings, self.parameters))
+        return self._stamped(await model.request(messages, settings, self.parameters))
+
+    def _capped(self, rung: Rung | None) -> ModelSettings | None:
+        """The settings, with the contract's `max_output_tokens` where the agent's own are not lower: the provider
+        then holds the worst case that the limits count with."""
+        if rung is None:
+            return self._settings
+        most = rung.model.max_output_tokens
+        own = (self._settings or {}).get("max_tokens")
+        capped = ModelSettings(max_tokens=most if own is None else min(own, most))
+        return merge_model_settings(self._settings, capped)
 
     def inspect(self, native: ModelResponse) -> Inspection:
         return inspect_response(native, self.parameters)
