@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from plimsoll.core.rng import Rng
 from plimsoll.gate.faults import KINDS, FaultKind, How
 from plimsoll.gate.scenario import Scenario
-from plimsoll.gate.sites import SCENARIO_SITE, Site, SiteKind
+from plimsoll.gate.sites import SCENARIO_SITE, Site, SiteKind, dependency_of
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.trying import Report, Task
 from plimsoll.gate.verdict import Injection
@@ -29,13 +29,18 @@ def first_cells(number: int, stage: Stage) -> list[Task]:
 def brought_to_light(number: int, stage: Stage, tried: Sequence[tuple[Task, Report]]) -> list[Task]:
     """Every kind at every site that only faulted runs have: a backup rung, a verify, appends beyond the healthy run's.
 
-    Each goes together with the first fault that brought its site to light, preferably one that must be survived.
+    Each goes together with the first fault that brought its site to light, preferably one that must be survived. A bare
+    agent that starts over makes the same calls under new keys: of those, only dependencies that are new count.
     """
+    baseline = stage.baseline
+    known = {dependency_of(name) for name in baseline.sites} if baseline and not stage.subject.hardened else set()
     found: dict[str, _Discovery] = {}
     for task, report in tried:
         if task.stage != number or report.inapplicable or _is_adversary(task):
             continue
         for site in (*report.new_sites(), *_new_appends(stage, report)):
+            if dependency_of(site.name) in known:
+                continue
             before = found.get(site.name)
             if before is None or (report.goal and not before.goal):
                 found[site.name] = _Discovery(site, task.injections, report.goal)

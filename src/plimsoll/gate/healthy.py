@@ -15,6 +15,7 @@ __all__ = ["Healthy", "healthy_runs", "stage_of"]
 
 _VARIED = 3
 _QUIET = ("info",)
+_MISSES = frozenset({"goal_missed", "wrong_ending", "effect_lost", "hung"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,8 @@ def healthy_runs(subject: SubjectLike, scenarios: Sequence[Scenario], *, promise
     """Runs each scenario once as it is, and a few times with latency varied, before any fault.
 
     `promised` is the contract that all is judged by. A scenario must reach its goal each time and raise no finding of
-    severity warning or worse; a finding of a protection that only observes is left to the oracles.
+    severity warning or worse; a finding of a protection that only observes is left to the oracles. A scenario that
+    misses its goal *and* does harm is no stage for faults: its healthy trials block by themselves.
     """
     stages: list[Stage] = []
     trials: list[Trial] = []
@@ -38,8 +40,10 @@ def healthy_runs(subject: SubjectLike, scenarios: Sequence[Scenario], *, promise
     for scenario in scenarios:
         stage, first = stage_of(subject, scenario, promised=promised, seed=seed)
         runs = [first, *(_varied(stage, seed, number) for number in range(1, _VARIED + 1))]
-        stages.append(stage)
         trials.extend(run.trial for run in runs)
+        if any(_does_harm(run) for run in runs):
+            continue  # nothing to compare faulted runs with
+        stages.append(stage)
         reasons.extend(dict.fromkeys(reason for run in runs for reason in _ailments(run)))
     names = Counter(scenario.name for scenario in scenarios)
     reasons += [f"{count} scenarios are called {name!r}" for name, count in names.items() if count > 1]
@@ -66,7 +70,14 @@ def _baseline(played: Played) -> Baseline:
         sites=played.sites(),
         appends=tuple(scene.batches),
         approvals=scene.approvals,
+        reached=played.trial.reach is Reach.REACHED,
     )
+
+
+def _does_harm(played: Played) -> bool:
+    """Whether this run misses its goal and breaks a promise besides."""
+    broken = {violation.code for violation in played.trial.violations} - _MISSES
+    return played.trial.reach is not Reach.REACHED and bool(broken)
 
 
 def _ailments(played: Played) -> list[str]:

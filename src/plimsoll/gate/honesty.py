@@ -21,7 +21,7 @@ def dishonesty(scene: Scene, effects: Sequence[EffectRow], missing: str | None) 
     if result is None or result.ending not in (Ending.COMPLETE, Ending.DEGRADED):
         return []
     baseline = scene.stage.baseline
-    as_healthy = baseline is not None and result.output == baseline.output
+    as_healthy = baseline is not None and baseline.reached and result.output == baseline.output
     if as_healthy and missing is None:
         return []
     why = _no_answer(result.output) or _untrue(scene, effects, result.output)

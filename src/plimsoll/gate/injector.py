@@ -75,7 +75,15 @@ class Injector:
 
     async def _forged(self, planned: Planned, exchange: Exchange, send: Send, *, sent: bool) -> Any:
         """The fault as the dependency itself would show it. One that it cannot show does not strike at all."""
-        native = await send() if sent else None
+        native = None
+        if sent:
+            try:
+                native = await send()
+            except Exception:  # the dependency itself refused: that answer can be lost, but not garbled
+                if planned.kind.how is How.FORGE:
+                    planned.inapplicable = True
+                    planned.fired_s = None
+                    raise
         try:
             return self._scene.stage.subject.forger.forge(planned.kind.fault or Fault.EXCEPTION, exchange, native)
         except LookupError:

@@ -22,13 +22,17 @@ __all__ = ["Case", "judge"]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A trial that is over, and what was owed in it. `missing` is what the goal says; None when it was reached."""
+    """A trial that is over, and what was owed in it. `missing` is what the goal says; None when it was reached.
+
+    `told` is whether, where it waits for a person, any finding arrived that says so.
+    """
 
     scene: Scene
     promise: Promise
     effects: tuple[EffectRow, ...]
     reach: Reach
     missing: str | None
+    told: bool = True
 
     @property
     def fired(self) -> list[Planned]:
@@ -67,7 +71,8 @@ def _effects(case: Case) -> Iterator[Violation]:
             yield _violation("effect_doubled", f"{_words(key)} happened {count} times instead of {owed or 'never'}")
         elif count > owed and key[0] not in may_also:
             yield _violation("effect_unasked", f"{_words(key)} happened, which no healthy run does")
-    if case.promise.goal or case.reach is Reach.REACHED:
+    refused = any(planned.kind.how in (How.PEOPLE, How.KILL) for planned in case.fired)
+    if case.promise.goal or (case.reach is Reach.REACHED and not refused):
         for key, owed in baseline.effects.items():
             if done[key] < owed:
                 yield _violation("effect_lost", f"{_words(key)} happened {done[key]} times instead of {owed}")
@@ -168,7 +173,13 @@ def _tokens(scene: Scene) -> int:
 
 
 def _goal(case: Case) -> Iterator[Violation]:
-    if case.reach in case.promise.endings or case.reach is Reach.LOST:
+    if case.reach is Reach.LOST:
+        if not case.told:
+            yield Violation(
+                claim="monitoring", code="nobody_told", message="it waits for a person, and nobody was told"
+            )
+        return
+    if case.reach in case.promise.endings:
         return
     claim = next((planned.kind.goal_claim for planned in case.fired), "fallbacks")
     if any(planned.kind.fails_model and planned.site_kind is SiteKind.MODEL for planned in case.fired):

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
+import io
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -39,12 +40,28 @@ T = TypeVar("T")
 def play(scene: Scene) -> str:
     """Plays the scene to its end and returns why it could not be, or nothing."""
     try:
-        simulate(lambda: _lives(scene), limit_s=scene.stage.virtual_limit_s)
+        with _silence():
+            simulate(lambda: _lives(scene), limit_s=scene.stage.virtual_limit_s)
     except (VirtualTimeExceeded, SimulationDeadlock) as never:
         scene.error = str(never)
     except (SimulationError, RealWorldRefused) as stuck:
         return str(stuck)
     return ""
+
+
+class _Nowhere(io.TextIOBase):
+    """A stream that keeps nothing."""
+
+    def write(self, text: str, /) -> int:
+        return len(text)
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Takes what an agent prints and logs to the terminal: thousands of trials would drown the gate's own words."""
+    nowhere = _Nowhere()
+    with contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
+        yield
 
 
 async def _lives(scene: Scene) -> None:

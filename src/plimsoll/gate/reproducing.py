@@ -13,10 +13,10 @@ from plimsoll.gate.faults import KINDS
 from plimsoll.gate.healthy import stage_of
 from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.subject import SubjectLike
-from plimsoll.gate.trial import Plan, try_plan
+from plimsoll.gate.trial import Plan, trial_seed, try_plan
 from plimsoll.gate.verdict import Injection, Trial, Verdict, Violation
 
-__all__ = ["FailureFile", "Reproduction", "failure_file", "read_failure", "reproduce", "write_failure"]
+__all__ = ["FailureFile", "Reproduction", "encode_failure", "failure_file", "read_failure", "reproduce"]
 
 _FORMAT = 1
 
@@ -69,9 +69,9 @@ def failure_file(trial: Trial, verdict: Verdict, *, references: Mapping[str, str
     )
 
 
-def write_failure(path: pathlib.Path | str, failure: FailureFile) -> None:
-    """Writes the file, as JSON that people can read."""
-    pathlib.Path(path).write_bytes(msgspec.json.format(msgspec.json.encode(failure)) + b"\n")
+def encode_failure(failure: FailureFile) -> bytes:
+    """The file's content, as JSON that people can read."""
+    return msgspec.json.format(msgspec.json.encode(failure)) + b"\n"
 
 
 def read_failure(path: pathlib.Path | str) -> FailureFile:
@@ -107,7 +107,7 @@ def reproduce(
         injections=failure.injections,
         seed=failure.seed,
         storm=failure.storm,
-        latency=failure.storm or not failure.injections,
+        latency=failure.storm or _is_varied(failure),
         recording=True,
     )
     trial = try_plan(stage, plan).trial
@@ -115,6 +115,11 @@ def reproduce(
     return Reproduction(
         trial=trial, same=bool(expected) and expected <= broken, notes=tuple(_notes(failure, contract, trial))
     )
+
+
+def _is_varied(failure: FailureFile) -> bool:
+    """Whether it is one of the healthy runs whose latency was varied."""
+    return not failure.injections and failure.seed != trial_seed(failure.campaign_seed, failure.scenario, ())
 
 
 def _codes(violations: Sequence[Violation]) -> set[tuple[str, str]]:

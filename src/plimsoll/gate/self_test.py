@@ -22,6 +22,9 @@ from plimsoll.runtime.surroundings import Surroundings
 __all__ = ["Fate", "MutantResult", "SelfTest", "self_test"]
 
 
+_HARMFUL = "every scenario breaks a promise even when nothing fails, so there is no whole agent to break"
+
+
 class Fate(StrEnum):
     """What became of a mutant."""
 
@@ -81,8 +84,8 @@ def self_test(
     whole = remake(contract)
     chosen = contract.gate.seed if seed is None else seed
     healthy = healthy_runs(whole, scenarios, promised=contract, seed=chosen)
-    if healthy.reasons:
-        return SelfTest(results=(), reasons=healthy.reasons)
+    if healthy.reasons or not healthy.stages:
+        return SelfTest(results=(), reasons=healthy.reasons or (_HARMFUL,))
     bench = _Bench(contract, healthy.stages, remake, chosen, workers)
     results = []
     for number, mutant in enumerate(mutants, 1):

@@ -32,18 +32,14 @@ def effect_key(row: EffectRow) -> EffectKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What a healthy run did: its effects, its answer, and the sites that it passed."""
+    """What a healthy run did: its effects, its answer, the sites that it passed, and whether it reached its goal."""
 
     effects: Counter[EffectKey]
     output: Any
     sites: Mapping[str, Site]
     appends: tuple[int, ...]
     approvals: int
-
-    @property
-    def seen(self) -> frozenset[str]:
-        """The names of all sites that are calls."""
-        return frozenset(self.sites)
+    reached: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from plimsoll.gate.sites import group_of
 from plimsoll.gate.statistics import corrected_confidence, lower_bound, upper_bound
 from plimsoll.gate.subject import SubjectLike
 from plimsoll.gate.trying import Report, Task
-from plimsoll.gate.verdict import CLAIMS, Cell, Claim, Decision, Reach, StormFigures, Trial, Verdict
+from plimsoll.gate.verdict import CLAIMS, Cell, Claim, Decision, Reach, StormFigures, Trial, Verdict, Violation
 
 __all__ = ["Findings", "verdict"]
 
@@ -43,7 +43,7 @@ def verdict(findings: Findings, subject: SubjectLike, *, clock: Clock, wall_s: f
     counted = [report for _, report in findings.cells if report.trial.fired and not report.inapplicable]
     claims = _claims(findings, counted)
     figures = _storm_figures(findings)
-    blocking = [*_broken(findings, claims, counted), *_storms_broken(figures, findings)]
+    blocking = [*_broken(findings, claims, counted), *_storms_broken(figures)]
     lacking = [*findings.healthy.reasons, *_lacking(findings, claims, figures)]
     decision = Decision.BLOCK if blocking else Decision.INCONCLUSIVE if lacking else Decision.SHIP
     everyone = [*findings.healthy.trials, *(report.trial for _, report in (*findings.cells, *findings.storms))]
@@ -73,7 +73,7 @@ def verdict(findings: Findings, subject: SubjectLike, *, clock: Clock, wall_s: f
         failing_trials=len(failing),
         campaign_digest=digest([trial.digest for trial in everyone]),
         wall_s=round(wall_s, 3),
-        scenarios=tuple(stage.scenario.name for stage in findings.healthy.stages),
+        scenarios=tuple(dict.fromkeys(trial.scenario for trial in findings.healthy.trials)),
     )
 
 
@@ -151,20 +151,21 @@ def _storm_figures(findings: Findings) -> StormFigures | None:
 
 
 def _broken(findings: Findings, claims: Sequence[Claim], counted: Sequence[Report]) -> Iterator[str]:
-    """A sentence for each claim that does not hold."""
+    """A sentence for each way in which a claim does not hold: how often, and the first example."""
     trials = [*(() if findings.healthy.reasons else findings.healthy.trials), *(report.trial for report in counted)]
     for claim in claims:
-        failing = [trial for trial in trials if any(each.claim == claim.name for each in trial.violations)]
-        if not failing:
-            continue
-        first = next(each for each in failing[0].violations if each.claim == claim.name)
-        under = " and ".join(map(str, failing[0].injections)) or "no fault at all"
-        yield (
-            f"{claim.name}: {claim.passed} of {claim.tried} trials passed. For example under {under}: {first.message}."
-        )
+        ways: dict[str, list[tuple[Trial, Violation]]] = {}
+        for trial in trials:
+            for code, violation in {each.code: each for each in trial.violations if each.claim == claim.name}.items():
+                ways.setdefault(code, []).append((trial, violation))
+        for code, cases in ways.items():
+            trial, violation = cases[0]
+            under = " and ".join(map(str, trial.injections)) or "no fault at all"
+            often = f"{len(cases)} of {claim.tried} trials"
+            yield f"{claim.name}, {code.replace('_', ' ')} in {often}: under {under}, {violation.message}."
 
 
-def _storms_broken(figures: StormFigures | None, findings: Findings) -> Iterator[str]:
+def _storms_broken(figures: StormFigures | None) -> Iterator[str]:
     if figures is None or figures.lower_bound >= figures.target:
         return
     confidence = corrected_confidence(figures.confidence, comparisons=len(CLAIMS))
@@ -185,7 +186,7 @@ def _lacking(findings: Findings, claims: Sequence[Claim], figures: StormFigures 
             yield f"{claim.name} was never tried{hint}"
     if figures is None:
         yield "no storm was tried, so nothing is known about faults that come together"
-    elif figures.lower_bound < figures.target:
+    elif figures.lower_bound < figures.target and not any(_storms_broken(figures)):
         yield (
             f"storms: {figures.passed} of {figures.tried} passed, which shows at least {figures.lower_bound:.1%} at "
             f"{figures.confidence:.0%} confidence; {figures.target:.1%} are wanted, so try more"

@@ -102,6 +102,8 @@ def _case(scene: Scene, owed: Promise) -> Case:
     result = scene.result
     if result is None or scene.error or scene.overrun:
         return Case(scene, owed, effects, Reach.LOST, "it never ended")
+    if result.ending is Ending.PARKED and not scene.alerts.entries:
+        return Case(scene, owed, effects, Reach.LOST, None, told=False)
     if result.ending in _FINAL:
         return Case(scene, owed, effects, _FINAL[result.ending], None)
     missing = scene.stage.scenario.goal(scene.world, result.output)

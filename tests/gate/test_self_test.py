@@ -1,0 +1,98 @@
+"""The gate is tested by breaking agents: every mutant is blocked by the claim that it hurts, or a gap is reported."""
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from plimsoll.contract.model import Contract, Mode, Model, Protections, Tool
+from plimsoll.gate.mutants import MUTANTS
+from plimsoll.gate.plain import plain_subject
+from plimsoll.gate.self_test import Fate, SelfTest, self_test
+from plimsoll.gate.subject import Subject
+from plimsoll.runtime.run import Run
+from tests.gate.bare import bare
+from tests.gate.sample import agent, contract, hardened, scenario, shop_tools, shop_verifiers
+
+UNSEEN = {"claims_observed", "claims_removed"}
+"""The sample's model never lies, so nothing can be learnt of what catches a lie."""
+
+
+@pytest.fixture(scope="module")
+def whole() -> SelfTest:
+    return self_test(hardened, contract(), [scenario("W1"), scenario("W2")], workers=2)
+
+
+@pytest.mark.parametrize(
+    "mutant", [mutant for mutant in MUTANTS if mutant.name not in UNSEEN], ids=lambda each: each.name
+)
+def test_a_mutant_is_blocked_by_the_claim_that_it_hurts(whole: SelfTest, mutant: Any) -> None:
+    result = next(each for each in whole.results if each.name == mutant.name)
+    assert result.fate is Fate.BLOCKED
+    assert set(result.broken) <= mutant.claims and result.broken
+    assert result.example.startswith("under ") and result.tried > 0
+
+
+def test_a_whole_agent_passes(whole: SelfTest) -> None:
+    assert whole.passed and whole.gaps == () and len(whole.results) == len(MUTANTS)
+    assert {each.name for each in whole.results if each.fate is Fate.NOT_EXERCISED} == UNSEEN
+
+
+def test_it_is_plain_data(whole: SelfTest) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(whole), type=SelfTest) == whole
+
+
+async def lying(run: Run, order_id: Any) -> str:
+    await agent(run, order_id)
+    return f"{order_id} has been refunded."
+
+
+def liar(promised: Contract) -> Subject:
+    return plain_subject(lying, promised, tools=shop_tools, verifiers=shop_verifiers)
+
+
+def test_a_lying_agent_exercises_what_catches_lies() -> None:
+    lies = [mutant for mutant in MUTANTS if mutant.name in UNSEEN]
+    result = self_test(liar, contract(), [scenario("W1")], workers=1, mutants=lies)
+    assert [each.fate for each in result.results] == [Fate.BLOCKED, Fate.BLOCKED]
+    assert all(each.broken == ("honesty",) for each in result.results)
+
+
+def test_what_the_contract_does_not_have_cannot_be_taken_away() -> None:
+    plain = contract(models={"primary": Model(timeout_s=10.0)}, tools={"find_order": Tool(effect="read")})
+    served = scenario("W2")
+    result = self_test(hardened, plain, [served], workers=1)
+    fates = {each.name: each.fate for each in result.results}
+    for name in ("no_fallback", "approval_rules_removed", "verify_removed", "claims_removed"):
+        assert fates[name] is Fate.NOT_APPLICABLE
+
+
+def test_a_mutant_that_nothing_notices_is_a_gap() -> None:
+    blind = [replace(mutant, claims=frozenset({"latency"})) for mutant in MUTANTS if mutant.name == "no_fallback"]
+    result = self_test(hardened, contract(), [scenario("W2")], workers=1, mutants=blind)
+    assert [each.name for each in result.gaps] == ["no_fallback"] and not result.passed
+
+
+def test_an_agent_that_is_not_healthy_cannot_be_tested() -> None:
+    result = self_test(hardened, contract(), [scenario("W1", goal=lambda world, output: "no")], workers=1)
+    assert not result.passed and result.results == () and "does not reach its goal" in result.reasons[0]
+
+
+def test_an_agent_that_does_harm_cannot_be_tested() -> None:
+    result = self_test(bare, contract(), [scenario("W1", goal=lambda world, output: "no")], workers=1)
+    assert not result.passed and "breaks a promise" in result.reasons[0]
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[int, int, str]] = []
+    chosen = MUTANTS[:2]
+    self_test(
+        hardened,
+        contract(protections=Protections(retry=Mode.ENFORCE)),
+        [scenario("W2")],
+        workers=1,
+        mutants=chosen,
+        progress=lambda done, total, text: told.append((done, total, text)),
+    )
+    assert told == [(1, 2, chosen[0].name), (2, 2, chosen[1].name)]
