@@ -95,8 +95,13 @@ class TestShrinking:
         assert set(smallest_failing(self.faults, lambda some: both <= set(some))) == both
 
     def test_not_below_one(self) -> None:
-        tried: list[int] = []
-        assert smallest_failing(self.faults[:1], lambda some: bool(tried.append(1))) == self.faults[:1]
+        tried: list[object] = []
+
+        def fails(some: object) -> bool:
+            tried.append(some)
+            return True
+
+        assert smallest_failing(self.faults[:1], fails) == self.faults[:1]
         assert tried == []
 
     def test_not_where_all_are_needed(self) -> None:

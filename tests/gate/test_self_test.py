@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from plimsoll.contract.model import Contract, Mode, Model, Protections, Tool
+from plimsoll.core.calls import Effect
 from plimsoll.gate.mutants import MUTANTS
 from plimsoll.gate.plain import plain_subject
 from plimsoll.gate.self_test import Fate, SelfTest, self_test
@@ -60,7 +61,7 @@ def test_a_lying_agent_exercises_what_catches_lies() -> None:
 
 
 def test_what_the_contract_does_not_have_cannot_be_taken_away() -> None:
-    plain = contract(models={"primary": Model(timeout_s=10.0)}, tools={"find_order": Tool(effect="read")})
+    plain = contract(models={"primary": Model(timeout_s=10.0)}, tools={"find_order": Tool(effect=Effect.READ)})
     served = scenario("W2")
     result = self_test(hardened, plain, [served], workers=1)
     fates = {each.name: each.fate for each in result.results}
