@@ -12,8 +12,12 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("exam
 SNIPPET = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
-ILLUSTRATIONS = {"README.md": "the reader's own agent", "docs/adapters/pydantic-ai.md": "the reader's own agent"}
-"""Pages whose snippets import something that only the reader has: they are compiled, not run."""
+ILLUSTRATIONS = {
+    "README.md": "the reader's own agent",
+    "docs/adapters/pydantic-ai.md": "run by tests/adapters/test_pydantic_docs.py",
+    "examples/assistant/README.md": "run by tests/examples/assistant/test_agents.py",
+}
+"""Pages whose snippets need something around them: here they are compiled, not run."""
 
 
 def snippets() -> list[tuple[str, int, str]]:

@@ -7,16 +7,12 @@ conversation from the beginning, with the money of the last one already paid.
 
 from __future__ import annotations
 
-import logging
-
 from pydantic_ai import Agent
 
 from examples.assistant.parts import INSTRUCTIONS, default_model, refusals_are_answers, shop_tools
 from examples.assistant.shop import Shop
 
 __all__ = ["APOLOGY", "handle", "naive_agent"]
-
-logger = logging.getLogger(__name__)
 
 MAX_TRIES = 3
 APOLOGY = "Sorry, something went wrong. Please try again later."
@@ -39,5 +35,5 @@ async def handle(request: str, deps: Shop) -> str:
             result = await naive_agent.run(request, deps=deps)
             return result.output
         except Exception as error:
-            logger.warning("attempt %d of %d failed: %s", attempt, MAX_TRIES, error)
+            print(f"attempt {attempt} of {MAX_TRIES} failed: {error}")
     return APOLOGY

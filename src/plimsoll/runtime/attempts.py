@@ -155,6 +155,7 @@ async def retrying(footing: Footing) -> Attempt:
         if proven and error.fault is Fault.EXCEPTION:
             error = msgspec.structs.replace(error, fault=Fault.REFUSED)
             tried = replace(tried, error=error)
+            _note_slow(footing, tried)
         else:
             footing.note(number, error.fault, error.message, tried.duration_s)
             await footing.state.keep_time(tried.duration_s)

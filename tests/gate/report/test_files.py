@@ -1,5 +1,6 @@
 """JUnit, JSON, and the directory that they are written to."""
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -10,9 +11,7 @@ import pytest
 
 from plimsoll.core.errors import Misuse
 from plimsoll.gate.report import (
-    load_failure,
     load_verdict,
-    render_failure,
     render_html,
     render_json,
     render_junit,
@@ -151,24 +150,19 @@ def test_json_refuses_what_it_cannot_carry() -> None:
 def test_a_bad_verdict_is_refused_with_its_place(data: bytes, said: str) -> None:
     with pytest.raises(Misuse, match=r"^v\.json is no verdict of the gate: .*(?i:" + said + ")"):
         load_verdict(data, name="v.json")
-    with pytest.raises(Misuse, match=r"^f\.json is no failure of the gate: "):
-        load_failure(data, name="f.json")
-
-
-def test_a_failure_file_has_what_it_takes_to_try_again() -> None:
-    verdict = block()
-    failure = load_failure(render_failure(verdict, verdict.failures[4]))
-    assert failure.trial == verdict.failures[4]
-    assert (failure.fingerprint, failure.contract_digest) == (verdict.fingerprint, verdict.contract_digest)
 
 
 def test_write_reports_writes_everything(tmp_path: Path) -> None:
     verdict = block()
-    paths = write_reports(verdict, tmp_path / "new" / "gate")
+    references = {"agent": "shop.agent:agent"}
+    paths = write_reports(verdict, tmp_path / "new" / "gate", references=references, contract_path="shop.toml")
     assert paths.html.read_text(encoding="utf-8") == render_html(verdict)
     assert paths.junit.read_text(encoding="utf-8") == render_junit(verdict)
     assert load_verdict(paths.verdict.read_bytes()) == verdict
-    assert [load_failure(path.read_bytes()).trial for path in paths.failures] == list(verdict.failures)
+    failures = [json.loads(path.read_bytes()) for path in paths.failures]
+    assert [failure["scenario"] for failure in failures] == [trial.scenario for trial in verdict.failures]
+    assert all(failure["subject"] == references for failure in failures)
+    assert all(failure["contract_path"] == "shop.toml" for failure in failures)
     assert paths.failures[0].name == "001-refund-after-delivery-response-lost-issue-refund.json"
     names = {path.name for path in (tmp_path / "new" / "gate").iterdir()}
     assert names == {"report.html", "junit.xml", "verdict.json", "failures"}

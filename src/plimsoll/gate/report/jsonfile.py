@@ -1,4 +1,4 @@
-"""Verdicts and failures as JSON files, and back."""
+"""Verdicts as JSON files, and back."""
 
 from typing import Any
 
@@ -6,21 +6,9 @@ import msgspec
 
 from plimsoll.core.errors import Misuse
 from plimsoll.gate.report.wording import printable
-from plimsoll.gate.verdict import Trial, Verdict
+from plimsoll.gate.verdict import Verdict
 
-__all__ = ["FailureFile", "load_failure", "load_verdict", "render_failure", "render_json"]
-
-
-class FailureFile(msgspec.Struct, frozen=True, kw_only=True):
-    """What `plimsoll reproduce` reads: one failing trial, and the subject that it was found in."""
-
-    plimsoll_version: str
-    subject: str
-    fingerprint: str
-    contract_digest: str
-    hardened: bool
-    mode: str
-    trial: Trial
+__all__ = ["load_verdict", "render_json"]
 
 
 def _foreign(value: Any) -> str:
@@ -39,7 +27,7 @@ def _storable(value: Any) -> Any:
     return value
 
 
-def _encode(value: Verdict | FailureFile) -> bytes:
+def _encode(value: Verdict) -> bytes:
     encoder = msgspec.json.Encoder(order="deterministic", enc_hook=_foreign)
     try:
         data = encoder.encode(value)
@@ -59,21 +47,6 @@ def render_json(verdict: Verdict) -> bytes:
     return _encode(verdict)
 
 
-def render_failure(verdict: Verdict, trial: Trial) -> bytes:
-    """What `plimsoll reproduce` needs to try `trial` again, as indented JSON."""
-    return _encode(
-        FailureFile(
-            plimsoll_version=verdict.plimsoll_version,
-            subject=verdict.subject,
-            fingerprint=verdict.fingerprint,
-            contract_digest=verdict.contract_digest,
-            hardened=verdict.hardened,
-            mode=verdict.mode,
-            trial=trial,
-        )
-    )
-
-
 def load_verdict(data: bytes, *, name: str = "the file") -> Verdict:
     """The verdict that `render_json` wrote. Raises `Misuse`, which says where `name` is no verdict."""
     try:
@@ -81,14 +54,4 @@ def load_verdict(data: bytes, *, name: str = "the file") -> Verdict:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Misuse(
             f"{name} is no verdict of the gate: {printable(str(error))}. Make one with `plimsoll gate`."
-        ) from error
-
-
-def load_failure(data: bytes, *, name: str = "the file") -> FailureFile:
-    """The failure that `render_failure` wrote. Raises `Misuse`, which says where `name` is no failure."""
-    try:
-        return msgspec.json.decode(data, type=FailureFile)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Misuse(
-            f"{name} is no failure of the gate: {printable(str(error))}. Give one of the files under failures/."
         ) from error

@@ -3,13 +3,15 @@
 import contextlib
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from plimsoll.gate.report.html import render_html
-from plimsoll.gate.report.jsonfile import render_failure, render_json
+from plimsoll.gate.report.jsonfile import render_json
 from plimsoll.gate.report.junit import render_junit
 from plimsoll.gate.report.wording import failure_name
+from plimsoll.gate.reproducing import encode_failure, failure_file
 from plimsoll.gate.verdict import Verdict
 
 __all__ = ["ReportPaths", "write_reports"]
@@ -42,9 +44,16 @@ def _write_atomically(path: Path, data: bytes) -> None:
             part.unlink()
 
 
-def write_reports(verdict: Verdict, directory: Path) -> ReportPaths:
+def write_reports(
+    verdict: Verdict,
+    directory: Path,
+    *,
+    references: Mapping[str, str] | None = None,
+    contract_path: str = "plimsoll.toml",
+) -> ReportPaths:
     """Writes `report.html`, `junit.xml`, `failures/NNN-<what>.json` and, last, `verdict.json`.
 
+    `references` and `contract_path` are how `plimsoll reproduce` finds the agent again; they go into the failure files.
     `directory` is made if need be. Failure files of an earlier verdict are removed, so that none is taken for this
     one's; nothing else is. Raises `OSError` when something cannot be written.
     """
@@ -56,7 +65,8 @@ def write_reports(verdict: Verdict, directory: Path) -> ReportPaths:
         failures_dir / failure_name(number, trial) for number, trial in enumerate(verdict.failures, start=1)
     )
     for path, trial in zip(failures, verdict.failures, strict=True):
-        _write_atomically(path, render_failure(verdict, trial))
+        failure = failure_file(trial, verdict, references=references or {}, contract_path=contract_path)
+        _write_atomically(path, encode_failure(failure))
     for old in failures_dir.iterdir():
         if old not in failures and _FAILURE_NAME.fullmatch(old.name):
             old.unlink()

@@ -1,0 +1,71 @@
+"""How the command line comes by a subject of the gate: references in, an agent on trial out."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plimsoll.adapters import adapter_of, harden
+from plimsoll.cli.agents import entrypoint_of
+from plimsoll.contract.model import Contract
+from plimsoll.core.errors import Misuse
+from plimsoll.gate.scenario import Scenario
+from plimsoll.gate.subject import Subject
+from plimsoll.runtime.imports import load_object
+
+__all__ = ["References", "scenarios_of", "subject_maker"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class References:
+    """Where an agent on trial is found: `agent` hardened, or `bare` (a function) `through` the agent that it uses."""
+
+    agent: str | None = None
+    bare: str | None = None
+    through: str | None = None
+    scenarios: str | None = None
+
+    def as_json(self) -> dict[str, str]:
+        """Those that were given, for a failure file."""
+        given = {"agent": self.agent, "bare": self.bare, "through": self.through, "scenarios": self.scenarios}
+        return {name: value for name, value in given.items() if value is not None}
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> "References":
+        """From a failure file. Raises `Misuse` for names that there are not."""
+        known = {"agent", "bare", "through", "scenarios"}
+        if not given.keys() <= known:
+            raise Misuse(
+                f"the file refers to {', '.join(sorted(given.keys() - known))}, which this version cannot find"
+            )
+        return cls(**given)
+
+
+def subject_maker(references: References, contract: Contract) -> Callable[[Contract], Subject]:
+    """What makes the agent on trial, under any contract. Raises `Misuse` when it cannot be found."""
+    if references.bare is not None:
+        if references.through is None:
+            raise Misuse("--bare needs --through module:agent: the agent object that the function uses")
+        function = load_object(references.bare, directory=Path.cwd())
+        agent = load_object(references.through, directory=Path.cwd())
+        adapter, name = adapter_of(agent), references.bare
+        return lambda promised: adapter.bare_subject(function, promised, agent=agent, name=name)
+    agent = load_object(entrypoint_of(contract, references.agent), directory=Path.cwd())
+    adapter = adapter_of(agent)
+    return lambda promised: adapter.hardened_subject(harden(agent, promised))
+
+
+def scenarios_of(references: References, contract: Contract) -> list[Scenario]:
+    """The scenarios, as given or as the contract names them. Raises `Misuse` when there are none."""
+    path = references.scenarios or contract.gate.scenarios
+    if path is None:
+        raise Misuse('which scenarios? Give --scenarios module:list, or `scenarios = "module:list"` in [gate]')
+    found: Any = load_object(path, directory=Path.cwd())
+    scenarios = list(found() if callable(found) else found)
+    if not scenarios or not all(isinstance(scenario, Scenario) for scenario in scenarios):
+        raise Misuse(f"{path} is no list of plimsoll.gate.Scenario with at least one in it")
+    names = [scenario.name for scenario in scenarios]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise Misuse(f"two scenarios are called {', '.join(twice)}; a failure could not be told apart")
+    return scenarios
