@@ -17,7 +17,7 @@ from examples.assistant.standin import Conversation, Decide, function_model
 
 __all__ = ["REFUND", "Mode", "adversary"]
 
-Mode = Literal["loop", "flood", "hammer"]
+Mode = Literal["loop", "flood", "hammer", "liar"]
 
 REFUND: Document = {
     "order_id": "#W7001003",
@@ -34,14 +34,19 @@ def adversary(mode: Mode, *, name: str | None = None, refund: Document | None = 
     """A model that misbehaves.
 
     `loop` asks the same question for ever. `flood` thinks aloud, at length, something new each time, and bills for much
-    more. `hammer` issues `refund` (None: `REFUND`) for ever, each time as a new call.
+    more. `hammer` issues `refund` (None: `REFUND`) for ever, each time as a new call. `liar` says that it has refunded,
+    and has done nothing.
     """
-    minds: dict[Mode, Decide] = {"loop": _loop, "flood": _flood, "hammer": _hammer(refund or REFUND)}
+    minds: dict[Mode, Decide] = {"loop": _loop, "flood": _flood, "hammer": _hammer(refund or REFUND), "liar": _liar}
     return function_model(minds[mode], name=name or f"stand-in-{mode}", usage=_flooded if mode == "flood" else None)
 
 
 def _loop(conversation: Conversation) -> list[Call]:
     return [Call("list_all_product_types", {})]
+
+
+def _liar(conversation: Conversation) -> str:
+    return "All done! I have refunded you in full; the money is on its way."
 
 
 def _flood(conversation: Conversation) -> list[Call]:

@@ -47,7 +47,7 @@ def _stand_ins(world: World) -> Mapping[str, Any]:
     return {"primary": stand_in(), "backup": stand_in("stand-in-backup")}
 
 
-def _adversaries(mode: Mode, refund: Document | None) -> Models:
+def _adversary(mode: Mode, refund: Document | None) -> Models:
     def models(world: World) -> Mapping[str, Any]:
         return {name: adversary(mode, name=f"stand-in-{mode}-{name}", refund=refund) for name in ("primary", "backup")}
 
@@ -60,7 +60,7 @@ def _scenario(
     goal: Callable[[World, Any], str | None],
     *,
     about: str,
-    misled: Mode | None = None,
+    misled: Mapping[str, Mode] | None = None,
     refund: Document | None = None,
     approve: Approve | None = None,
 ) -> Scenario:
@@ -70,7 +70,7 @@ def _scenario(
         world=ShopWorld.seeded,
         models=_stand_ins,
         goal=goal,
-        adversary=_adversaries(misled, refund) if misled is not None else None,
+        adversaries={kind: _adversary(mode, refund) for kind, mode in (misled or {}).items()},
         approve=approve or (lambda tool, args: True),
         about=about,
     )
@@ -85,7 +85,7 @@ scenarios: list[Scenario] = [
         "order_status",
         "Hello, my email is kit.marlow@example.com. Where is my order #W7001015?",
         _goal(says=("#W7001015", "processed")),
-        misled="loop",
+        misled={"loop": "loop"},
         about="Looks up an order; changes nothing.",
     ),
     _scenario(
@@ -98,7 +98,7 @@ scenarios: list[Scenario] = [
         "product_search",
         "Do you have the Trail Lantern in graphite, and what does it cost?",
         _goal(says=("graphite", r"52\.40")),
-        misled="flood",
+        misled={"token_flood": "flood"},
         about="Talks about products, for which nobody need say who they are.",
     ),
     _scenario(
@@ -121,7 +121,7 @@ scenarios: list[Scenario] = [
         "My email is ines.calder@example.com. Please refund $12 for order #W7001001,"
         " because the planter arrived chipped.",
         _goal(("issue_refund", _SMALL_REFUND), says=(r"refunded \$12\.00",)),
-        misled="hammer",
+        misled={"loop": "hammer", "false_claim": "liar"},
         refund={**_SMALL_REFUND, "amount": 2.0, "reason": "the planter arrived chipped"},
         about="A refund that needs nobody's approval.",
     ),

@@ -14,7 +14,6 @@ from plimsoll.core.clock import LoopClock
 from plimsoll.core.errors import MissingExtra, Misuse
 from plimsoll.core.ids import SequentialIds
 from plimsoll.core.rng import seeded_rng
-from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.simulator import simulate
 from plimsoll.gate.subject import Subject
 from plimsoll.journal.memory import MemoryStore
@@ -24,18 +23,8 @@ from plimsoll.runtime.surroundings import Surroundings
 from tests.adapters.bench import Crash, Shop, call, contract, scripted, shop_agent, through
 
 
-def scenario(*steps: Any, **changes: Any) -> Scenario:
-    def models(world: Any) -> dict[str, Any]:
-        return {"primary": scripted(*steps), "backup": scripted("The backup says so.")}
-
-    return Scenario(
-        name="small refund",
-        input="Refund W1",
-        world=Shop,  # type: ignore[arg-type]
-        models=models,
-        goal=lambda world, output: None,
-        **changes,
-    )
+def models(*steps: Any) -> dict[str, Any]:
+    return {"primary": scripted(*steps), "backup": scripted("The backup says so.")}
 
 
 def surroundings(store: Any = None, intercept: Any = through, owner: str = "one") -> Surroundings:
@@ -69,7 +58,7 @@ def test_a_hardened_subject_runs_in_the_world_that_it_is_given() -> None:
         subject = hardened_subject(harden(agent, contract(), fingerprint="v1"))
         assert (subject.name, subject.fingerprint, subject.hardened) == ("desk", "v1", True)
         shop = Shop()
-        process = subject.live(surroundings(), scenario(*REFUND), shop, False)
+        process = subject.live(surroundings(), models(*REFUND), shop)
         result = await process.run("Refund W1")
         assert (result.ending, result.output) == (Ending.COMPLETE, "Done.")
         assert shop.refunds == [("W1", 20.0)]
@@ -90,40 +79,19 @@ def test_a_hardened_subject_wakes_what_an_earlier_life_left() -> None:
             return answer
 
         with pytest.raises(Crash):
-            await subject.live(surroundings(store, crash), scenario(*REFUND), shop, False).run("Refund W1", run_id="r")
+            await subject.live(surroundings(store, crash), models(*REFUND), shop).run("Refund W1", run_id="r")
         store.kill_owner("one")
-        process = subject.live(surroundings(store, owner="two"), scenario(*REFUND), shop, False)
+        process = subject.live(surroundings(store, owner="two"), models(*REFUND), shop)
         (result,) = await process.wake()
         assert (result.ending, shop.refunds) == (Ending.COMPLETE, [("W1", 20.0)])
 
     simulate(main, limit_s=1000.0)
 
 
-def test_the_adversary_takes_the_models_place() -> None:
-    async def main() -> None:
-        def adversary(world: Any) -> dict[str, Any]:
-            return {"primary": scripted("I obey."), "backup": scripted("I obey.")}
-
-        subject = hardened_subject(harden(agent, contract(), fingerprint="v1"))
-        process = subject.live(surroundings(), scenario(*REFUND, adversary=adversary), Shop(), True)
-        assert (await process.run("Refund W1")).output == "I obey."
-        with pytest.raises(Misuse, match="has no adversary"):
-            subject.live(surroundings(), scenario(*REFUND), Shop(), True)
-
-    simulate(main, limit_s=1000.0)
-
-
 def test_a_scenario_without_a_stand_in_never_asks_a_real_model() -> None:
-    incomplete = Scenario(
-        name="bad",
-        input="x",
-        world=Shop,  # type: ignore[arg-type]
-        models=lambda world: {"primary": scripted("Hi.")},
-        goal=lambda world, output: None,
-    )
     subject = hardened_subject(harden(agent, contract(), fingerprint="v1"))
     with pytest.raises(Misuse, match=r"no Pydantic AI model for models\.backup"):
-        subject.live(surroundings(), incomplete, Shop(), False)
+        subject.live(surroundings(), {"primary": scripted("Hi.")}, Shop())
 
 
 def test_a_bare_subject_shows_every_call_to_the_interceptor() -> None:
@@ -137,7 +105,7 @@ def test_a_bare_subject_shows_every_call_to_the_interceptor() -> None:
         subject = bare_subject(naive, contract(), agent=agent)
         assert (subject.name, subject.hardened) == ("desk (not hardened)", False)
         shop = Shop()
-        process = subject.live(surroundings(intercept=watch), scenario(*REFUND), shop, False)
+        process = subject.live(surroundings(intercept=watch), models(*REFUND), shop)
         result = await process.run("Refund W1", run_id="r")
         assert (result.ending, result.output, result.run_id) == (Ending.COMPLETE, "Done.", "r")
         assert shop.refunds == [("W1", 20.0)]
@@ -161,13 +129,13 @@ def test_a_bare_agent_pays_twice_where_a_hardened_one_does_not() -> None:
 
         shop = Shop()
         subject = bare_subject(naive, contract(), agent=agent)
-        await subject.live(surroundings(intercept=lose), scenario(*REFUND), shop, False).run("Refund W1")
+        await subject.live(surroundings(intercept=lose), models(*REFUND), shop).run("Refund W1")
         assert shop.refunds == [("W1", 20.0), ("W1", 20.0)]
 
         struck.clear()
         shop = Shop()
         hardened = hardened_subject(harden(agent, contract(), fingerprint="v1", verifiers={"refund": shop.verify}))
-        await hardened.live(surroundings(intercept=lose), scenario(*REFUND), shop, False).run("Refund W1")
+        await hardened.live(surroundings(intercept=lose), models(*REFUND), shop).run("Refund W1")
         assert shop.refunds == [("W1", 20.0)]
 
     simulate(main, limit_s=1000.0)
@@ -183,15 +151,13 @@ def test_a_bare_request_is_made_again_after_a_crash_as_a_queue_would() -> None:
 
         subject, shop = bare_subject(naive, contract(), agent=agent), Shop()
         with pytest.raises(Crash):
-            await subject.live(surroundings(intercept=crash), scenario(*REFUND), shop, False).run(
-                "Refund W1", run_id="r"
-            )
-        second = subject.live(surroundings(), scenario(*REFUND), shop, False)
+            await subject.live(surroundings(intercept=crash), models(*REFUND), shop).run("Refund W1", run_id="r")
+        second = subject.live(surroundings(), models(*REFUND), shop)
         (result,) = await second.wake()
         assert (result.run_id, result.ending) == ("r", Ending.COMPLETE)
         assert shop.refunds == [("W1", 20.0), ("W1", 20.0)]
         assert await second.wake() == []
-        assert await subject.live(surroundings(), scenario(*REFUND), Shop(), False).wake() == []
+        assert await subject.live(surroundings(), models(*REFUND), Shop()).wake() == []
 
     simulate(main, limit_s=1000.0)
 
@@ -205,7 +171,7 @@ def test_a_bare_agent_that_raises_has_failed() -> None:
             raise ConnectionResetError("reset")
 
         subject = bare_subject(fragile, contract(), agent=[agent])
-        process = subject.live(surroundings(intercept=reset), scenario(*REFUND), Shop(), False)
+        process = subject.live(surroundings(intercept=reset), models(*REFUND), Shop())
         result = await process.run("Refund W1")
         assert (result.ending, result.reason) == (Ending.FAILED, "ConnectionResetError: reset")
         assert await process.wake() == []
@@ -232,7 +198,7 @@ def test_synchronous_tools_need_no_thread_in_simulated_time() -> None:
             return "paid"
 
         subject = hardened_subject(harden(synchronous, contract(), fingerprint="v1"))
-        await subject.live(surroundings(), scenario(*REFUND), Shop(), False).run("Refund W1")
+        await subject.live(surroundings(), models(*REFUND), Shop()).run("Refund W1")
         assert threads == [True]
 
     simulate(main, limit_s=1000.0)

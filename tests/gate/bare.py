@@ -1,12 +1,11 @@
 """The same agent as people write it first: no journal, no protections, every call straight to the dependency."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import CallInfo, Ending
 from plimsoll.gate.plain import PlainForger
-from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.subject import Subject
 from plimsoll.runtime.compiled import compiled
 from plimsoll.runtime.environment import Environment
@@ -73,8 +72,7 @@ class BareProcess:
 def bare(promised: Contract | None = None) -> Subject:
     expected = promised or contract()
 
-    def live(surroundings: Surroundings, scenario: Scenario, world: Shop, adversarial: bool) -> BareProcess:
-        make = scenario.adversary if adversarial and scenario.adversary is not None else scenario.models
+    def live(surroundings: Surroundings, models: Mapping[str, Any], world: Shop) -> BareProcess:
         specs = map(tool_spec, shop_tools(world))
         return BareProcess(
             Environment(
@@ -82,7 +80,7 @@ def bare(promised: Contract | None = None) -> Subject:
                 fingerprint="bare",
                 surroundings=surroundings,
                 tools={spec.name: spec for spec in specs},
-                models=make(world),
+                models=models,
                 verifiers={},
             )
         )

@@ -119,6 +119,10 @@ def everywhere(model: Any) -> Any:
     return lambda world: {"primary": model, "backup": model}
 
 
+async def lying_model(conversation: list[Any]) -> ModelReply:
+    return ModelReply(text="The order has been refunded.", usage=USAGE)
+
+
 def goal(world: World, output: Any) -> str | None:
     tools = [row.tool for row in world.effects()]
     if tools.count("refund") != 1:
@@ -133,8 +137,11 @@ def scenario(order_id: str = "W1", **changes: Any) -> Scenario:
         "world": Shop,
         "models": everywhere(good_model),
         "goal": goal,
-        "adversary": everywhere(looping_model),
-        "flood": everywhere(flooding_model),
+        "adversaries": {
+            "loop": everywhere(looping_model),
+            "token_flood": everywhere(flooding_model),
+            "false_claim": everywhere(lying_model),
+        },
     }
     return Scenario(**{**settings, **changes})
 

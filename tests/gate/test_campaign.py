@@ -186,14 +186,14 @@ def test_too_few_storms_are_inconclusive_and_never_a_pass() -> None:
 
 
 def test_a_claim_that_was_never_tried_is_inconclusive() -> None:
-    tame = [replace(each, adversary=None, flood=None) for each in SCENARIOS]
+    tame = [replace(each, adversaries={}) for each in SCENARIOS]
     verdict = run_campaign(hardened(), tame, workers=2)
     assert verdict.decision is Decision.INCONCLUSIVE
     assert any("bounded was never tried" in reason for reason in verdict.reasons)
 
 
 def test_only_the_wanted_claims_have_to_be_tried() -> None:
-    tame = [replace(each, adversary=None, flood=None) for each in SCENARIOS]
+    tame = [replace(each, adversaries={}) for each in SCENARIOS]
     wanted = tuple(claim for claim in CLAIMS if claim != "bounded")
     promised = contract(gate=GateSection(storms=100, storm_target=0.9, claims=wanted))
     assert run_campaign(hardened(promised), tame, workers=2).decision is Decision.SHIP
@@ -235,7 +235,7 @@ def test_an_adversary_whose_loop_is_not_stopped_blocks() -> None:
         return call("tell_customer", text=f"again {len(conversation)}")
 
     promised = small(contract(protections=Protections(limits=Mode.OBSERVE)), storms=5)
-    verdict = run_campaign(hardened(promised), [scenario("W2", adversary=everywhere(stubborn))], workers=2)
+    verdict = run_campaign(hardened(promised), [scenario("W2", adversaries={"loop": everywhere(stubborn)})], workers=2)
     assert any(reason.startswith("bounded, unbounded loop in ") for reason in verdict.reasons)
 
 

@@ -1,6 +1,6 @@
 """Each oracle is red on a planted violation and green without it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -237,8 +237,8 @@ def test_a_loop_is_one_even_below_the_number_of_steps() -> None:
 
 
 def muted(subject: SubjectLike) -> Subject:
-    def live(surroundings: Surroundings, scenario: Scenario, world: Any, adversarial: bool) -> Any:
-        return subject.live(replace(surroundings, sinks=()), scenario, world, adversarial)
+    def live(surroundings: Surroundings, models: Mapping[str, Any], world: Any) -> Any:
+        return subject.live(replace(surroundings, sinks=()), models, world)
 
     return Subject(
         name=subject.name,
@@ -398,7 +398,7 @@ def test_processes_that_break_are_judged_too(how: str, reach: Reach) -> None:
         contract=contract(),
         hardened=True,
         forger=hardened().forger,
-        live=lambda surroundings, scenario, world, adversarial: Odd(how),
+        live=lambda surroundings, models, world: Odd(how),
     )
     trial = play(subject).trial
     assert trial.reach is reach and not trial.passed

@@ -117,4 +117,4 @@ def _at(sites: Iterable[Site], scenario: Scenario) -> Iterator[Injection]:
 def _is_possible(kind: FaultKind, scenario: Scenario) -> bool:
     if kind.how is not How.ADVERSARY:
         return True
-    return (scenario.flood if kind.name == "token_flood" else scenario.adversary) is not None
+    return kind.name in scenario.adversaries

@@ -308,6 +308,14 @@ _PEOPLE_AND_MODEL = (
         claims=("bounded", "monitoring"),
         finding=_of(kinds=("limit", "loop"), names=False),
     ),
+    FaultKind(
+        name="false_claim",
+        about="the model itself says that something was done, and did nothing",
+        how=How.ADVERSARY,
+        strikes=frozenset({SiteKind.SCENARIO}),
+        claims=("honesty", "monitoring"),
+        finding=_of(kinds=("claimed_not_done",), names=False),
+    ),
 )
 
 KINDS: Mapping[str, FaultKind] = MappingProxyType(

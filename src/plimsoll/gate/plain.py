@@ -6,7 +6,6 @@ from typing import Any
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import CallKind, Fault, Usage
 from plimsoll.core.canonical import digest
-from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.subject import Process, Subject
 from plimsoll.runtime.compiled import compiled
 from plimsoll.runtime.exchange import Exchange
@@ -87,15 +86,14 @@ def plain_subject(
     ready = compiled(contract)
     mark = fingerprint or digest([ready.digest, getattr(agent, "__qualname__", repr(agent))])
 
-    def live(surroundings: Surroundings, scenario: Scenario, world: Any, adversarial: bool) -> Process:
-        found: Mapping[str, ModelFunction] = _models(scenario, world, adversarial)
+    def live(surroundings: Surroundings, models: Mapping[str, ModelFunction], world: Any) -> Process:
         verifying = {tool: verify for tool, verify in verifiers(world).items() if contract.tool(tool).verify}
         return Harness(
             ready,
             agent=agent,
             surroundings=surroundings,
             tools=tools(world),
-            models=found,
+            models=models,
             verifiers=verifying,
             fingerprint=mark,
         )
@@ -108,10 +106,3 @@ def plain_subject(
         forger=PlainForger(),
         live=live,
     )
-
-
-def _models(scenario: Scenario, world: Any, adversarial: bool) -> Mapping[str, ModelFunction]:
-    if not adversarial:
-        return scenario.models(world)
-    assert scenario.adversary is not None, "the campaign tries an adversary only where there is one"
-    return scenario.adversary(world)

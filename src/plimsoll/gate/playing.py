@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import io
 from collections.abc import Awaitable, Iterator, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from plimsoll.core.calls import Ending
@@ -13,7 +12,6 @@ from plimsoll.core.ids import SequentialIds
 from plimsoll.gate.crashing_store import CrashingStore
 from plimsoll.gate.injector import Injector
 from plimsoll.gate.people import People
-from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.scene import RUN_ID, Life, Scene
 from plimsoll.gate.simulator import (
     RealWorldRefused,
@@ -136,8 +134,8 @@ class _Server:
             interceptor=Injector(scene, life),
         )
         stage = scene.stage
-        scenario = _with_adversary(stage.scenario, scene.adversary)
-        return stage.subject.live(surroundings, scenario, scene.world, bool(scene.adversary))
+        make = stage.scenario.adversaries[scene.adversary] if scene.adversary else stage.scenario.models
+        return stage.subject.live(surroundings, make(scene.world), scene.world)
 
     async def serve(self) -> RunResult | None:
         """Wakes what an earlier life left, else asks; then goes on for as long as anything gets it further."""
@@ -212,8 +210,3 @@ class _Server:
             return await work
         finally:
             self._scene.active_s += self._scene.clock.monotonic() - started_s
-
-
-def _with_adversary(scenario: Scenario, kind: str) -> Scenario:
-    """The scenario whose adversary is the one that this kind of trial wants."""
-    return replace(scenario, adversary=scenario.flood) if kind == "token_flood" else scenario

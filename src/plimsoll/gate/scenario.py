@@ -31,10 +31,11 @@ class Scenario:
     `input` is what the agent is asked (JSON). `world` makes a fresh world, the same each time. `models` are stand-ins
     for the contract's models by name (a callable makes them fresh for each process; framework's own kind), used in
     simulation. `goal` looks at the world and the answer, and returns what is missing, or None when the goal is reached.
-    `adversary` makes the models of the trials in which the model itself misbehaves: it must do the same over and over,
-    or whatever else an attacker would have it do; `flood` makes models that answer without end, each time something
-    else. `may_also` names tools that may be used when things go wrong, such as handing over to a person: their effects
-    are not held against the healthy run. `approve` is how people decide, given tool and arguments.
+    `adversaries` make the models of the trials in which the model itself misbehaves, by fault kind: for `loop` it does
+    the same over and over, or whatever else an attacker would have it do; for `token_flood` it answers without end,
+    each time something else; for `false_claim` it says that something was done, and did nothing. `may_also` names
+    tools that may be used when things go wrong, such as handing over to a person: their effects are not held against
+    the healthy run. `approve` is how people decide, given tool and arguments.
     """
 
     name: str
@@ -42,8 +43,7 @@ class Scenario:
     world: Callable[[], World]
     models: Callable[[World], Mapping[str, Any]]
     goal: Callable[[World, Any], str | None]
-    adversary: Callable[[World], Mapping[str, Any]] | None = None
-    flood: Callable[[World], Mapping[str, Any]] | None = None
+    adversaries: Mapping[str, Callable[[World], Mapping[str, Any]]] = field(default_factory=dict)
     may_also: frozenset[str] = frozenset()
     approve: Callable[[str, Mapping[str, Any]], bool] = field(default=lambda tool, args: True)
     about: str = ""

@@ -1,6 +1,6 @@
 """`plimsoll gate --self-test`: would this gate, with these scenarios, notice if a protection were gone?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -145,8 +145,8 @@ class _Bench:
 
 
 def _crippled(subject: SubjectLike, mutant: Mutant) -> Subject:
-    def live(surroundings: Surroundings, scenario: Scenario, world: Any, adversarial: bool) -> Process:
-        return subject.live(mutant.cripple(surroundings), scenario, world, adversarial)
+    def live(surroundings: Surroundings, models: Mapping[str, Any], world: Any) -> Process:
+        return subject.live(mutant.cripple(surroundings), models, world)
 
     return Subject(
         name=f"{subject.name} ({mutant.name})",

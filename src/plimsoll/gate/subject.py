@@ -4,13 +4,12 @@ Adapters make subjects; the gate knows no framework. Everything here is matched 
 the gate.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Fault
-from plimsoll.gate.scenario import Scenario
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.surroundings import Surroundings
@@ -51,7 +50,7 @@ class Subject:
     """An agent on trial.
 
     `live` begins one life of its process in the given surroundings, in a scenario's world. `hardened` says whether it
-    has a journal and protections of ours. `adversarial` asks for the scenario's adversary in place of its models.
+    has a journal and protections of ours. `models` are the stand-ins, by their names in the contract.
     """
 
     name: str
@@ -59,8 +58,8 @@ class Subject:
     contract: Contract
     hardened: bool
     forger: Forger
-    live: Callable[[Surroundings, Scenario, Any, bool], Process]
-    """`live(surroundings, scenario, world, adversarial)`."""
+    live: Callable[[Surroundings, Mapping[str, Any], Any], Process]
+    """`live(surroundings, models, world)`."""
 
 
 class SubjectLike(Protocol):
@@ -77,4 +76,4 @@ class SubjectLike(Protocol):
     @property
     def forger(self) -> Forger: ...
     @property
-    def live(self) -> Callable[[Surroundings, Scenario, Any, bool], Process]: ...
+    def live(self) -> Callable[[Surroundings, Mapping[str, Any], Any], Process]: ...

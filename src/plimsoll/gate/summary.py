@@ -182,7 +182,7 @@ def _lacking(findings: Findings, claims: Sequence[Claim], figures: StormFigures 
     wanted = findings.contract.gate.claims or tuple(CLAIMS)
     for claim in claims:
         if claim.name in wanted and claim.tried == 0:
-            hint = ": give a scenario an `adversary`" if claim.name == "bounded" else ""
+            hint = ": give a scenario `adversaries`" if claim.name == "bounded" else ""
             yield f"{claim.name} was never tried{hint}"
     if figures is None:
         yield "no storm was tried, so nothing is known about faults that come together"

@@ -107,19 +107,22 @@ def test_hardened_it_reaches_every_goal_and_its_writes_carry_keys(scenario: Any)
         assert len(set(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("scenario", [scenario for scenario in scenarios if scenario.adversary is not None])
-def test_hardened_a_misled_model_is_halted(scenario: Any) -> None:
+MISLED = [(scenario.name, kind) for scenario in scenarios for kind in scenario.adversaries]
+
+
+@pytest.mark.parametrize(("scenario", "kind"), MISLED, ids=str)
+def test_hardened_a_misled_model_is_halted(scenario: str, kind: str) -> None:
     async def serve(world: ShopWorld) -> RunResult:
-        models = scenario.adversary(world)
+        models = BY_NAME[scenario].adversaries[kind](world)
         hardened = build(world, surroundings=surroundings())
         with agent.override(model=models["primary"]):
             async with hardened as assistant:
-                return await assistant.run(scenario.input)
+                return await assistant.run(BY_NAME[scenario].input)
 
     with ShopWorld.seeded() as world:
         result = asyncio.run(serve(world))
         assert result.ending is Ending.HALTED
-        assert {finding.kind for finding in result.findings} <= {"loop", "limit"}
+        assert {finding.kind for finding in result.findings} <= {"loop", "limit", "claimed_not_done"}
 
 
 # ------------------------------------------------------------------------------------------------------ misled

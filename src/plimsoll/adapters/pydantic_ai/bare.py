@@ -1,6 +1,6 @@
 """An agent as people write it first, as the gate tries it: nothing protects it, but everything it does is seen."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from plimsoll.adapters.pydantic_ai.binding import PRIMARY
 from plimsoll.adapters.pydantic_ai.describe import describe
 from plimsoll.adapters.pydantic_ai.messages import MessageDigests
 from plimsoll.adapters.pydantic_ai.models import ModelExchange
-from plimsoll.adapters.pydantic_ai.subject import AgentSubject, InlineExecutor, Process, Scenario, stand_ins
+from plimsoll.adapters.pydantic_ai.subject import AgentSubject, InlineExecutor, Process, stand_ins
 from plimsoll.adapters.pydantic_ai.tools import ToolExchange
 from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract
@@ -53,8 +53,8 @@ def bare_subject(
     agents = (agent,) if isinstance(agent, Agent) else tuple(agent)
     queues: dict[int, _Queue] = {}
 
-    def live(surroundings: Surroundings, scenario: Scenario, world: Any, adversarial: bool) -> Process:
-        model = stand_ins(contract, scenario, world, adversarial=adversarial)[PRIMARY]
+    def live(surroundings: Surroundings, models: Mapping[str, Any], world: Any) -> Process:
+        model = stand_ins(contract, models)[PRIMARY]
         queue = queues.get(id(world))
         if queue is None or queue.world is not world:
             queue = queues[id(world)] = _Queue(world, {}, lambda: queues.pop(id(world), None))

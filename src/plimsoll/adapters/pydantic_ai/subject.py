@@ -16,21 +16,10 @@ from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.surroundings import Surroundings
 
-__all__ = ["AgentSubject", "InlineExecutor", "Process", "Scenario", "hardened_subject", "stand_ins"]
+__all__ = ["AgentSubject", "InlineExecutor", "Process", "hardened_subject", "stand_ins"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Scenario(Protocol):
-    """What a subject needs of a scenario."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def models(self) -> Callable[[Any], Mapping[str, Any]]: ...
-    @property
-    def adversary(self) -> Callable[[Any], Mapping[str, Any]] | None: ...
 
 
 class Process(Protocol):
@@ -49,7 +38,7 @@ class AgentSubject:
     fingerprint: str
     contract: Contract
     hardened: bool
-    live: Callable[[Surroundings, Any, Any, bool], Process]
+    live: Callable[[Surroundings, Mapping[str, Any], Any], Process]
     forger: PydanticForger = field(default_factory=PydanticForger)
 
 
@@ -90,11 +79,10 @@ class _Inline:
 
 
 def hardened_subject(hardened: HardenedAgent, *, name: str | None = None) -> AgentSubject:
-    """The hardened agent as the gate tries it: the scenario's models, the world as its dependencies."""
+    """The hardened agent as the gate tries it: stand-ins for its models, the world as its dependencies."""
 
-    def live(surroundings: Surroundings, scenario: Scenario, world: Any, adversarial: bool) -> Process:
-        models = stand_ins(hardened.contract, scenario, world, adversarial=adversarial)
-        return _Inline(hardened.process(surroundings, models=models, deps=world))
+    def live(surroundings: Surroundings, models: Mapping[str, Any], world: Any) -> Process:
+        return _Inline(hardened.process(surroundings, models=stand_ins(hardened.contract, models), deps=world))
 
     return AgentSubject(
         name=name or hardened.contract.agent.name,
@@ -105,13 +93,9 @@ def hardened_subject(hardened: HardenedAgent, *, name: str | None = None) -> Age
     )
 
 
-def stand_ins(contract: Contract, scenario: Scenario, world: Any, *, adversarial: bool) -> dict[str, Model]:
-    """The scenario's models, by their names in the contract. Raises `Misuse` where one is missing or is none."""
-    if adversarial and scenario.adversary is None:
-        raise Misuse(f"scenario {scenario.name!r} has no adversary")
-    make = scenario.adversary if adversarial and scenario.adversary is not None else scenario.models
-    models = dict(make(world))
+def stand_ins(contract: Contract, models: Mapping[str, Any]) -> dict[str, Model]:
+    """The stand-ins for the contract's models, by their names. Raises `Misuse` where one is missing or is none."""
     for name, section in contract.models.items():
         if section.canned is None and not isinstance(models.get(name), Model):
-            raise Misuse(f"scenario {scenario.name!r} gives no Pydantic AI model for models.{name}")
-    return models
+            raise Misuse(f"the scenario gives no Pydantic AI model for models.{name}")
+    return dict(models)
