@@ -289,6 +289,43 @@ def test_a_decorated_tool_is_a_call_inside_a_run_and_a_function_outside() -> Non
     simulated(main)
 
 
+def test_an_agent_that_swallows_everything_cannot_go_on_after_parking() -> None:
+    async def main() -> None:
+        desk = Desk()
+
+        async def deaf(run: Run, request: Any) -> str:
+            for amount in (500.0, 20.0):
+                try:
+                    await run.call("refund", {"order": "W1", "amount": amount})
+                except BaseException:
+                    continue
+            return "done"
+
+        desk.agent = deaf
+        result = await desk.live().run({}, run_id="r")
+        assert result.ending is Ending.PARKED
+        assert desk.shop.ledger == []
+
+    simulated(main)
+
+
+def test_loops_that_are_only_observed_may_repeat() -> None:
+    async def main() -> None:
+        desk = Desk(protections=Protections(loops=Mode.OBSERVE), limits=Limits(steps=9))
+
+        async def looping(run: Run, request: Any) -> None:
+            while True:
+                await run.call("look", {"order": "W1"})
+
+        desk.agent = looping
+        result = await desk.live().run({}, run_id="r")
+        assert desk.shop.reads == 9
+        assert "steps" in result.reason
+        assert ("loop", True) in [(finding.kind, finding.observed) for finding in result.findings]
+
+    simulated(main)
+
+
 def test_a_tool_that_calls_a_tool_is_one_call() -> None:
     @tool
     async def inner(n: int) -> int:

@@ -79,7 +79,11 @@ class AttemptSettled(_Event, frozen=True, kw_only=True, tag="attempt_settled"):
 
 
 class CallSettled(_Event, frozen=True, kw_only=True, tag="call_settled"):
-    """A call has its outcome. `args` stands here only where no `call_intended` carries it."""
+    """A call has its outcome. `args` stands here only where no `call_intended` carries it.
+
+    `result_digest` tells results apart, without what varies between two that say the same (ids, dates, token counts);
+    empty for a call that is not ok.
+    """
 
     key: str
     kind: CallKind
@@ -89,6 +93,7 @@ class CallSettled(_Event, frozen=True, kw_only=True, tag="call_settled"):
     outcome: Outcome
     duration_s: float
     args: Any = None
+    result_digest: str = ""
 
 
 class ValueRecorded(_Event, frozen=True, kw_only=True, tag="value_recorded"):

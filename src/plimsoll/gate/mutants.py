@@ -203,7 +203,7 @@ MUTANTS: tuple[Mutant, ...] = (
         claims=frozenset({"honesty"}),
         acted=_alerted("claimed_not_done"),
         change=_observing("silent_failures"),
-        kinds=(*_TOOL_TROUBLE, *_PAYLOADS, "hang", "approver_denies"),
+        kinds=("false_claim",),
     ),
     Mutant(
         name="claims_removed",
@@ -211,7 +211,7 @@ MUTANTS: tuple[Mutant, ...] = (
         claims=frozenset({"honesty"}),
         acted=_alerted("claimed_not_done"),
         change=_tools(lambda tool: replace(tool, claims=()), where=lambda tool: bool(tool.claims)),
-        kinds=(*_TOOL_TROUBLE, *_PAYLOADS, "hang", "approver_denies"),
+        kinds=("false_claim",),
     ),
     Mutant(
         name="verify_removed",

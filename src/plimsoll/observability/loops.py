@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 
-from plimsoll.core.calls import CallKind, Outcome, Status
+from plimsoll.core.calls import CallKind, Status
 from plimsoll.core.canonical import digest
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import CallSettled, Event, Finding
@@ -49,7 +49,7 @@ class LoopDetector:
         self.observe(event, at=0.0)
 
     def _observe_step(self, event: CallSettled) -> Sequence[Finding]:
-        step = (event.dependency, event.args_digest, _result(event.outcome))
+        step = (event.dependency, event.args_digest, _result(event))
         for period in range(1, _MAX_PERIOD + 1):
             same = len(self._steps) >= period and self._steps[-period] == step
             self._matches[period] = self._matches[period] + 1 if same else 0
@@ -72,7 +72,7 @@ class LoopDetector:
         if event.outcome.status is not Status.OK:
             self._model = None
             return ()
-        answer = (event.dependency, _result(event.outcome))
+        answer = (event.dependency, _result(event))
         if answer != self._model:
             self._model, self._model_keys = answer, []
         self._model_keys.append(event.key)
@@ -97,7 +97,9 @@ class LoopDetector:
         )
 
 
-def _result(outcome: Outcome) -> str:
+def _result(event: CallSettled) -> str:
     """What a call brought. Of an error its class counts and not its message, which may hold a number or a date."""
-    error = outcome.error
+    if event.result_digest:
+        return event.result_digest
+    outcome, error = event.outcome, event.outcome.error
     return digest((outcome.status, outcome.value, None if error is None else (error.type, error.fault)))

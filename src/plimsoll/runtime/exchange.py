@@ -75,6 +75,10 @@ class Exchange(Protocol):
         """The native answer again, from its JSON."""
         ...
 
+    def sameness(self, value: Any) -> str:
+        """A digest that is the same for two results (as JSON) which say the same, whatever their ids and dates."""
+        ...
+
     async def verify(self, idempotency_key: str) -> Any:
         """Asks whether the write happened: `Happened`, `NotHappenedAndCannot` or `Unknown`."""
         ...

@@ -82,6 +82,7 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
         args=exchange.args if effect is Effect.READ else None,
         outcome=answer.outcome,
         duration_s=round(state.env.clock.monotonic() - started, 6),
+        result_digest=exchange.sameness(answer.outcome.value) if answer.outcome.ok else "",
     )
     state.account(settled)
     state.record(settled)

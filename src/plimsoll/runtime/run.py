@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from plimsoll.core.errors import Misuse
+from plimsoll.core.errors import Misuse, RunParked, Unwind
 from plimsoll.core.events import ValueRecorded
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.exchange import Exchange
@@ -56,11 +56,20 @@ class Run:
         """A fresh identifier, recorded: a replay gets the same."""
         return str(await self._value("id", lambda: self.state.env.ids.new(kind)))
 
-    async def exchange(self, exchange: Exchange, *, key: str | None = None) -> Settled:
-        """Takes one call through the pipeline and returns what came of it, whatever that is."""
+    async def exchange(self, exchange: Exchange, *, key: str | None = None, defers: bool = False) -> Settled:
+        """Takes one call through the pipeline and returns what came of it, whatever that is.
+
+        `defers` leaves parallel calls alone when this one has to wait for a person: whoever says so takes the run off
+        the stack itself. Otherwise every later call of this run is refused from then on.
+        """
         state = self.state
         with state.in_flight():
-            return await call(state, exchange, key or state.next_key(exchange.dependency))
+            try:
+                return await call(state, exchange, key or state.next_key(exchange.dependency))
+            except Unwind as signal:
+                if not (defers and isinstance(signal, RunParked) and signal.reason in ("approval", "doubt")):
+                    state.unwind(signal)
+                raise
 
     async def _value(self, name: str, make: Callable[[], Any]) -> Any:
         state = self.state

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
-from plimsoll.contract.model import Mode
+from plimsoll.contract.model import Mode, Protections
 from plimsoll.core.calls import CallKind, Status, Usage
 from plimsoll.core.canonical import canonical_json, digest
 from plimsoll.core.errors import (
@@ -42,6 +42,7 @@ from plimsoll.runtime.replay import Replay
 __all__ = ["RunState"]
 
 NOTHING = Usage()
+REPEATS = frozenset({"repeats"})
 LONG_S = 1.0
 """From how many seconds on an attempt is long enough to be worth a write to the disk."""
 
@@ -70,6 +71,7 @@ class RunState:
         self.segment_started = env.clock.monotonic()
         self.active_before_s = 0.0
         self.deadline = Deadline(self.segment_started + contract.limits.seconds)
+        self._observed_limits = observed_limits(contract.protections)
         self._unwinding: Unwind | None = None
         self._halting = ""
         self._ordinal = 0
@@ -131,7 +133,6 @@ class RunState:
     def reserve(self, exchange: Exchange, key: str) -> None:
         """Counts a coming call, at its worst, against the limits. Halts a run that would pass one."""
         limits, contract = self.limits, self.env.contract
-        observed = contract.protections.limits is Mode.OBSERVE
         is_model = exchange.kind is CallKind.MODEL
         worst = limits.worst_case(contract.models[exchange.dependency], exchange.input_tokens) if is_model else NOTHING
         try:
@@ -141,7 +142,7 @@ class RunState:
                 key=key,
                 dependency=None if is_model else exchange.dependency,
                 args_digest=None if is_model else exchange.args_digest,
-                observe=ALL_LIMITS if observed else frozenset(),
+                observe=self._observed_limits,
             )
         except LimitExceeded as error:
             self._halt_at(error)
@@ -243,10 +244,16 @@ class RunState:
         if outcome.status is not Status.REJECTED:
             self.called[settled.dependency] += 1
         if settled.kind is not CallKind.MODEL and outcome.ok:
-            result = digest(outcome.value)
+            result = settled.result_digest or digest(outcome.value)
             self.limits.repeated(settled.dependency, settled.args_digest, result, effect=settled.effect)
 
     def next_key(self, dependency: str) -> str:
         """The key of the next call: its ordinal of issue in the run, and its dependency."""
         self._ordinal += 1
         return f"{self._ordinal}:{dependency}"
+
+
+def observed_limits(protections: Protections) -> frozenset[str]:
+    """The limits that are only reported. How often a call may repeat itself belongs to the loops."""
+    observed = ALL_LIMITS - REPEATS if protections.limits is Mode.OBSERVE else frozenset()
+    return observed | REPEATS if protections.loops is Mode.OBSERVE else observed

@@ -118,6 +118,9 @@ class ToolExchange:
     def decode(self, value: Any) -> Any:
         return value
 
+    def sameness(self, value: Any) -> str:
+        return digest(value)
+
     async def verify(self, idempotency_key: str) -> Any:
         if self._verifier is None:
             return Unknown("the contract names no `verify` for this tool")

@@ -25,7 +25,7 @@ from pydantic_ai.settings import ModelSettings, merge_model_settings
 from plimsoll.adapters.pydantic_ai.binding import PRIMARY, Asker, Binding
 from plimsoll.adapters.pydantic_ai.messages import decode_response, encode_response
 from plimsoll.core.calls import CallKind, Fault, Unknown, Usage
-from plimsoll.core.canonical import parse_json
+from plimsoll.core.canonical import digest, parse_json
 from plimsoll.core.errors import Misuse, OutputRejected
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import OutputProblem, check_text
@@ -33,6 +33,8 @@ from plimsoll.runtime.exchange import Inspection
 
 __all__ = ["JournaledModel", "ModelExchange", "inspect_response"]
 
+_SAYS = ("part_kind", "content", "tool_name", "args")
+"""What of a response's part says something; the rest are ids and details of the provider."""
 _GENERATED_ID = "pyd_ai_"
 _SUBSTANCE = (BaseToolCallPart, FilePart, SpeechPart)
 
@@ -112,6 +114,9 @@ class ModelExchange:
 
     def decode(self, value: Any) -> ModelResponse:
         return decode_response(value)
+
+    def sameness(self, value: Any) -> str:
+        return digest([[part.get(name) for name in _SAYS] for part in value["parts"]])
 
     async def verify(self, idempotency_key: str) -> Any:
         return Unknown("a model call changes nothing; there is nothing to verify")

@@ -84,6 +84,9 @@ class ToolExchange:
     def decode(self, value: Any) -> Any:
         return value
 
+    def sameness(self, value: Any) -> str:
+        return digest(value)
+
     async def verify(self, idempotency_key: str) -> Any:
         if self._verifier is None:
             return Unknown("the contract names no `verify` for this tool")
@@ -121,7 +124,7 @@ class JournaledToolset(WrapperToolset[Any]):
         )
         key = binding.tool_key(ctx.tool_call_id or name)
         try:
-            settled = await binding.run.exchange(exchange, key=key)
+            settled = await binding.run.exchange(exchange, key=key, defers=True)
         except Unwind as signal:
             if binding.may_wait(signal, in_turn=in_turn):
                 raise ApprovalRequired() from None  # the calls beside it settle first; then the run leaves
