@@ -6,18 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from plimsoll.contract.model import Contract, Mode, Model, Protections, Tool
+from plimsoll.contract.model import Mode, Model, Protections, Tool
 from plimsoll.core.calls import Effect
 from plimsoll.gate.mutants import MUTANTS
-from plimsoll.gate.plain import plain_subject
 from plimsoll.gate.self_test import Fate, SelfTest, self_test
-from plimsoll.gate.subject import Subject
-from plimsoll.runtime.run import Run
 from tests.gate.bare import bare
-from tests.gate.sample import agent, contract, hardened, scenario, shop_tools, shop_verifiers
-
-UNSEEN = {"claims_observed", "claims_removed"}
-"""The sample's model never lies, so nothing can be learnt of what catches a lie."""
+from tests.gate.sample import contract, hardened, scenario
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +19,7 @@ def whole() -> SelfTest:
     return self_test(hardened, contract(), [scenario("W1"), scenario("W2")], workers=2)
 
 
-@pytest.mark.parametrize(
-    "mutant", [mutant for mutant in MUTANTS if mutant.name not in UNSEEN], ids=lambda each: each.name
-)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.name)
 def test_a_mutant_is_blocked_by_the_claim_that_it_hurts(whole: SelfTest, mutant: Any) -> None:
     result = next(each for each in whole.results if each.name == mutant.name)
     assert result.fate is Fate.BLOCKED
@@ -37,27 +29,11 @@ def test_a_mutant_is_blocked_by_the_claim_that_it_hurts(whole: SelfTest, mutant:
 
 def test_a_whole_agent_passes(whole: SelfTest) -> None:
     assert whole.passed and whole.gaps == () and len(whole.results) == len(MUTANTS)
-    assert {each.name for each in whole.results if each.fate is Fate.NOT_EXERCISED} == UNSEEN
+    assert [each.name for each in whole.results if each.fate is Fate.NOT_EXERCISED] == []
 
 
 def test_it_is_plain_data(whole: SelfTest) -> None:
     assert msgspec.json.decode(msgspec.json.encode(whole), type=SelfTest) == whole
-
-
-async def lying(run: Run, order_id: Any) -> str:
-    await agent(run, order_id)
-    return f"{order_id} has been refunded."
-
-
-def liar(promised: Contract) -> Subject:
-    return plain_subject(lying, promised, tools=shop_tools, verifiers=shop_verifiers)
-
-
-def test_a_lying_agent_exercises_what_catches_lies() -> None:
-    lies = [mutant for mutant in MUTANTS if mutant.name in UNSEEN]
-    result = self_test(liar, contract(), [scenario("W1")], workers=1, mutants=lies)
-    assert [each.fate for each in result.results] == [Fate.BLOCKED, Fate.BLOCKED]
-    assert all(each.broken == ("honesty",) for each in result.results)
 
 
 def test_what_the_contract_does_not_have_cannot_be_taken_away() -> None:

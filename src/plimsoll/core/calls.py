@@ -129,8 +129,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.status is Status.OK
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallInfo:
+class CallInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a tool can learn of the call that it serves, by `plimsoll.current_call()`.
 
     `idempotency_key` is the same on every attempt, every replay and after a crash: hand it to the dependency.

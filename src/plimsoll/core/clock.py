@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 __all__ = ["Clock", "LoopClock", "ManualClock", "SystemClock"]
@@ -41,23 +42,29 @@ class SystemClock:
 class LoopClock:
     """The running event loop's time, counted from `epoch_s`: virtual in the gate's simulator.
 
-    `skew_s` is added to wall time alone, as a machine's wrong clock would.
+    Belongs to the loop in which it is first asked. `skew_s` is added to wall time alone, as a machine's wrong clock
+    would.
     """
 
-    __slots__ = ("_epoch_s", "skew_s")
+    __slots__ = ("_epoch_s", "_time", "skew_s")
 
     def __init__(self, *, epoch_s: float = 1_767_225_600.0, skew_s: float = 0.0) -> None:
         self._epoch_s = epoch_s
+        self._time: Callable[[], float] | None = None
         self.skew_s = skew_s
 
     def monotonic(self) -> float:
-        return asyncio.get_running_loop().time()
+        return (self._time or self._bound())()
 
     def now(self) -> float:
-        return self._epoch_s + self.skew_s + asyncio.get_running_loop().time()
+        return self._epoch_s + self.skew_s + (self._time or self._bound())()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    def _bound(self) -> Callable[[], float]:
+        self._time = asyncio.get_running_loop().time
+        return self._time
 
 
 class ManualClock:

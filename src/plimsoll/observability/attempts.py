@@ -1,6 +1,7 @@
 """Detectors of what went wrong with a dependency, and of what was done about it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from plimsoll.core.calls import CallKind, Effect, Fault, Status
 from plimsoll.core.events import AttemptSettled, CallSettled, Event, Finding, RungChanged, RunResumed
@@ -28,6 +29,8 @@ class AttemptDetector:
     has an effect. A read that failed is a warning, since the agent goes on and knows. A dependency that refused, for a
     reason of its trade, did its work: no finding.
     """
+
+    reads: frozenset[type[Any]] = frozenset({AttemptSettled, CallSettled})
 
     def observe(self, event: Event, *, at: float) -> Sequence[Finding]:
         if isinstance(event, AttemptSettled):
@@ -88,6 +91,8 @@ class AttemptDetector:
 
 class RecoveryDetector:
     """What saved a run: going on after a crash, and rungs of a ladder."""
+
+    reads: frozenset[type[Any]] = frozenset({RunResumed, RungChanged})
 
     def observe(self, event: Event, *, at: float) -> Sequence[Finding]:
         if isinstance(event, RunResumed) and event.crashed:

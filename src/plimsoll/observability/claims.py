@@ -23,6 +23,8 @@ class ClaimDetector:
     was resolved as happened.
     """
 
+    reads: frozenset[type[Any]] = frozenset({CallSettled, DoubtRaised, DoubtResolved, RunEnded})
+
     def __init__(self, contract: Contract) -> None:
         self._observed = contract.protections.silent_failures is Mode.OBSERVE
         self._tools_of: dict[str, tuple[str, ...]] = {}

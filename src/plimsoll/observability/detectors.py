@@ -5,7 +5,7 @@ nothing is raised again.
 """
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from plimsoll.contract.model import Contract, Mode
 from plimsoll.core.events import Event, Finding
@@ -28,6 +28,11 @@ __all__ = [
 
 class Detector(Protocol):
     """Watches one run."""
+
+    @property
+    def reads(self) -> frozenset[type[Any]]:
+        """The kinds of events that it looks at; it need not be shown any other."""
+        ...
 
     def observe(self, event: Event, *, at: float) -> Iterable[Finding]:
         """What `event`, recorded at wall-clock time `at`, brings to light. The state has changed when this returns."""

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Any
 
 from plimsoll.core.calls import CallKind, Status
 from plimsoll.core.canonical import digest
@@ -24,6 +25,8 @@ class LoopDetector:
     since they hold the conversation, the outcome counts: the same answer `k` times with no other call between.
     `observed` marks the findings as those of a protection that only observes.
     """
+
+    reads: frozenset[type[Any]] = frozenset({CallSettled})
 
     def __init__(self, k: int, *, observed: bool = False) -> None:
         if k < 2:

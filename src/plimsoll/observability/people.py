@@ -1,6 +1,7 @@
 """Detectors of what concerns people: approvals asked for and not given, and writes that somebody must look into."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from plimsoll.core.events import ApprovalDecided, ApprovalRequested, DoubtRaised, DoubtResolved, Event, Finding
 
@@ -17,6 +18,8 @@ _DECISIONS = {
 
 class ApprovalDetector:
     """Approvals that wait for a person, and those that were denied, expired or voided."""
+
+    reads: frozenset[type[Any]] = frozenset({ApprovalRequested, ApprovalDecided})
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[str, str]] = {}
@@ -54,6 +57,8 @@ class ApprovalDetector:
 
 class DoubtDetector:
     """Writes of which nobody knows whether they happened."""
+
+    reads: frozenset[type[Any]] = frozenset({DoubtRaised, DoubtResolved})
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[str, str]] = {}

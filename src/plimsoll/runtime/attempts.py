@@ -1,10 +1,10 @@
 """Attempts: the ladder, retries within a rung, one attempt under its timeout, and what its answer is worth."""
 
 import asyncio
-from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from plimsoll.contract.model import Mode, Model, Tool
 from plimsoll.core.calls import CallInfo, CallKind, Effect, ErrorRecord, Fault, Outcome, Status, Usage
@@ -22,8 +22,7 @@ from plimsoll.runtime.state import RunState
 __all__ = ["Answer", "Attempt", "Footing", "climb", "retrying"]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """An outcome, and the native answer where there is one in this process."""
 
     outcome: Outcome
@@ -31,8 +30,7 @@ class Answer:
     has_native: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """What one attempt brought, or the last of `number` attempts: a native answer, or an error."""
 
     number: int
@@ -42,8 +40,7 @@ class Attempt:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Footing:
+class Footing(msgspec.Struct, frozen=True, kw_only=True):
     """Where a call stands on its ladder: rung number `index`, with `reserve_s` seconds kept for the rungs below.
 
     A tool has no ladder: its one rung is None.
@@ -150,10 +147,10 @@ async def retrying(footing: Footing) -> Attempt:
         error = tried.error
         if error is None:
             budget.succeeded()
-            return replace(tried, usage=spent)
+            return tried if spent is tried.usage else replace(tried, usage=spent)
         proven = error.type in footing.refusals
         if proven and error.fault is Fault.EXCEPTION:
-            error = msgspec.structs.replace(error, fault=Fault.REFUSED)
+            error = replace(error, fault=Fault.REFUSED)
             tried = replace(tried, error=error)
             _note_slow(footing, tried)
         else:
@@ -209,7 +206,7 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
     window = env.windows.get(footing.site)
     if window is not None:
         window.observe(duration_s)
-    attempt = _inspected(footing, Attempt(number, duration_s, native))
+    attempt = _inspected(footing, number, duration_s, native)
     if attempt.error is None:
         _note_slow(footing, attempt)
     return attempt
@@ -232,25 +229,24 @@ async def _sent(footing: Footing, info: CallInfo, timeout_s: float | None) -> tu
         call_context.reset(token)
 
 
-def _inspected(footing: Footing, attempt: Attempt) -> Attempt:
-    """The attempt with what its answer is worth."""
+def _inspected(footing: Footing, number: int, duration_s: float, native: Any) -> Attempt:
+    """The attempt that brought `native`, and what that is worth."""
     state = footing.state
     try:
-        inspection = footing.exchange.inspect(attempt.native)
+        inspection = footing.exchange.inspect(native)
     except Exception as broken:  # an answer that cannot even be looked at is malformed
         malformed = ErrorRecord(type=type(broken).__name__, message=str(broken)[:500], fault=Fault.MALFORMED)
-        return replace(attempt, error=malformed)
-    usage = inspection.usage
+        return Attempt(number, duration_s, native, malformed)
+    usage, problem = inspection.usage, inspection.problem
     if usage is not None and footing.rung is not None:
-        usage = msgspec.structs.replace(usage, usd=state.limits.cost(footing.rung.model, usage))
-    problem = inspection.problem
+        usage = replace(usage, usd=state.limits.cost(footing.rung.model, usage))
     if problem is None:
-        return replace(attempt, usage=usage)
+        return Attempt(number, duration_s, native, None, usage)
     if state.env.contract.protections.output_check is Mode.OBSERVE:
         state.raise_finding(output_finding(footing.site, problem.fault, problem.detail, observed=True))
-        return replace(attempt, usage=usage)
+        return Attempt(number, duration_s, native, None, usage)
     error = ErrorRecord(type="OutputRejected", message=problem.detail, fault=problem.fault)
-    return replace(attempt, error=error, usage=usage)
+    return Attempt(number, duration_s, native, error, usage)
 
 
 def _note_slow(footing: Footing, attempt: Attempt) -> None:

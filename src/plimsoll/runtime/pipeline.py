@@ -6,8 +6,9 @@
 takes the run off the stack (`Unwind`) or is a caller's mistake (`Misuse`).
 """
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from plimsoll.core.calls import CallKind, Effect, ErrorRecord, Fault, Outcome, Status
 from plimsoll.core.errors import (
@@ -30,8 +31,7 @@ __all__ = ["Settled", "call"]
 _MISSING = object()
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(msgspec.Struct, frozen=True):
     """What came of a call: its recorded outcome, and how to make the native answer of it."""
 
     exchange: Exchange

@@ -1,5 +1,6 @@
 """A run: one life of an agent's code, from the request to its ending, across crashes and waits."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -63,13 +64,19 @@ class Run:
         the stack itself. Otherwise every later call of this run is refused from then on.
         """
         state = self.state
-        with state.in_flight():
-            try:
-                return await call(state, exchange, key or state.next_key(exchange.dependency))
-            except Unwind as signal:
-                if not (defers and isinstance(signal, RunParked) and signal.reason in ("approval", "doubt")):
-                    state.unwind(signal)
-                raise
+        task = asyncio.current_task()
+        begins = task is not None and task not in state.inflight
+        if task is not None:
+            state.inflight.add(task)
+        try:
+            return await call(state, exchange, key or state.next_key(exchange.dependency))
+        except Unwind as signal:
+            if not (defers and isinstance(signal, RunParked) and signal.reason in ("approval", "doubt")):
+                state.unwind(signal)
+            raise
+        finally:
+            if begins and task is not None:
+                state.inflight.discard(task)
 
     async def _value(self, name: str, make: Callable[[], Any]) -> Any:
         state = self.state

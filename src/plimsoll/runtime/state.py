@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from plimsoll.contract.model import Mode, Protections
@@ -30,7 +30,7 @@ from plimsoll.core.events import (
     RunStarted,
 )
 from plimsoll.journal.writer import RunLog
-from plimsoll.observability.detectors import ClaimDetector, default_detectors
+from plimsoll.observability.detectors import ClaimDetector, Detector, default_detectors
 from plimsoll.observability.findings import FindingHub, kill_finding, limit_finding
 from plimsoll.oversight.approvals import ApprovalBook
 from plimsoll.policies.deadline import Deadline
@@ -61,7 +61,8 @@ class RunState:
         self.approvals = ApprovalBook()
         self.hub = FindingHub(env.sinks)
         self.claims = ClaimDetector(contract)
-        self.detectors = [*default_detectors(contract), self.claims]
+        self.detectors: list[Detector] = [*default_detectors(contract), self.claims]
+        self._readers_of: dict[type[Event], list[Detector]] = {}
         self.findings: list[Finding] = []
         self.called: Counter[str] = Counter()
         self.doubts: dict[str, DoubtResolved] = {}
@@ -81,19 +82,6 @@ class RunState:
         """Seconds this run has been active, in all its segments."""
         return self.active_before_s + self.env.clock.monotonic() - self.segment_started
 
-    @contextmanager
-    def in_flight(self) -> Iterator[None]:
-        """Counts the running task among those that have a call under way."""
-        task = asyncio.current_task()
-        if task is None or task in self.inflight:
-            yield
-            return
-        self.inflight.add(task)
-        try:
-            yield
-        finally:
-            self.inflight.discard(task)
-
     def record(self, event: Event) -> None:
         """Appends an event, and lets detectors and books see it."""
         try:
@@ -105,7 +93,7 @@ class RunState:
         self.approvals.observe(event)
         self._note_doubt(event)
         at = self.env.clock.now()
-        for detector in self.detectors:
+        for detector in self._readers(type(event)):
             for finding in detector.observe(event, at=at):
                 self.raise_finding(finding)
 
@@ -119,6 +107,14 @@ class RunState:
             raise RunParked("journal", detail=str(error)) from error
         except Superseded as error:
             raise RunParked("superseded", detail=str(error)) from error
+
+    def _readers(self, kind: type[Event]) -> list[Detector]:
+        """The detectors that read events of this kind."""
+        readers = self._readers_of.get(kind)
+        if readers is None:
+            readers = [detector for detector in self.detectors if kind in detector.reads]
+            self._readers_of[kind] = readers
+        return readers
 
     def raise_finding(self, finding: Finding) -> None:
         """Records a finding, unless this run has raised it already, and alerts. A loop halts the run."""
@@ -211,7 +207,7 @@ class RunState:
             last = at
             self.approvals.observe(event)
             self._note_doubt(event)
-            for detector in self.detectors:
+            for detector in self._readers(type(event)):
                 detector.restore(event)
             if isinstance(event, FindingRaised):
                 self.hub.restore(event.finding, run_id=self.id)
