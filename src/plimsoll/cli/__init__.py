@@ -21,8 +21,17 @@ def main() -> None:
     \b
     Start here:
       plimsoll init shop.agent:agent     writes plimsoll.toml from the agent's own tools
-      plimsoll check                     finds contradictions and holes in it
+      plimsoll check --agent             finds contradictions and holes in it
       plimsoll gate                      injects faults into the agent: may it ship?
+
+    \b
+    Then, while it runs:
+      plimsoll approvals list            what waits for a person
+      plimsoll runs resume               goes on with whatever can: decided, expired, left by a crash
+      plimsoll kill --all                stops every run before its next call
+
+    \b
+    Exit codes: 0 done, 1 an error, 2 wrong usage, 130 after ctrl-C. `gate`: 0 SHIP, 1 BLOCK, 2 INCONCLUSIVE.
     """
 
 

@@ -1,24 +1,33 @@
 """How the command line comes by an agent: the contract names it, an adapter hardens it."""
 
+import inspect
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from plimsoll.adapters import adapter_of, harden
+from plimsoll.cli.command import explained
+from plimsoll.cli.journal_access import journal_file
 from plimsoll.contract.loading import load_contract
 from plimsoll.contract.model import Contract
 from plimsoll.contract.shapes import AgentShape
 from plimsoll.core.errors import Misuse
-from plimsoll.runtime.imports import load_object
+from plimsoll.runtime.imports import load_object, put_on_path
 from plimsoll.runtime.local import local
 
-__all__ = ["describe_agent", "entrypoint_of", "open_agent"]
+__all__ = ["describe_agent", "entrypoint_of", "load", "open_agent"]
+
+
+def load(path: str) -> Any:
+    """The object at `module:attribute`, from the working directory or installed. Raises `Misuse`, whatever is wrong."""
+    with explained(f"importing {path}"):
+        return load_object(path, directory=Path.cwd())
 
 
 def describe_agent(entrypoint: str) -> AgentShape:
     """What the agent at `module:attribute` looks like from outside. Raises `Misuse` when it is no agent."""
-    agent = load_object(entrypoint, directory=Path.cwd())
+    agent = load(entrypoint)
     shape: AgentShape = adapter_of(agent).describe(agent)
     return shape
 
@@ -33,13 +42,43 @@ def entrypoint_of(contract: Contract, agent: str | None) -> str:
 
 @asynccontextmanager
 async def open_agent(contract_path: Path, *, agent: str | None, journal: Path | None) -> AsyncIterator[Any]:
-    """The agent, hardened, over its journal on this machine; closed when the block ends."""
+    """The agent, hardened, over a journal that is there already; closed when the block ends.
+
+    Everything that a run needs is found first, so that nothing goes wrong with a run for want of it. Raises `Misuse`.
+    """
     contract = load_contract(contract_path)
-    target = load_object(entrypoint_of(contract, agent), directory=Path.cwd())
-    deps = load_object(contract.agent.deps, directory=Path.cwd()) if contract.agent.deps is not None else None
-    surroundings = local(contract, directory=contract_path.parent, path=journal)
-    try:
-        async with harden(target, contract, deps=deps, surroundings=surroundings) as hardened:
-            yield hardened
-    finally:
-        await surroundings.store.close()
+    file = journal_file(contract_path, journal)
+    put_on_path(contract_path.parent)
+    target = load(entrypoint_of(contract, agent))
+    deps = await _dependencies(contract, target)
+    async with AsyncExitStack() as stack:
+        surroundings = local(contract, path=file)
+        stack.push_async_callback(surroundings.store.close)
+        with explained("opening the agent"):
+            hardened = harden(target, contract_path, deps=deps, surroundings=surroundings)
+            await stack.enter_async_context(hardened)
+            hardened.harness  # noqa: B018 -- finds the tools' verify functions
+        yield hardened
+
+
+async def _dependencies(contract: Contract, agent: Any) -> Any:
+    """The agent's dependencies, made once already, so that a failure to make them fails no run."""
+    if contract.agent.deps is None:
+        wanted = getattr(agent, "deps_type", None)
+        if isinstance(wanted, type) and wanted not in (type(None), object):
+            raise Misuse(
+                f"the agent's tools need dependencies ({wanted.__name__}) and the contract does not say where they "
+                'come from: in [agent] write `deps = "module:function"`, a function that makes them. Nothing was done'
+            )
+        return None
+    made = load(contract.agent.deps)
+    if not (inspect.isroutine(made) or inspect.isclass(made)):
+        return made
+    with explained(f"making the dependencies by {contract.agent.deps}"):
+        first = made()
+        ready = [await first if inspect.isawaitable(first) else first]
+
+    def dependencies() -> Any:
+        return ready.pop() if ready else made()
+
+    return dependencies

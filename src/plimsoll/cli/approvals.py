@@ -1,22 +1,27 @@
 """`plimsoll approvals`: who may decide what, and the deciding."""
 
-import getpass
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.table import Table
+from click.core import ParameterSource
 
-from plimsoll.cli.journal_access import journal_options, with_operations
+from plimsoll.cli.command import Command
+from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places, with_operations
+from plimsoll.cli.printing import arguments, clean, console, line
 from plimsoll.cli.wording import when
 from plimsoll.core.clock import SystemClock
-from plimsoll.core.errors import Misuse
+from plimsoll.core.errors import DecisionRefused, Misuse
+from plimsoll.core.events import CallIntended, DoubtRaised
 from plimsoll.journal.store import RunState
-from plimsoll.runtime.operations import Operations
+from plimsoll.oversight.approvals import Request
+from plimsoll.runtime.operations import Operations, open_doubts
 
 __all__ = ["approvals"]
+
+Row = dict[str, Any]
 
 
 @click.group()
@@ -24,125 +29,232 @@ def approvals() -> None:
     """What waits for a person, and your decision on it.
 
     \b
-    plimsoll approvals list
-    plimsoll approvals approve run-1f.a1 --by ana@shop.example
-    plimsoll approvals deny run-1f.a1 --by ana@shop.example --note "not within 30 days"
-    plimsoll approvals resolve run-1f 4:issue_refund --happened --by ana@shop.example
+    Examples:
+      plimsoll approvals list
+      plimsoll approvals approve ticket-7713.a1 --by ana@shop.example
+      plimsoll approvals deny ticket-7713.a1 --by ana@shop.example --note "not within 30 days"
+      plimsoll approvals resolve ticket-7713 --happened --by ana@shop.example
     """
 
 
-@approvals.command("list")
+@approvals.command("list", cls=Command)
 @journal_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 def list_requests(contract_path: Path, journal: Path | None, as_json: bool) -> None:
-    """Shows what waits for a person: calls to approve, and writes in doubt."""
+    """Shows what waits for a person: calls to approve, and writes in doubt.
 
-    async def look(operations: Operations) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        asked = [
-            {
-                "request_id": request.asked.request_id,
-                "tool": request.asked.dependency,
-                "args": request.asked.args,
-                "rule": request.asked.rule,
-                "approvers": list(request.asked.approvers),
-                "expires_at": request.asked.expires_at,
-            }
-            for request in await operations.requests()
-        ]
-        doubts = [
-            {"run_id": head.run_id, "key": key, "tool": doubt.dependency, "why": doubt.message}
-            for head in await operations.store.heads(state=RunState.PARKED)
-            for key, doubt in (await operations.doubts(head.run_id)).items()
-        ]
+    Exits with 0 whether or not anything waits, with 1 on an error.
+
+    \b
+    Examples:
+      plimsoll approvals list
+      plimsoll approvals list --json | jq -r '.approvals[].request_id'
+    """
+
+    async def look(operations: Operations) -> tuple[list[Row], list[Row]]:
+        asked = [_request_row(request) for request in await operations.requests()]
+        parked = await operations.store.heads(state=RunState.PARKED)
+        doubts = [row for head in reversed(parked) for row in await _doubt_rows(operations, head.run_id)]
         return asked, doubts
 
     asked, doubts = with_operations(contract_path, journal, look)
     if as_json:
         click.echo(json.dumps({"approvals": asked, "doubts": doubts}))
         return
-    console = Console()
+    options = places(contract_path, journal)
     if not asked and not doubts:
-        console.print("Nothing waits for a person.")
+        click.echo("Nothing waits for a person.")
     if asked:
-        console.print(_approvals_table(asked))
+        _print_requests(asked, options)
     if doubts:
-        console.print(_doubts_table(doubts))
+        _print_doubts(doubts, options)
 
 
-def _approvals_table(asked: list[dict[str, Any]]) -> Table:
-    table = Table(title="To approve", title_justify="left")
-    for column in ("request", "call", "why", "who may", "expires"):
-        table.add_column(column, overflow="fold")
-    now = SystemClock().now()
-    for row in asked:
-        call = f"{row['tool']}({json.dumps(row['args'], sort_keys=True)})"
-        table.add_row(
-            row["request_id"], call, row["rule"], ", ".join(row["approvers"]), when(row["expires_at"], now=now)
-        )
-    return table
+def _request_row(request: Request) -> Row:
+    asked = request.asked
+    return {
+        "request_id": asked.request_id,
+        "tool": asked.dependency,
+        "args": asked.args,
+        "rule": asked.rule,
+        "approvers": list(asked.approvers),
+        "expires_at": asked.expires_at,
+    }
 
 
-def _doubts_table(doubts: list[dict[str, Any]]) -> Table:
-    table = Table(title="In doubt: did it happen?", title_justify="left")
-    for column in ("run", "call", "tool", "why nobody knows"):
-        table.add_column(column, overflow="fold")
-    for row in doubts:
-        table.add_row(row["run_id"], row["key"], row["tool"], row["why"])
-    return table
+async def _doubt_rows(operations: Operations, run_id: str) -> list[Row]:
+    doubts: Mapping[str, DoubtRaised] = await operations.doubts(run_id)
+    if not doubts:
+        return []
+    intents = {event.key: event for event in await operations.events(run_id) if isinstance(event, CallIntended)}
+    return [
+        {
+            "run_id": run_id,
+            "key": key,
+            "tool": doubt.dependency,
+            "args": intents[key].args if key in intents else None,
+            "idempotency_key": doubt.idempotency_key,
+            "why": doubt.message,
+        }
+        for key, doubt in doubts.items()
+    ]
 
 
-def _decide(contract_path: Path, journal: Path | None, request_id: str, *, approve: bool, by: str, note: str) -> None:
+def _print_requests(rows: list[Row], options: str) -> None:
+    out, now = console(), SystemClock().now()
+    line(out, ("To approve", "bold"))
+    for row in rows:
+        line(out, "  ", (row["request_id"], "bold cyan"), f"  {row['tool']} ", (arguments(row["args"]), "bold"))
+        line(out, f"    asked because {row['rule']}; expires {when(row['expires_at'], now=now)}, which means no")
+        line(out, f"    may decide: {', '.join(row['approvers'])}")
+    line(out, f"  plimsoll approvals approve|deny REQUEST --by YOU{options}")
+
+
+def _print_doubts(rows: list[Row], options: str) -> None:
+    out = console()
+    line(out, ("In doubt: did it happen?", "bold"))
+    for row in rows:
+        line(out, "  ", (row["run_id"], "bold cyan"), f"  {row['tool']} ", (arguments(row["args"]), "bold"))
+        line(out, f"    nobody knows, because: {row['why']}")
+        line(out, f"    call {row['key']}, sent with the idempotency key {row['idempotency_key']}")
+    line(out, f"  Find out, then: plimsoll approvals resolve RUN [CALL] --happened|--not-happened --by YOU{options}")
+
+
+# --------------------------------------------------------------------------------------------------------- deciding
+
+
+def _decide(
+    context: click.Context,
+    contract_path: Path,
+    journal: Path | None,
+    request_id: str,
+    *,
+    approve: bool,
+    by: str,
+    note: str,
+) -> None:
     async def decide(operations: Operations) -> bool:
         return await operations.decide(request_id, approve=approve, by=by, note=note)
 
-    new = with_operations(contract_path, journal, decide)
-    word = "approved" if approve else "denied"
+    try:
+        new = with_operations(contract_path, journal, decide)
+    except DecisionRefused as refused:
+        if context.get_parameter_source("by") is not ParameterSource.DEFAULT:
+            raise
+        raise Misuse(f"{refused}. Say who you are with --by") from refused
+    word, shown = "approved" if approve else "denied", clean(request_id)
     if new:
-        click.echo(f"{request_id} {word} by {by}. The run goes on when its owner wakes it (`plimsoll runs resume`).")
+        run_id = request_id.rpartition(".")[0]
+        click.echo(f"{shown} {word} by {by}. The run goes on when its service wakes it, or by:")
+        click.echo(f"  plimsoll runs resume {clean(run_id)}{places(contract_path, journal)}")
     else:
-        click.echo(f"{request_id} was {word} by {by} already; nothing changed.")
+        click.echo(f"{shown} was {word} by {by} already; nothing changed.")
 
 
 def _decider(command: Any) -> Any:
     command = click.option("--note", default="", help="Why, for the record and for the agent.")(command)
     command = click.option(
-        "--by", default=getpass.getuser, show_default="your login name", help="Who decides; the contract names who may."
+        "--by", default=person, show_default="your login name", help="Who decides; the contract names who may."
     )(command)
-    return click.argument("request_id")(journal_options(command))
+    return click.pass_context(click.argument("request_id")(journal_options(command)))
 
 
-@approvals.command()
+@approvals.command(cls=Command)
 @_decider
-def approve(contract_path: Path, journal: Path | None, request_id: str, by: str, note: str) -> None:
-    """Lets the call happen: once, with exactly the arguments shown."""
-    _decide(contract_path, journal, request_id, approve=True, by=by, note=note)
-
-
-@approvals.command()
-@_decider
-def deny(contract_path: Path, journal: Path | None, request_id: str, by: str, note: str) -> None:
-    """Refuses the call. The agent is told, with your note."""
-    _decide(contract_path, journal, request_id, approve=False, by=by, note=note)
-
-
-@approvals.command()
-@journal_options
-@click.argument("run_id")
-@click.argument("key")
-@click.option("--happened/--not-happened", required=True, help="What you found out about the write.")
-@click.option("--result", default=None, help="What it returned, as JSON, if it happened.")
-@click.option("--by", default=getpass.getuser, show_default="your login name", help="Who found out.")
-def resolve(  # noqa: PLR0917 -- click hands every option over
-    contract_path: Path, journal: Path | None, run_id: str, key: str, happened: bool, result: str | None, by: str
+def approve(  # noqa: PLR0917 -- click hands every option over
+    context: click.Context, contract_path: Path, journal: Path | None, request_id: str, by: str, note: str
 ) -> None:
-    """Says whether a write in doubt happened. Say --not-happened only if it cannot happen any more either."""
+    """Lets the call happen: once, with exactly the arguments shown.
 
-    async def settle(operations: Operations) -> bool:
-        try:
-            value = json.loads(result) if result is not None else None
-        except ValueError as error:
-            raise Misuse(f"--result is not JSON: {error}") from error
-        return await operations.resolve(run_id, key, happened=happened, by=by, value=value)
+    Exits with 0 when the decision stands, with 1 when it was refused.
 
-    with_operations(contract_path, journal, settle)
-    click.echo(f"{key} of {run_id} {'happened' if happened else 'did not happen'}, says {by}.")
+    \b
+    Example:
+      plimsoll approvals approve ticket-7713.a1 --by ana@shop.example
+    """
+    _decide(context, contract_path, journal, request_id, approve=True, by=by, note=note)
+
+
+@approvals.command(cls=Command)
+@_decider
+def deny(  # noqa: PLR0917 -- click hands every option over
+    context: click.Context, contract_path: Path, journal: Path | None, request_id: str, by: str, note: str
+) -> None:
+    """Refuses the call. The agent is told, with your note.
+
+    Exits with 0 when the decision stands, with 1 when it was refused.
+
+    \b
+    Example:
+      plimsoll approvals deny ticket-7713.a1 --by ana@shop.example --note "older than 30 days"
+    """
+    _decide(context, contract_path, journal, request_id, approve=False, by=by, note=note)
+
+
+@approvals.command(cls=Command)
+@journal_options
+@click.argument("run_id", metavar="RUN")
+@click.argument("key", metavar="[CALL]", required=False)
+@click.option("--happened/--not-happened", default=None, help="What you found out about the write.")
+@click.option("--result", default=None, help="With --happened: what it returned, as JSON. The agent is told this.")
+@click.option("--by", default=person, show_default="your login name", help="Who found out.")
+def resolve(  # noqa: PLR0917 -- click hands every option over
+    contract_path: Path,
+    journal: Path | None,
+    run_id: str,
+    key: str | None,
+    happened: bool | None,
+    result: str | None,
+    by: str,
+) -> None:
+    """Says whether a write in doubt happened.
+
+    CALL may be shortened, and left out where only one write of the run is in doubt. After --not-happened it is sent
+    again: say so only if it did not happen and cannot happen any more either. Exits with 0 when the answer stands, with
+    1 on an error.
+
+    \b
+    Examples:
+      plimsoll approvals resolve ticket-7713 --happened --result '{"refunded": 20}' --by ana@shop.example
+      plimsoll approvals resolve ticket-7713 4:issue_refund --not-happened --by ana@shop.example
+    """
+    if happened is None:
+        raise click.UsageError("say --happened or --not-happened")
+    if result is not None and not happened:
+        raise click.UsageError("--result goes with --happened: what did not happen returned nothing")
+    found_out: bool = happened
+    value = _parsed(result)
+
+    async def settle(operations: Operations) -> tuple[str, bool]:
+        call = await _call(operations, run_id, key)
+        return call, await operations.resolve(run_id, call, happened=found_out, by=by, value=value)
+
+    call, new = with_operations(contract_path, journal, settle)
+    word = "happened" if happened else "did not happen"
+    if new:
+        click.echo(
+            f"{clean(call)} of {clean(run_id)} {word}, says {by}. The run goes on when its service wakes it, or by:"
+        )
+        click.echo(f"  plimsoll runs resume {clean(run_id)}{places(contract_path, journal)}")
+    else:
+        click.echo(f"That {clean(call)} of {clean(run_id)} {word} was said already; nothing changed.")
+
+
+async def _call(operations: Operations, run_id: str, key: str | None) -> str:
+    """The key of the write that is meant."""
+    doubts = open_doubts(await operations.events(run_id))
+    fitting = [each for each in doubts if key is None or each.startswith(key)]
+    if key is not None and (key in doubts or not fitting):
+        return key
+    if not fitting:
+        raise Misuse(f"nothing is in doubt in run {run_id}; `plimsoll approvals list` shows what is")
+    if len(fitting) > 1:
+        raise Misuse(f"several writes of run {run_id} are in doubt; name one of: {', '.join(fitting)}")
+    return fitting[0]
+
+
+def _parsed(result: str | None) -> Any:
+    try:
+        return json.loads(result) if result is not None else None
+    except ValueError as error:
+        raise click.UsageError(f"--result is not JSON: {error}. A text needs quotes: '\"sent\"'") from error

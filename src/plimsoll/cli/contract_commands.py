@@ -6,15 +6,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from plimsoll.cli.command import Command, explained
+from plimsoll.cli.journal_access import CONTRACT, JSON_HELP
+from plimsoll.cli.printing import console, line, table
 from plimsoll.contract.checking import check_contract
 from plimsoll.contract.loading import Source, load_source, parse_contract
 from plimsoll.contract.shapes import AgentShape
 from plimsoll.contract.writing import initial_contract, initial_effect
-from plimsoll.core.errors import ContractError, PlimsollError, Problem
+from plimsoll.core.errors import ContractError, Problem
+from plimsoll.runtime.imports import put_on_path
 
 __all__ = ["check", "check_command", "init_command"]
 
@@ -26,7 +27,11 @@ _COLOURS = {"error": "bold red", "warning": "yellow"}
 _CHECK_HELP = """Find what is wrong or doubtful in a contract.
 
     Reads PATH (plimsoll.toml unless given), and prints every problem with its line and what would be right.
-    Exits with 0 when there is no error, and with 1 when there is one.
+
+    \b
+    Exits with
+      0  when there is no error; warnings are none, unless --strict
+      1  when there is one, or the agent cannot be imported
 
     \b
     Examples:
@@ -37,14 +42,16 @@ _CHECK_HELP = """Find what is wrong or doubtful in a contract.
 
 _AGENT_HELP = """
     \b
-    With --agent it also imports the agent that the contract names, and compares the contract with its tools:
+    With --agent it also imports the agent that the contract names, and compares the
+    contract with its tools:
       plimsoll check --agent
     """
 
 _INIT_HELP = """Write the first contract of the agent at ENTRYPOINT, which is module:attribute.
 
     Imports the agent, reads its tools and models, and writes a contract that holds safely from the start, with
-    comments that say what to confirm. What nobody knows of a tool is taken for a write.
+    comments that say what to confirm. What nobody knows of a tool is taken for a write. Exits with 0 when it is
+    written, with 1 when nothing was.
 
     \b
     Examples:
@@ -57,9 +64,9 @@ _INIT_HELP = """Write the first contract of the agent at ENTRYPOINT, which is mo
 def check_command(describe: Describe | None = None) -> click.Command:
     """`check`. With `describe` it has `--agent`, which compares the contract with the agent's own tools."""
 
-    @click.command("check", help=_CHECK_HELP + (_AGENT_HELP if describe else ""))
-    @click.argument("path", type=click.Path(path_type=Path), default=Path("plimsoll.toml"))
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of lines.")
+    @click.command("check", cls=Command, help=_CHECK_HELP + (_AGENT_HELP if describe else ""))
+    @click.argument("path", type=click.Path(path_type=Path), default=CONTRACT)
+    @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
     @click.option("--strict", is_flag=True, help="Take every warning for an error.")
     @click.pass_context
     def command(context: click.Context, path: Path, as_json: bool, strict: bool, agent: bool = False) -> None:
@@ -68,7 +75,7 @@ def check_command(describe: Describe | None = None) -> click.Command:
             problems = [_as_error(problem) for problem in problems]
         errors = sum(problem.severity == "error" for problem in problems)
         if as_json:
-            click.echo(json.dumps(_report(path, problems, errors), indent=2, ensure_ascii=False))
+            click.echo(json.dumps(_report(path, problems, errors)))
         else:
             _print_problems(path, problems, errors)
         context.exit(1 if errors else 0)
@@ -82,9 +89,9 @@ def check_command(describe: Describe | None = None) -> click.Command:
 def init_command(describe: Describe) -> click.Command:
     """`init`. `describe` imports the agent, and may raise `PlimsollError` when that is no agent."""
 
-    @click.command("init", help=_INIT_HELP)
+    @click.command("init", cls=Command, help=_INIT_HELP)
     @click.argument("entrypoint")
-    @click.option("--output", type=click.Path(path_type=Path), default=Path("plimsoll.toml"), help="Where to write it.")
+    @click.option("--output", type=click.Path(path_type=Path), default=CONTRACT, help="Where to write it.")
     @click.option("--force", is_flag=True, help="Overwrite the file if it is there.")
     def command(entrypoint: str, output: Path, force: bool) -> None:
         if output.exists() and not force:
@@ -115,6 +122,7 @@ def _problems(path: Path, describe: Describe | None) -> list[Problem]:
         return check_contract(contract, source=source)
     if contract.agent.entrypoint is None:
         return [source.problem(("agent", "entrypoint"), "is missing: which agent is it?", "module:attribute")]
+    put_on_path(path.parent)
     return check_contract(contract, source=source, tools=_described(describe, contract.agent.entrypoint).tools)
 
 
@@ -133,21 +141,20 @@ def _report(path: Path, problems: list[Problem], errors: int) -> dict[str, objec
 
 
 def _print_problems(path: Path, problems: list[Problem], errors: int) -> None:
-    console = _console()
+    out = console()
     for problem in problems:
-        console.print(
-            Text.assemble(
-                (f"{problem.severity:8}", _COLOURS[problem.severity]),
-                (f"{problem.file}:{problem.line} ", "dim"),
-                (problem.field, "bold"),
-                f" {problem.what} ",
-                ("→ ", "dim"),
-                (problem.fix, "green"),
-            )
+        line(
+            out,
+            (f"{problem.severity:8}", _COLOURS[problem.severity]),
+            (f"{problem.file}:{problem.line} ", "dim"),
+            (problem.field, "bold"),
+            f" {problem.what} ",
+            ("→ ", "dim"),
+            (problem.fix, "green"),
         )
     warnings = len(problems) - errors
     summary = f"{_count(errors, 'error')}, {_count(warnings, 'warning')}" if problems else "nothing to object to"
-    console.print(Text.assemble((f"{path}: {summary}", "bold red" if errors else "bold green")))
+    line(out, (f"{path}: {summary}", "bold red" if errors else "bold green"))
 
 
 def _count(number: int, noun: str) -> str:
@@ -158,12 +165,8 @@ def _count(number: int, noun: str) -> str:
 
 
 def _described(describe: Describe, entrypoint: str) -> AgentShape:
-    try:
+    with explained(f"importing {entrypoint}"):
         return describe(entrypoint)
-    except PlimsollError as error:
-        raise click.ClickException(str(error)) from error
-    except Exception as error:  # the user's own module, which may raise anything when it is imported
-        raise click.ClickException(f"importing {entrypoint} failed: {type(error).__name__}: {error}") from error
 
 
 def _refuse_unsound(text: str, output: Path) -> None:
@@ -186,18 +189,11 @@ def _write(output: Path, text: str, force: bool) -> None:
 
 
 def _print_written(output: Path, shape: AgentShape) -> None:
-    console = _console()
-    console.print(Text.assemble("Wrote ", (str(output), "bold"), f" for {shape.name}."))
+    out = console()
+    line(out, "Wrote ", (str(output), "bold"), f" for {shape.name}.")
     if shape.tools:
-        table = Table(box=None, header_style="dim")
-        for heading in ("tool", "effect", "why"):
-            table.add_column(heading)
-        for tool in shape.tools:
-            effect, why = initial_effect(tool)
-            table.add_row(Text(tool.name), Text(effect.value), Text(why))
-        console.print(table)
-    console.print(f"Read it and confirm each effect. Then: plimsoll check {output}", markup=False)
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
+        rows = [(tool.name, effect.value, why) for tool in shape.tools for effect, why in [initial_effect(tool)]]
+        out.print(table(("tool", "effect", "why"), rows, whole=("tool", "effect")))
+    line(out, "Read it and confirm each effect, and name the approvers. If the tools take dependencies, say in [agent]")
+    line(out, 'what makes them: deps = "module:function".')
+    line(out, f"Then: plimsoll check {output} --agent")

@@ -1,6 +1,8 @@
 """How the command line reaches a journal: by the contract that names it, or by its path."""
 
 import asyncio
+import getpass
+import shlex
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -8,40 +10,47 @@ from typing import Any, TypeVar
 import click
 
 from plimsoll.contract.loading import load_contract, resolve_path
-from plimsoll.core.errors import PlimsollError
+from plimsoll.core.errors import Misuse
 from plimsoll.journal.sqlite import SQLiteStore
 from plimsoll.runtime.operations import Operations
 
-__all__ = ["guarded", "journal_file", "journal_options", "with_operations"]
+__all__ = ["CONTRACT", "JSON_HELP", "journal_file", "journal_options", "person", "places", "with_operations"]
 
 T = TypeVar("T")
+
+CONTRACT = Path("plimsoll.toml")
+JSON_HELP = 'Prints one JSON object, on one line and the last; {"error": …} when something is wrong.'
 
 
 def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds `--contract` and `--journal` to a command."""
-    command = click.option(
-        "--journal", type=click.Path(path_type=Path), help="The journal's file, in place of the one the contract names."
-    )(command)
+    command = click.option("--journal", type=click.Path(path_type=Path), help="Another journal than the contract's.")(
+        command
+    )
     return click.option(
         "--contract",
         "contract_path",
         type=click.Path(path_type=Path),
-        default=Path("plimsoll.toml"),
+        default=CONTRACT,
         show_default=True,
         help="The agent's contract.",
     )(command)
 
 
 def journal_file(contract_path: Path, journal: Path | None) -> Path:
-    """The journal's file. Raises `click.ClickException` when there is none yet."""
-    path = journal or resolve_path(load_contract(contract_path).journal.path, contract_file=contract_path)
+    """The journal's file. Raises `Misuse` when there is none: a mistyped path must not become an empty journal."""
+    if journal is not None:
+        if not journal.exists():
+            raise Misuse(f"there is no journal at {journal}; is the path right?")
+        return journal
+    path = resolve_path(load_contract(contract_path).journal.path, contract_file=contract_path)
     if not path.exists():
-        raise click.ClickException(f"there is no journal at {path} yet: no run was started under this contract")
+        raise Misuse(f"there is no journal at {path} yet: no run was started under {contract_path}")
     return path
 
 
 def with_operations(contract_path: Path, journal: Path | None, work: Callable[[Operations], Awaitable[T]]) -> T:
-    """Opens the journal, does `work` with its operations, and closes it. Errors become messages, not tracebacks."""
+    """Opens the journal, does `work` with its operations, and closes it."""
 
     async def session() -> T:
         store = SQLiteStore.open(journal_file(contract_path, journal))
@@ -50,12 +59,19 @@ def with_operations(contract_path: Path, journal: Path | None, work: Callable[[O
         finally:
             await store.close()
 
-    return guarded(lambda: asyncio.run(session()))
+    return asyncio.run(session())
 
 
-def guarded(work: Callable[[], T]) -> T:
-    """Does `work`; an error of ours is shown as a message, with exit code 1."""
+def places(contract_path: Path, journal: Path | None) -> str:
+    """The options that name this journal again, for a command that is shown to be typed: empty, or with a space."""
+    named = [("--contract", contract_path)] if contract_path != CONTRACT else []
+    named += [("--journal", journal)] if journal is not None else []
+    return "".join(f" {option} {shlex.quote(str(path))}" for option, path in named)
+
+
+def person() -> str:
+    """The login name, as the default of who decides. Raises `click.UsageError` where this user has none."""
     try:
-        return work()
-    except PlimsollError as error:
-        raise click.ClickException(str(error)) from error
+        return getpass.getuser()
+    except (KeyError, OSError):
+        raise click.UsageError("this user has no login name: say who you are with --by") from None

@@ -2,24 +2,28 @@
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from plimsoll.cli.agents import open_agent
-from plimsoll.cli.journal_access import guarded, journal_options, with_operations
+from plimsoll.cli.command import Command
+from plimsoll.cli.journal_access import JSON_HELP, journal_options, places, with_operations
+from plimsoll.cli.printing import console, line, table
 from plimsoll.cli.wording import describe, stamp, when
 from plimsoll.core.clock import SystemClock
-from plimsoll.core.events import Record, event_type
-from plimsoll.journal.store import RunHead, RunState
-from plimsoll.runtime.operations import Operations
+from plimsoll.core.events import Record, RunStarted, event_type
+from plimsoll.journal.store import Halt, RunHead, RunState
+from plimsoll.runtime.operations import EVERYTHING, Operations
 from plimsoll.runtime.result import RunResult
 
 __all__ = ["runs"]
+
+_NEXT = {"approval": "approvals list", "doubt": "approvals list"}
 
 
 @click.group()
@@ -27,19 +31,61 @@ def runs() -> None:
     """What ran and how it stands; and going on with what was left.
 
     \b
-    plimsoll runs list
-    plimsoll runs show ticket-7713
-    plimsoll runs resume ticket-7713      # one
-    plimsoll runs resume                  # everything that can go on
+    Examples:
+      plimsoll runs list
+      plimsoll runs show ticket-7713
+      plimsoll runs resume ticket-7713      # one
+      plimsoll runs resume                  # everything that can go on
     """
 
 
+# ------------------------------------------------------------------------------------------------------------- list
+
+
+@runs.command("list", cls=Command)
+@journal_options
+@click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only runs in this state.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def list_runs(contract_path: Path, journal: Path | None, state: str | None, limit: int, as_json: bool) -> None:
+    """Lists runs, the latest first, and the kill switches that are engaged.
+
+    Exits with 0, with 1 on an error.
+
+    \b
+    Examples:
+      plimsoll runs list --state parked
+      plimsoll runs list --json | jq -r '.runs[] | select(.state == "failed") | .run_id'
+    """
+
+    async def look(operations: Operations) -> tuple[list[RunHead], list[Halt]]:
+        heads = await operations.store.heads(state=RunState(state) if state else None, limit=limit)
+        return [head for head in heads if head.seq], list(operations.store.halts().values())
+
+    heads, halts = with_operations(contract_path, journal, look)
+    rows = [_row(head) for head in heads]
+    if as_json:
+        click.echo(json.dumps({"runs": rows, "kill_switches": msgspec.to_builtins(halts)}))
+        return
+    out, now = console(), SystemClock().now()
+    _print_halts(out, halts, options=places(contract_path, journal))
+    if not rows:
+        click.echo("No runs." if state is None else f"No runs are {state}.")
+        return
+    cells = [
+        (row["run_id"], row["state"], when(row["started_at"], now=now), str(row["events"]), row["agent"], row["reason"])
+        for row in rows
+    ]
+    out.print(table(("run", "state", "started", "events", "agent", "why"), cells, whole=("run", "state", "started")))
+    if len(rows) == limit:
+        click.echo(f"Perhaps there are more than these {limit}: --limit shows them.")
+
+
 def _row(head: RunHead) -> dict[str, Any]:
-    state = head.ending.value if head.ending is not None else head.state.value
     return {
         "run_id": head.run_id,
         "agent": head.agent,
-        "state": state,
+        "state": _state(head),
         "reason": head.reason,
         "events": head.seq,
         "started_at": head.started_at,
@@ -47,77 +93,100 @@ def _row(head: RunHead) -> dict[str, Any]:
     }
 
 
-@runs.command("list")
+def _state(head: RunHead) -> str:
+    """How a run stands, in one word: its ending, once it has one."""
+    return head.ending.value if head.ending is not None else head.state.value
+
+
+def _print_halts(out: Console, halts: Sequence[Halt], *, options: str) -> None:
+    for halt in halts:
+        everything = halt.scope == EVERYTHING
+        what = "every run" if everything else halt.scope
+        line(out, (f"The kill switch is engaged on {what}", "bold red"), f" by {halt.by}: {halt.reason}")
+        line(out, f"  Release it by: plimsoll kill {'--all' if everything else halt.scope} --release{options}")
+
+
+# ------------------------------------------------------------------------------------------------------------- show
+
+
+@runs.command(cls=Command)
 @journal_options
-@click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only runs in this state.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
-def list_runs(contract_path: Path, journal: Path | None, state: str | None, limit: int, as_json: bool) -> None:
-    """Lists runs, the latest first."""
-
-    async def look(operations: Operations) -> list[RunHead]:
-        return await operations.store.heads(state=RunState(state) if state else None, limit=limit)
-
-    rows = [_row(head) for head in with_operations(contract_path, journal, look)]
-    if as_json:
-        click.echo(json.dumps({"runs": rows}))
-        return
-    table = Table()
-    for column in ("run", "agent", "state", "why", "events", "started"):
-        table.add_column(column, overflow="fold")
-    now = SystemClock().now()
-    for row in rows:
-        started = when(row["started_at"], now=now)
-        table.add_row(row["run_id"], row["agent"], row["state"], row["reason"], str(row["events"]), started)
-    Console().print(table if rows else "No runs.")
-
-
-@runs.command()
-@journal_options
-@click.argument("run_id")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line, with every event.")
+@click.argument("run_id", metavar="RUN")
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP + " It has every event whole.")
 def show(contract_path: Path, journal: Path | None, run_id: str, as_json: bool) -> None:
-    """Shows a run's whole journal, event by event."""
+    """Shows a run's whole journal, event by event.
 
-    async def look(operations: Operations) -> tuple[RunResult, list[Record]]:
-        return await operations.result(run_id), await operations.store.read(run_id)
+    Exits with 0, with 1 when there is no such run.
 
-    result, records = with_operations(contract_path, journal, look)
+    \b
+    Examples:
+      plimsoll runs show ticket-7713
+      plimsoll runs show ticket-7713 --json | jq '.events[] | select(.type == "finding_raised")'
+    """
+
+    async def look(operations: Operations) -> tuple[RunResult, list[Record], RunHead | None]:
+        result = await operations.result(run_id)
+        return result, await operations.store.read(run_id), await operations.store.head(run_id)
+
+    result, records, head = with_operations(contract_path, journal, look)
+    state = _state(head) if head is not None else result.ending.value
     if as_json:
         events = [{"seq": record.seq, "at": record.at, **json.loads(record.body)} for record in records]
-        click.echo(json.dumps({"result": summary(result), "events": events}))
+        click.echo(json.dumps({"state": state, "result": summary(result), "events": events}))
         return
-    console = Console()
-    table = Table(title=f"Run {run_id}", title_justify="left")
-    for column in ("#", "at", "event", "what"):
-        table.add_column(column, overflow="fold")
-    for record in records:
-        table.add_row(str(record.seq), stamp(record.at), event_type(record.event), describe(record.event))
-    console.print(table)
-    print_result(console, result)
+    out = console()
+    _print_events(out, run_id, records)
+    print_result(out, result, state=state, options=places(contract_path, journal))
 
 
-@runs.command()
+def _print_events(out: Console, run_id: str, records: list[Record]) -> None:
+    first = records[0]
+    started = first.event
+    version = f", version {started.fingerprint[:12]}" if isinstance(started, RunStarted) else ""
+    line(out, "Run ", (run_id, "bold"), f", started {stamp(first.at)}{version}")
+    cells = [
+        (str(record.seq), f"+{record.at - first.at:.3f} s", event_type(record.event), describe(record.event))
+        for record in records
+    ]
+    out.print(table(("#", "after", "event", "what"), cells, whole=("#", "after", "event")))
+
+
+# ----------------------------------------------------------------------------------------------------------- resume
+
+
+@runs.command(cls=Command, if_interrupted="What was recorded stands; `plimsoll runs resume` goes on from there.")
 @journal_options
-@click.argument("run_id", required=False)
+@click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--agent", default=None, help="module:attribute of the agent; the contract's entrypoint if left out.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object on the last line.")
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 def resume(contract_path: Path, journal: Path | None, run_id: str | None, agent: str | None, as_json: bool) -> None:
-    """Goes on with a run, or with every run that can: decided, expired, or left behind by a crash."""
+    """Goes on with a run, or with every run that can: decided, expired, or left behind by a crash.
+
+    The agent is imported from the working directory, with the dependencies that `deps` in the contract's [agent] makes.
+    Its code is executed again; what the journal has is not done again. A run that a living process advances is left to
+    it. Exits with 0 however the runs stand afterwards, with 1 on an error, with 130 after ctrl-C.
+
+    \b
+    Examples:
+      plimsoll runs resume ticket-7713
+      plimsoll runs resume --json | jq -r '.results[] | [.run_id, .ending] | @tsv'
+    """
 
     async def go_on() -> list[RunResult]:
         async with open_agent(contract_path, agent=agent, journal=journal) as hardened:
-            return [await hardened.resume(run_id)] if run_id is not None else list(await hardened.wake())
+            if run_id is None:
+                return list(await hardened.wake())
+            return [await hardened.resume(run_id)]
 
-    results = guarded(lambda: asyncio.run(go_on()))
+    results = asyncio.run(go_on())
     if as_json:
         click.echo(json.dumps({"results": [summary(result) for result in results]}))
         return
-    console = Console()
+    out = console()
     if not results:
-        console.print("Nothing can go on: no run was decided, has expired, or was left behind.")
+        click.echo("Nothing can go on: no run was decided, has expired, or was left behind.")
     for result in results:
-        print_result(console, result)
+        print_result(out, result, state=result.ending.value, options=places(contract_path, journal))
 
 
 def summary(result: RunResult) -> dict[str, Any]:
@@ -132,12 +201,13 @@ def summary(result: RunResult) -> dict[str, Any]:
     }
 
 
-def print_result(console: Console, result: RunResult) -> None:
-    """A result for people."""
-    console.print(f"[bold]{result.run_id}[/bold]: {result.ending.value}", highlight=False)
-    if result.reason:
-        console.print(f"  {result.reason}", markup=False, highlight=False)
+def print_result(out: Console, result: RunResult, *, state: str, options: str) -> None:
+    """A result for people, and what to do about it."""
+    line(out, (result.run_id, "bold"), ": ", (state, "bold"), f" ({result.reason})" if result.reason else "")
     if result.output is not None:
-        console.print(f"  {result.output}", markup=False, highlight=False)
+        line(out, "  ", result.output if isinstance(result.output, str) else json.dumps(result.output))
     for request in result.waiting_for:
-        console.print(f"  waits for {', '.join(request.approvers)}: {request.request_id}", markup=False)
+        line(out, f"  {request.request_id} waits for {', '.join(request.approvers)}")
+    following = _NEXT.get(result.reason.partition(":")[0])
+    if state == RunState.PARKED and following is not None:
+        line(out, f"  plimsoll {following}{options}")

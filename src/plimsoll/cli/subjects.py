@@ -2,16 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from plimsoll.adapters import adapter_of, harden
-from plimsoll.cli.agents import entrypoint_of
+from plimsoll.cli.agents import entrypoint_of, load
+from plimsoll.cli.command import explained
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
 from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.subject import Subject
-from plimsoll.runtime.imports import load_object
 
 __all__ = ["References", "scenarios_of", "subject_maker"]
 
@@ -46,11 +45,15 @@ def subject_maker(references: References, contract: Contract) -> Callable[[Contr
     if references.bare is not None:
         if references.through is None:
             raise Misuse("--bare needs --through module:agent: the agent object that the function uses")
-        function = load_object(references.bare, directory=Path.cwd())
-        agent = load_object(references.through, directory=Path.cwd())
+        function = load(references.bare)
+        if not callable(function):
+            raise Misuse(
+                f"--bare {references.bare} is no function; it is called as `await function(input, deps=world)`"
+            )
+        agent = load(references.through)
         adapter, name = adapter_of(agent), references.bare
         return lambda promised: adapter.bare_subject(function, promised, agent=agent, name=name)
-    agent = load_object(entrypoint_of(contract, references.agent), directory=Path.cwd())
+    agent = load(entrypoint_of(contract, references.agent))
     adapter = adapter_of(agent)
     return lambda promised: adapter.hardened_subject(harden(agent, promised))
 
@@ -60,8 +63,9 @@ def scenarios_of(references: References, contract: Contract) -> list[Scenario]:
     path = references.scenarios or contract.gate.scenarios
     if path is None:
         raise Misuse('which scenarios? Give --scenarios module:list, or `scenarios = "module:list"` in [gate]')
-    found: Any = load_object(path, directory=Path.cwd())
-    scenarios = list(found() if callable(found) else found)
+    found: Any = load(path)
+    with explained(f"making the scenarios by {path}"):
+        scenarios = list(found() if callable(found) else found)
     if not scenarios or not all(isinstance(scenario, Scenario) for scenario in scenarios):
         raise Misuse(f"{path} is no list of plimsoll.gate.Scenario with at least one in it")
     names = [scenario.name for scenario in scenarios]

@@ -7,20 +7,20 @@ from typing import Any
 
 from plimsoll.core.errors import Misuse
 
-__all__ = ["load_object"]
+__all__ = ["load_object", "put_on_path"]
 
 
 def load_object(path: str, *, directory: str | Path | None = None) -> Any:
     """The object at `module:attribute` (attributes may be dotted).
 
-    `directory` is put at the front of the import path for good, as `python -m` does with the working directory. Raises
-    `Misuse` that says which part is missing; an error inside the module itself is passed on as it is.
+    `directory` is put on the import path for good, by `put_on_path`. Raises `Misuse` that says which part is missing;
+    an error inside the module itself is passed on as it is.
     """
     module_name, _, attribute = path.partition(":")
-    if not module_name or not attribute:
+    if not module_name or module_name.startswith(".") or not attribute:
         raise Misuse(f"{path!r} names nothing: write module:attribute, such as shop.agent:agent")
-    if directory is not None and str(Path(directory).resolve()) not in sys.path:
-        sys.path.insert(0, str(Path(directory).resolve()))
+    if directory is not None:
+        put_on_path(directory)
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -33,3 +33,12 @@ def load_object(path: str, *, directory: str | Path | None = None) -> Any:
         except AttributeError as error:
             raise Misuse(f"{module_name} has no {name!r}, which {path!r} asks for") from error
     return found
+
+
+def put_on_path(directory: str | Path) -> None:
+    """Puts a folder on the import path for good: the working directory at the front, as `python -m` does; any other at
+    the end, so that a `requests.py` beside a contract hides no library."""
+    folder = Path(directory).resolve()
+    if str(folder) in sys.path:
+        return
+    sys.path.insert(0 if folder == Path.cwd() else len(sys.path), str(folder))

@@ -23,6 +23,8 @@ canned = "Later, please."
 effect = "read"
 [gate]
 scenarios = "shop.scenarios:ALL"
+[tools.find.output]
+type = "array"
 """
 SHAPE = AgentShape(
     name="shop",
@@ -83,6 +85,7 @@ def test_check_writes_json(here: Path) -> None:
     (here / "plimsoll.toml").write_text(SOUND.replace("[gate]", "[protections]\nretry = 'observe'\n[gate]"))
     result = run(check, "--json")
     assert result.exit_code == 0
+    assert result.output.count("\n") == 1, "one JSON object on one line"
     assert json.loads(result.output) == {
         "file": "plimsoll.toml",
         "ok": True,
