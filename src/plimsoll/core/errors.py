@@ -14,6 +14,7 @@
     │   ├── EffectInDoubt           a write whose outcome nobody knows yet
     │   ├── JournalUnavailable      the journal cannot be written now
     │   ├── JournalCorrupt          the journal does not verify
+    │   ├── RunBusy                 somebody else is advancing this run now
     │   └── Superseded              another owner has taken this run over
     └── Misuse                      the caller must change something
         ├── ContractError           the contract is wrong; carries every problem with its place
@@ -50,6 +51,7 @@ __all__ = [
     "Rejected",
     "ReplayMismatch",
     "RetryBudgetExhausted",
+    "RunBusy",
     "RunHalted",
     "RunParked",
     "Superseded",
@@ -181,6 +183,18 @@ class JournalCorrupt(OperationFailed):
         self.run_id = run_id
         self.seq = seq
         super().__init__(f"journal of run {run_id} is damaged at event {seq}: {message}")
+
+
+class RunBusy(OperationFailed):
+    """Somebody else is advancing this run now: another process that lives, or another task of this one.
+
+    Nothing was done. Ask for the run's result later, or deliver the request again.
+    """
+
+    def __init__(self, run_id: str, *, owner: str) -> None:
+        self.run_id = run_id
+        self.owner = owner
+        super().__init__(f"run {run_id} is being advanced by {owner}; ask again when it is done")
 
 
 class Superseded(OperationFailed):

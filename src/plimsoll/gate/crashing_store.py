@@ -73,10 +73,10 @@ class CrashingStore:
         if self._scene.outage_until_s > self._scene.clock.monotonic():
             raise JournalUnavailable("no space left on device")
 
-    async def claim(self, run_id: str, *, owner: str, at: float) -> RunHead:
+    async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
         self._life.check()
         self._check_disk()
-        return await self._inner.claim(run_id, owner=owner, at=at)
+        return await self._inner.claim(run_id, owner=owner, at=at, expected=expected)
 
     async def read(self, run_id: str, *, after: int = 0) -> list[Record]:
         self._life.check()

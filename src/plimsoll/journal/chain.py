@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from plimsoll.core.errors import JournalCorrupt
+from plimsoll.core.errors import JournalCorrupt, Superseded
 from plimsoll.core.events import (
     GENESIS,
     Record,
@@ -17,10 +17,16 @@ from plimsoll.core.events import (
 )
 from plimsoll.journal.store import RunHead, RunState
 
-__all__ = ["admit", "follow", "verify_chain"]
+__all__ = ["admit", "check_expected", "follow", "verify_chain"]
 
 _ABOUT_THE_RUN = b'"type":"run_'
 """Stands in the body of every event that changes a head's state, and in few others: only these are decoded."""
+
+
+def check_expected(run_id: str, expected: int | None, epoch: int) -> None:
+    """Raises `Superseded` when a claim was decided on another epoch than the run has by now."""
+    if expected is not None and expected != epoch:
+        raise Superseded(run_id, epoch=expected)
 
 
 def verify_chain(records: Sequence[Record], *, head: RunHead | None = None) -> None:

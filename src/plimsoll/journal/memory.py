@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from plimsoll.core.canonical import canonical_json, parse_json
 from plimsoll.core.events import Record
-from plimsoll.journal.chain import admit, follow
+from plimsoll.journal.chain import admit, check_expected, follow
 from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
 
 __all__ = ["MemoryStore"]
@@ -48,8 +48,9 @@ class MemoryStore:
             stored.extend(fresh)
         return True
 
-    async def claim(self, run_id: str, *, owner: str, at: float) -> RunHead:
+    async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
         head = self._heads.get(run_id)
+        check_expected(run_id, expected, 0 if head is None else head.epoch)
         if head is None:
             self._records[run_id] = []
             head = RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at)

@@ -24,7 +24,7 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.canonical import canonical_json, parse_json
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable, Misuse
 from plimsoll.core.events import Record, decode_event
-from plimsoll.journal.chain import admit, follow
+from plimsoll.journal.chain import admit, check_expected, follow
 from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState
 
 __all__ = ["SQLiteStore"]
@@ -157,14 +157,16 @@ class SQLiteStore:
             self._heads.clear()
         self._heads[head.run_id] = (key, head)
 
-    async def claim(self, run_id: str, *, owner: str, at: float) -> RunHead:
-        return await self._run(self._writing, lambda: self._claim(run_id, owner, at))
+    async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
+        return await self._run(self._writing, lambda: self._claim(run_id, owner, at, expected))
 
-    def _claim(self, run_id: str, owner: str, at: float) -> RunHead:
+    def _claim(self, run_id: str, owner: str, at: float, expected: int | None) -> RunHead:
         self._owners.hold(owner)
         new = RunHead(run_id=run_id, epoch=1, owner=owner)
         values = (run_id, 1, owner, new.state, "", 0, new.digest, None, "", None, at, at)
         with self._transaction():
+            held = self._writer.execute("SELECT epoch FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+            check_expected(run_id, expected, 0 if held is None else held[0])
             row = self._writer.execute(
                 f"INSERT INTO runs ({_HEAD}) VALUES ({', '.join('?' * len(values))}) ON CONFLICT (run_id) DO UPDATE"
                 " SET epoch = epoch + 1, owner = excluded.owner, updated_at = excluded.updated_at"

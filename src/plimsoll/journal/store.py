@@ -94,8 +94,12 @@ class Store(Protocol):
         """
         ...
 
-    async def claim(self, run_id: str, *, owner: str, at: float) -> RunHead:
-        """Makes `owner` the one who may append to the run: its epoch rises by one (a new run begins at 1)."""
+    async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
+        """Makes `owner` the one who may append to the run: its epoch rises by one (a new run begins at 1).
+
+        `expected` is the epoch that the claim was decided on, 0 for a run that there is not yet: when the run has
+        another by now, somebody else was faster, and it raises `Superseded` and changes nothing. None claims anyway.
+        """
         ...
 
     async def read(self, run_id: str, *, after: int = 0) -> list[Record]:

@@ -69,6 +69,10 @@ class RunLog:
         """
         await self._journal._barrier(self._position, self)
 
+    def abandon(self) -> None:
+        """Drops what this run has appended and is not being written yet. Nothing more can be appended."""
+        self._journal._supersede(self)
+
     async def commit(self, event: Event) -> Record:
         """`append`, then `durable`."""
         record = self.append(event)

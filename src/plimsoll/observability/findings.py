@@ -23,6 +23,7 @@ __all__ = [
     "kill_finding",
     "limit_finding",
     "output_finding",
+    "stuck_finding",
 ]
 
 _SEVERITIES = {"info": 0, "warning": 1, "critical": 2}
@@ -174,6 +175,17 @@ def journal_finding(trouble: BaseException | None) -> Finding:
         message=f"the journal is in trouble ({type(trouble).__name__}); runs park until it can be written",
         dependency="journal",
         fault=type(trouble).__name__,
+    )
+
+
+def stuck_finding(error: BaseException) -> Finding:
+    """A run cannot be gone on with. The fault is the error's class."""
+    return Finding(
+        kind="run_stuck",
+        severity="critical",
+        message=f"the run cannot be gone on with ({type(error).__name__}); `plimsoll runs show` tells its journal",
+        dependency="journal",
+        fault=type(error).__name__,
     )
 
 

@@ -27,7 +27,7 @@ from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.keys import idempotency_key
 from plimsoll.runtime.state import RunState
 
-__all__ = ["recover_intent", "write"]
+__all__ = ["recover_intent", "settle_leftovers", "write"]
 
 MAX_RESENDS = 3
 """How often a write that is known not to have happened is sent again before the call is given up as failed."""
@@ -58,14 +58,12 @@ async def write(state: RunState, exchange: Exchange, intent: CallIntended) -> An
 
 async def recover_intent(state: RunState, exchange: Exchange, intent: CallIntended) -> Answer:
     """Goes on with a call whose intent is in the journal and whose outcome is not: the process died, or parked."""
-    if intent.effect is Effect.IDEMPOTENT:
-        return await write(state, exchange, intent)
     answered = state.replay.resolved(intent.key)
     if answered is not None and answered.answer == "happened":
         return _ok(answered.value, 1)
     if answered is not None and answered.answer == "not_happened":
         await state.commit(intent)  # from here on the answer no longer holds: it is sent again
-    else:
+    elif intent.effect is not Effect.IDEMPOTENT:
         lost = ErrorRecord(type="Crash", message="the process died before the outcome was recorded", fault=Fault.CRASH)
         resolved = await resolve(state, exchange, intent, lost)
         if isinstance(resolved, Happened):
@@ -77,15 +75,7 @@ async def resolve(
     state: RunState, exchange: Exchange, intent: CallIntended, error: ErrorRecord
 ) -> Happened | NotHappenedAndCannot:
     """Settles a doubt by the tool's `verify`, or parks the run for a person."""
-    state.record(
-        DoubtRaised(
-            key=intent.key,
-            dependency=intent.dependency,
-            idempotency_key=intent.idempotency_key,
-            fault=error.fault,
-            message=error.message[:500],
-        )
-    )
+    _raise_doubt(state, intent, error)
     answer = await _verified(state, exchange, intent)
     if isinstance(answer, Unknown):
         await state.commit(DoubtResolved(key=intent.key, answer="unknown", by="verify", value=answer.why))
@@ -97,6 +87,41 @@ async def resolve(
     state.record(DoubtResolved(key=intent.key, answer="not_happened", by="verify"))
     await state.commit(intent)  # it is sent again, and a crash after that must find it in doubt
     return answer
+
+
+def _raise_doubt(state: RunState, intent: CallIntended, error: ErrorRecord) -> None:
+    state.record(
+        DoubtRaised(
+            key=intent.key,
+            dependency=intent.dependency,
+            idempotency_key=intent.idempotency_key,
+            fault=error.fault,
+            message=error.message[:500],
+        )
+    )
+
+
+async def settle_leftovers(state: RunState) -> None:
+    """Before a run ends: finds out about every write that was sent and whose outcome is not recorded.
+
+    Nothing is sent again. What nobody knows stays a doubt in the journal, with the finding that says so.
+    """
+    for intent, exchange in list(state.sent.values()):
+        left = ErrorRecord(type="RunEnded", message="the run ended while it was under way", fault=Fault.CRASH)
+        _raise_doubt(state, intent, left)
+        answer = await _verified(state, exchange, intent)
+        if isinstance(answer, Unknown):
+            state.record(DoubtResolved(key=intent.key, answer="unknown", by="verify", value=answer.why))
+            continue
+        happened = isinstance(answer, Happened)
+        value = msgspec.to_builtins(answer.result) if isinstance(answer, Happened) else None
+        said = "happened" if happened else "not_happened"
+        state.record(DoubtResolved(key=intent.key, answer=said, by="verify", value=value))
+    for intent in state.replay.unasked_intents():
+        why = "the run ended before its code came to it again"
+        _raise_doubt(state, intent, ErrorRecord(type="RunEnded", message=why, fault=Fault.CRASH))
+        state.record(DoubtResolved(key=intent.key, answer="unknown", by="plimsoll", value=why))
+    state.sent.clear()
 
 
 async def _verified(state: RunState, exchange: Exchange, intent: CallIntended) -> Verification:

@@ -6,9 +6,10 @@ from plimsoll.core.canonical import digest
 from plimsoll.core.errors import DecisionRefused
 from plimsoll.core.events import ApprovalDecided, DoubtResolved, Finding
 from plimsoll.journal.store import InboxEntry, InboxKind
+from plimsoll.oversight.approvals import ApprovalBook
 from plimsoll.runtime.state import RunState
 
-__all__ = ["copy_inbox", "decision_entry", "doubt_entry"]
+__all__ = ["check_entry", "copy_inbox", "decision_entry", "doubt_entry"]
 
 
 def decision_entry(request_id: str, *, approve: bool, args_digest: str, by: str, note: str, at: float) -> InboxEntry:
@@ -21,10 +22,13 @@ def decision_entry(request_id: str, *, approve: bool, args_digest: str, by: str,
     )
 
 
-def doubt_entry(run_id: str, key: str, *, happened: bool, value: Any, by: str, at: float) -> InboxEntry:
-    """The message that carries a person's answer to a doubt."""
-    body = {"key": key, "happened": happened, "value": value}
-    identity = digest({"body": body, "by": by, "at": at})[:16]
+def doubt_entry(run_id: str, key: str, *, send: int, happened: bool, value: Any, by: str, at: float) -> InboxEntry:
+    """The message that carries a person's answer to the doubt about the call `key`, as it was sent the `send`-th time.
+
+    Should it be sent again and be in doubt again, that is another question, which this does not answer.
+    """
+    body = {"key": key, "send": send, "happened": happened, "value": value}
+    identity = digest({"body": body, "by": by})[:16]
     return InboxEntry(
         request_id=f"{run_id}:{key}:{identity}", run_id=run_id, kind=InboxKind.DOUBT, body=body, by=by, at=at
     )
@@ -44,7 +48,7 @@ def _copy_decision(state: RunState, entry: InboxEntry) -> None:
     if request is None or request.decided is not None:
         return
     try:
-        state.approvals.check(request_id, by=entry.by, args_digest=entry.body["args_digest"], now=entry.at)
+        check_entry(state.approvals, entry)
     except DecisionRefused as refused:
         state.raise_finding(
             Finding(
@@ -69,9 +73,19 @@ def _copy_decision(state: RunState, entry: InboxEntry) -> None:
     )
 
 
+def check_entry(book: ApprovalBook, entry: InboxEntry) -> None:
+    """Raises `DecisionRefused` when this decision does not hold, or is not the one that was posted."""
+    body = entry.body
+    request_id = body["request_id"]
+    book.check(request_id, by=entry.by, args_digest=body["args_digest"], now=entry.at)
+    if entry.request_id != f"{request_id}:{digest({'body': body, 'by': entry.by})[:16]}":
+        raise DecisionRefused(request_id, why="it is not what was posted: somebody has changed the inbox")
+
+
 def _copy_doubt(state: RunState, entry: InboxEntry) -> None:
-    doubt = state.doubts.get(entry.body["key"])
-    if doubt is None or doubt.answer != "unknown":
+    key = entry.body["key"]
+    doubt = state.doubts.get(key)
+    if doubt is None or doubt.answer != "unknown" or entry.body["send"] != state.sends[key]:
         return
     answer = "happened" if entry.body["happened"] else "not_happened"
-    state.record(DoubtResolved(key=entry.body["key"], answer=answer, by=entry.by, value=entry.body["value"]))
+    state.record(DoubtResolved(key=key, answer=answer, by=entry.by, value=entry.body["value"]))

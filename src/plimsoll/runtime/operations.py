@@ -6,17 +6,19 @@ Everything here goes through the store's inbox and switches, so it works while t
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from plimsoll.core.calls import Ending
 from plimsoll.core.canonical import digest
 from plimsoll.core.clock import Clock, SystemClock
 from plimsoll.core.errors import DecisionRefused, Misuse, UnknownRequest, UnknownRun
-from plimsoll.core.events import DoubtRaised, DoubtResolved, Event, FindingRaised, RunEnded
-from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState, Store
+from plimsoll.core.events import CallIntended, DoubtRaised, DoubtResolved, Event, FindingRaised, RunEnded
+from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState, Store
 from plimsoll.oversight.approvals import ApprovalBook, Request
-from plimsoll.runtime.inbox import decision_entry, doubt_entry
+from plimsoll.runtime.inbox import check_entry, decision_entry, doubt_entry
 from plimsoll.runtime.result import RunResult
 
-__all__ = ["EVERYTHING", "Operations"]
+__all__ = ["EVERYTHING", "Operations", "open_doubts"]
 
 EVERYTHING = "*"
 """The kill switch's scope that means every run."""
@@ -58,9 +60,9 @@ class Operations:
         now = self.clock.now()
         found: list[Request] = []
         for head in reversed(await self.store.heads(state=RunState.PARKED)):
-            decided = {entry.body.get("request_id") for entry in await self.store.inbox(head.run_id)}
-            open_now = _book(await self.events(head.run_id)).open(now)
-            found.extend(request for request in open_now if request.asked.request_id not in decided)
+            book = _book(await self.events(head.run_id))
+            decided = {each.body["request_id"] for each in await self.store.inbox(head.run_id) if _decides(book, each)}
+            found.extend(request for request in book.open(now) if request.asked.request_id not in decided)
         return found
 
     async def request(self, request_id: str) -> Request:
@@ -87,23 +89,47 @@ class Operations:
         now = self.clock.now()
         book = ApprovalBook({request_id: request})
         book.check(request_id, by=by, args_digest=args_digest, now=now)
+        head = await self.store.head(request_id.rpartition(".")[0])
+        if head is not None and head.state is RunState.ENDED:
+            raise DecisionRefused(request_id, why=f"its run has ended ({head.ending})")
         entry = decision_entry(request_id, approve=approve, args_digest=args_digest, by=by, note=note, at=now)
         for earlier in await self.store.inbox(entry.run_id):
-            if earlier.body.get("request_id") == request_id and earlier.request_id != entry.request_id:
+            same = earlier.body.get("request_id") == request_id and earlier.request_id != entry.request_id
+            if same and _decides(book, earlier):
                 raise DecisionRefused(request_id, why=f"{earlier.by} has decided it already")
         return await self.store.post(entry)
 
     async def resolve(self, run_id: str, key: str, *, happened: bool, by: str, value: Any = None) -> bool:
-        """Answers a doubt: whether the write `key` happened, and what it returned. Raises `UnknownRun`, `Misuse`."""
-        doubts = open_doubts(await self.events(run_id))
+        """Answers a doubt: whether the write `key` happened, and what it returned. The run's owner acts on it when it
+        next wakes.
+
+        The answer is about the write as it was last sent: should it be sent again and be in doubt again, that is
+        another doubt. False when this very answer was given already. Raises `UnknownRun`, and `Misuse` when the write
+        is not in doubt or was answered otherwise.
+        """
+        events = await self.events(run_id)
+        doubts = open_doubts(events)
         if key not in doubts:
             raise Misuse(f"{key!r} of run {run_id} is not in doubt; what is: {', '.join(doubts) or 'nothing'}")
-        entry = doubt_entry(run_id, key, happened=happened, value=value, by=by, at=self.clock.now())
+        send = _sends(events, key)
+        earlier = next((each for each in await self.store.inbox(run_id) if _answers(each, key, send)), None)
+        if earlier is not None:
+            if (earlier.body["happened"], earlier.body["value"]) == (happened, msgspec.to_builtins(value)):
+                return False
+            word = "happened" if earlier.body["happened"] else "did not happen"
+            raise Misuse(f"{earlier.by} has said already that {key!r} of run {run_id} {word}; that stands")
+        entry = doubt_entry(run_id, key, send=send, happened=happened, value=value, by=by, at=self.clock.now())
         return await self.store.post(entry)
 
     async def doubts(self, run_id: str) -> Mapping[str, DoubtRaised]:
         """The writes of a run that wait for a person to say whether they happened, by call key."""
-        return open_doubts(await self.events(run_id))
+        events = await self.events(run_id)
+        inbox = await self.store.inbox(run_id)
+        return {
+            key: doubt
+            for key, doubt in open_doubts(events).items()
+            if not any(_answers(entry, key, _sends(events, key)) for entry in inbox)
+        }
 
     async def kill(self, *, by: str, reason: str, scope: str = EVERYTHING) -> None:
         """Engages the kill switch on one run, or on everything: no run in its scope makes another call."""
@@ -127,7 +153,8 @@ class Operations:
             request = requests.get(entry.body.get("request_id", ""))
             if request is not None and request.decided is None and not _seen(events, entry):
                 return True
-            if entry.body.get("key") in doubts:
+            key = entry.body.get("key")
+            if key in doubts and _answers(entry, key, _sends(events, key)):
                 return True
         return False
 
@@ -149,6 +176,27 @@ def open_doubts(events: list[Event]) -> dict[str, DoubtRaised]:
             else:
                 waiting.pop(event.key, None)
     return waiting
+
+
+def _sends(events: list[Event], key: str) -> int:
+    """How often the write was sent, or meant to be. An answer to a doubt is about one sending of it."""
+    return sum(isinstance(event, CallIntended) and event.key == key for event in events)
+
+
+def _answers(entry: InboxEntry, key: str, send: int) -> bool:
+    """Whether a person's message is the answer to the doubt about this sending of the write."""
+    return entry.kind is InboxKind.DOUBT and entry.body["key"] == key and entry.body.get("send", send) == send
+
+
+def _decides(book: ApprovalBook, entry: InboxEntry) -> bool:
+    """Whether this message is a decision that holds."""
+    if entry.kind is not InboxKind.DECISION:
+        return False
+    try:
+        check_entry(book, entry)
+    except DecisionRefused:
+        return False
+    return True
 
 
 def _book(events: list[Event]) -> ApprovalBook:

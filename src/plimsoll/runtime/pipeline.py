@@ -69,6 +69,7 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
     effect = effect_of(state, exchange)
     intent = state.replay.intent(key)
     if intent is not None:
+        state.sent[key] = (intent, exchange)
         answer = await recover_intent(state, exchange, intent)
     else:
         state.reserve(exchange, key)
@@ -86,6 +87,7 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
     )
     state.account(settled)
     state.record(settled)
+    state.sent.pop(key, None)
     state.answered_by(exchange, answer.outcome.rung)
     if not answer.outcome.ok:
         state.check_deadline()
@@ -99,15 +101,10 @@ def effect_of(state: RunState, exchange: Exchange) -> Effect:
 
 
 async def _replayed(state: RunState, exchange: Exchange, key: str) -> CallSettled | None:
-    what = f"call {key} to {exchange.dependency} (arguments {exchange.args_digest[:12]})"
     try:
-        recorded = await state.replay.settled(key, what=what, args_digest=exchange.args_digest)
-        intent = state.replay.intent(key) if recorded is None else None
-        if intent is not None and intent.args_digest != exchange.args_digest:
-            raise ReplayMismatch(state.id, expected=f"arguments {intent.args_digest[:12]} for {key}", actual=what)
+        return await state.replay.settled(key, dependency=exchange.dependency, args_digest=exchange.args_digest)
     except ReplayMismatch as mismatch:
         raise RunParked("mismatch", detail=str(mismatch)) from mismatch
-    return recorded
 
 
 async def _send(state: RunState, exchange: Exchange, key: str, effect: Effect) -> Answer:
@@ -134,6 +131,7 @@ async def _send(state: RunState, exchange: Exchange, key: str, effect: Effect) -
     )
     await state.commit(intent)
     state.check_switch()
+    state.sent[key] = (intent, exchange)
     return await write(state, exchange, intent)
 
 

@@ -1,8 +1,9 @@
 """Replay: a resumed run executes its code again, and gets the recorded outcomes in their recorded order.
 
 Two rules keep it honest. Recorded outcomes are handed out in the order in which they settled, so that parallel branches
-interleave as they did. And nothing goes live before every recorded outcome was asked for: a call that the journal does
-not know waits until then, and where the code never asks for what the journal has, that is a `ReplayMismatch`.
+interleave as they did. And nothing goes live before the code has asked for everything that the journal has: every
+recorded outcome, and every write that was about to be sent. Until then a call that the journal does not know waits, and
+where the code never asks, that is a `ReplayMismatch`.
 """
 
 import asyncio
@@ -14,6 +15,8 @@ from plimsoll.core.events import CallIntended, CallSettled, DoubtResolved, Event
 __all__ = ["Replay"]
 
 Recorded = CallSettled | ValueRecorded
+LIVE = -1
+"""The turn of what is not recorded: after everything that is."""
 
 
 class Replay:
@@ -23,9 +26,20 @@ class Replay:
     turn; after that the code is taken to have left the recorded path.
     """
 
-    __slots__ = ("_by_key", "_intents", "_next", "_order", "_patience_s", "_position", "_resolved", "_run_id", "_turns")
+    __slots__ = (
+        "_by_key",
+        "_intents",
+        "_next",
+        "_order",
+        "_patience_s",
+        "_position",
+        "_resolved",
+        "_run_id",
+        "_turns",
+        "_unasked",
+    )
 
-    def __init__(self, run_id: str, events: Iterable[Event], *, patience_s: float = 10.0) -> None:
+    def __init__(self, run_id: str, events: Iterable[Event], *, patience_s: float = 300.0) -> None:
         self._run_id = run_id
         self._patience_s = patience_s
         self._order: list[str] = []
@@ -38,17 +52,18 @@ class Replay:
                 self._by_key[event.key] = event
             elif isinstance(event, CallIntended):
                 self._intents[event.key] = event
-                self._resolved.pop(event.key, None)  # sent again since: nobody knows any more
+                self._resolved.pop(event.key, None)  # it was sent again after that answer
             elif isinstance(event, DoubtResolved):
                 self._resolved[event.key] = event
         self._position = {key: position for position, key in enumerate(self._order)}
+        self._unasked = {key for key in self._intents if key not in self._by_key}
         self._next = 0
         self._turns: dict[int, asyncio.Future[None]] = {}
 
     @property
     def active(self) -> bool:
-        """Whether recorded outcomes are left to hand out."""
-        return self._next < len(self._order)
+        """Whether the journal has something that the code has not asked for yet."""
+        return self._next < len(self._order) or bool(self._unasked)
 
     def intent(self, key: str) -> CallIntended | None:
         """The durable intent of `key`, where the journal has one."""
@@ -58,19 +73,31 @@ class Replay:
         """The latest recorded answer to the doubt about `key`."""
         return self._resolved.get(key)
 
-    async def settled(self, key: str, *, what: str, args_digest: str) -> CallSettled | None:
+    def resolve(self, doubts: Mapping[str, DoubtResolved]) -> None:
+        """Takes note of answers to doubts that came in while the run waited."""
+        self._resolved.update(doubts)
+
+    async def settled(self, key: str, *, dependency: str, args_digest: str) -> CallSettled | None:
         """The recorded outcome of the call `key`, in its turn; None when the call has to be made now.
 
-        `what` describes the call for the error. Raises `ReplayMismatch`.
+        Raises `ReplayMismatch` when the journal has something else under this key, or has something that is not asked
+        for.
         """
         if not self.active:
             return None
-        recorded = self._by_key.get(key)
+        what = _words(key, dependency, args_digest)
+        recorded = self._by_key.get(key) or self._intents.get(key)
         if recorded is None:
-            await self._turn(len(self._order), what)
+            await self._turn(LIVE, what)
             return None
-        if not isinstance(recorded, CallSettled) or recorded.args_digest != args_digest:
+        same = not isinstance(recorded, ValueRecorded) and recorded.dependency == dependency
+        if isinstance(recorded, ValueRecorded) or not same or recorded.args_digest != args_digest:
             raise ReplayMismatch(self._run_id, expected=_describe(recorded), actual=what)
+        if isinstance(recorded, CallIntended):
+            self._unasked.discard(key)
+            self._wake()
+            await self._turn(LIVE, what)
+            return None
         await self._take(key, what)
         return recorded
 
@@ -78,22 +105,25 @@ class Replay:
         """The recorded value of `key`, in its turn; None when it has to be made now. Raises `ReplayMismatch`."""
         if not self.active:
             return None
-        recorded = self._by_key.get(key)
+        what = f"value {key}"
+        recorded = self._by_key.get(key) or self._intents.get(key)
         if recorded is None:
-            await self._turn(len(self._order), f"value {key}")
+            await self._turn(LIVE, what)
             return None
         if not isinstance(recorded, ValueRecorded):
-            raise ReplayMismatch(self._run_id, expected=_describe(recorded), actual=f"value {key}")
-        await self._take(key, f"value {key}")
+            raise ReplayMismatch(self._run_id, expected=_describe(recorded), actual=what)
+        await self._take(key, what)
         return recorded
 
-    def resolve(self, doubts: Mapping[str, DoubtResolved]) -> None:
-        """Takes note of answers to doubts that came in while the run waited."""
-        self._resolved.update(doubts)
-
     def unasked(self) -> str | None:
-        """The first recorded outcome that the code never asked for; None when it asked for all of them."""
-        return _describe(self._by_key[self._order[self._next]]) if self.active else None
+        """The first thing in the journal that the code never asked for; None when it asked for everything."""
+        if self._next < len(self._order):
+            return _describe(self._by_key[self._order[self._next]])
+        return _describe(self._intents[min(self._unasked)]) if self._unasked else None
+
+    def unasked_intents(self) -> list[CallIntended]:
+        """The writes that were about to be sent, or were, and that the code never asked for again."""
+        return [self._intents[key] for key in sorted(self._unasked)]
 
     async def _take(self, key: str, what: str) -> None:
         position = self._position[key]
@@ -101,13 +131,19 @@ class Replay:
             raise ReplayMismatch(self._run_id, expected="each call once", actual=f"{what} a second time")
         await self._turn(position, what)
         self._next = position + 1
-        waiting = self._turns.pop(self._next, None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(None)
+        self._wake()
+
+    def _wake(self) -> None:
+        """Lets go whoever's turn it is now."""
+        due = self._turns.pop(self._next, None)
+        live = None if self.active else self._turns.pop(LIVE, None)
+        for turn in (due, live):
+            if turn is not None and not turn.done():
+                turn.set_result(None)
 
     async def _turn(self, position: int, what: str) -> None:
-        """Waits until everything recorded before `position` was handed out."""
-        if self._next >= position:
+        """Waits until everything recorded before `position` was handed out, or for `LIVE` all that there is."""
+        if (not self.active) if position == LIVE else self._next >= position:
             return
         turn = self._turns.get(position)
         if turn is None:
@@ -119,7 +155,11 @@ class Replay:
             raise ReplayMismatch(self._run_id, expected=self.unasked() or "nothing more", actual=what) from None
 
 
-def _describe(recorded: Recorded) -> str:
-    if isinstance(recorded, CallSettled):
-        return f"call {recorded.key} to {recorded.dependency} (arguments {recorded.args_digest[:12]})"
-    return f"value {recorded.key}"
+def _words(key: str, dependency: str, args_digest: str) -> str:
+    return f"call {key} to {dependency} (arguments {args_digest[:12]})"
+
+
+def _describe(recorded: Recorded | CallIntended) -> str:
+    if isinstance(recorded, ValueRecorded):
+        return f"value {recorded.key}"
+    return _words(recorded.key, recorded.dependency, recorded.args_digest)

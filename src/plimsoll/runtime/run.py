@@ -64,12 +64,16 @@ class Run:
         the stack itself. Otherwise every later call of this run is refused from then on.
         """
         state = self.state
+        key = key or state.next_key(exchange.dependency)
+        if key in state.keys:
+            raise Misuse(f"two calls of run {state.id} have the key {key!r}; each needs its own")
+        state.keys.add(key)
         task = asyncio.current_task()
         begins = task is not None and task not in state.inflight
         if task is not None:
             state.inflight.add(task)
         try:
-            return await call(state, exchange, key or state.next_key(exchange.dependency))
+            return await call(state, exchange, key)
         except Unwind as signal:
             if not (defers and isinstance(signal, RunParked) and signal.reason in ("approval", "doubt")):
                 state.unwind(signal)

@@ -66,6 +66,9 @@ class RunState:
         self.findings: list[Finding] = []
         self.called: Counter[str] = Counter()
         self.doubts: dict[str, DoubtResolved] = {}
+        self.sends: Counter[str] = Counter()
+        self.sent: dict[str, tuple[CallIntended, Exchange]] = {}
+        self.keys: set[str] = set()
         self.degraded: str = ""
         self.read_only: str = ""
         self.inflight: set[asyncio.Task[Any]] = set()
@@ -226,6 +229,7 @@ class RunState:
         if isinstance(event, DoubtResolved):
             self.doubts[event.key] = event
         elif isinstance(event, CallIntended):
+            self.sends[event.key] += 1
             self.doubts.pop(event.key, None)
 
     def claims_undone(self, output: Any) -> list[str]:

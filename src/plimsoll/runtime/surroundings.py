@@ -28,3 +28,5 @@ class Surroundings:
     ids: Ids = field(default_factory=RandomIds)
     sinks: Sequence[AlertSink] = (LogSink(),)
     interceptor: Interceptor = field(default_factory=NoInterceptor)
+    active: set[str] = field(default_factory=set, init=False)
+    """The runs that some harness in these surroundings is advancing now."""
