@@ -17,18 +17,20 @@ from plimsoll.adapters.pydantic_ai import bare_subject, hardened_subject
 from plimsoll.gate.campaign import run_campaign
 from plimsoll.gate.mutants import MUTANTS
 from plimsoll.gate.reproducing import failure_file, reproduce
-from plimsoll.gate.self_test import Fate, SelfTest, self_test
-from plimsoll.gate.verdict import Decision, Verdict
+from plimsoll.gate.self_test import Fate, self_test
+from plimsoll.gate.verdict import Decision
 
 ROOT = Path(__file__).parents[3]
-FEW = [scenario for scenario in scenarios if scenario.name in ("order_status", "small_refund", "large_refund")]
-FLOODED = [scenario for scenario in scenarios if scenario.name == "product_search"]
+BY_NAME = {scenario.name: scenario for scenario in scenarios}
+FEW = [BY_NAME["order_status"], BY_NAME["large_refund"], BY_NAME["cancel_order"]]
+FLOODED = [BY_NAME["product_search"]]
+LIED_TO = [BY_NAME["small_refund"]]
 
 CAMPAIGN = """
 import json, sys
 from tests.examples.assistant.test_gate import FEW, hardened
 from plimsoll.gate.campaign import run_campaign
-verdict = run_campaign(hardened(), FEW[:2], storm_count=20, workers=int(sys.argv[1]))
+verdict = run_campaign(hardened(), FEW[:1], storm_count=20, workers=int(sys.argv[1]))
 print(json.dumps([verdict.campaign_digest, verdict.decision.value, list(verdict.reasons), verdict.trials]))
 """
 
@@ -37,44 +39,39 @@ def hardened(contract: Contract | None = None) -> Any:
     return hardened_subject(harden(agent, contract or load_contract(CONTRACT)))
 
 
-@pytest.fixture(scope="module")
-def naively() -> Verdict:
-    subject = bare_subject(naive.handle, load_contract(CONTRACT), agent=naive.naive_agent)
-    return run_campaign(subject, FEW, storm_count=0, workers=1)
+REASONS = {
+    ("exactly_once", "effect_"),
+    ("bounded", "unbounded_loop"),
+    ("honesty", "silent_failure"),
+    ("latency", "hung"),
+    ("oversight", "unapproved_effect"),
+}
 
 
+@pytest.mark.timeout(300)
 def test_the_hardened_assistant_ships() -> None:
-    verdict = run_campaign(hardened(), [*FEW, *FLOODED], storm_count=120)
+    verdict = run_campaign(hardened(), [FEW[0], FEW[2], *FLOODED, *LIED_TO], storm_count=110, workers=2)
     assert verdict.decision is Decision.SHIP, verdict.reasons
     assert all(claim.held for claim in verdict.claims)
 
 
-@pytest.mark.parametrize(
-    ("claim", "code"),
-    [
-        ("exactly_once", "effect_"),
-        ("bounded", "unbounded_loop"),
-        ("honesty", "silent_failure"),
-        ("latency", "hung"),
-        ("oversight", "unapproved_effect"),
-    ],
-)
-def test_the_naive_assistant_is_blocked_for_each_of_its_reasons(naively: Verdict, claim: str, code: str) -> None:
-    assert naively.decision is Decision.BLOCK
-    broken = {(each.claim, each.code) for trial in naively.failures for each in trial.violations}
-    assert any(one == claim and other.startswith(code) for one, other in broken)
-
-
-def test_a_failure_file_reproduces_its_failure(naively: Verdict) -> None:
+@pytest.mark.timeout(300)
+def test_the_naive_assistant_is_blocked_and_its_failures_come_again() -> None:
     subject = bare_subject(naive.handle, load_contract(CONTRACT), agent=naive.naive_agent)
-    for trial in naively.failures[:5]:
-        file = failure_file(trial, naively, references={}, contract_path="plimsoll.toml")
+    verdict = run_campaign(subject, FEW, storm_count=0, workers=2)
+    assert verdict.decision is Decision.BLOCK
+    broken = {(each.claim, each.code) for trial in verdict.failures for each in trial.violations}
+    for claim, code in REASONS:
+        assert any(one == claim and other.startswith(code) for one, other in broken), claim
+    for trial in verdict.failures[:5]:
+        file = failure_file(trial, verdict, references={}, contract_path="plimsoll.toml")
         again = reproduce(file, subject, FEW)
         assert again.same
         assert again.trial.digest == trial.digest
         assert again.notes == ()
 
 
+@pytest.mark.timeout(300)
 def test_the_same_seed_gives_the_same_campaign_in_another_process_under_another_hash_seed() -> None:
     def campaign(hash_seed: str, workers: str) -> Any:
         path = os.pathsep.join([str(ROOT), *sys.path])
@@ -84,7 +81,7 @@ def test_the_same_seed_gives_the_same_campaign_in_another_process_under_another_
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=50,
+            timeout=200,
             check=True,
         )
         return json.loads(done.stdout.splitlines()[-1])
@@ -92,12 +89,7 @@ def test_the_same_seed_gives_the_same_campaign_in_another_process_under_another_
     assert campaign("1", "1") == campaign("4242", "2")
 
 
-@pytest.fixture(scope="module")
-def broken() -> SelfTest:
-    return self_test(hardened, load_contract(CONTRACT), [*FEW, *FLOODED])
-
-
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_break_any_one_protection_and_it_no_longer_ships(broken: SelfTest, mutant: Any) -> None:
-    result = next(result for result in broken.results if result.name == mutant.name)
-    assert result.fate is Fate.BLOCKED, result
+@pytest.mark.timeout(300)
+def test_break_any_one_protection_and_it_no_longer_ships() -> None:
+    tested = self_test(hardened, load_contract(CONTRACT), [*FEW[:2], *FLOODED, *LIED_TO], workers=2)
+    assert {result.name: result.fate for result in tested.results} == {mutant.name: Fate.BLOCKED for mutant in MUTANTS}
