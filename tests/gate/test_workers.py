@@ -3,6 +3,9 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +84,27 @@ def test_without_fork_there_is_one_core(monkeypatch: pytest.MonkeyPatch) -> None
     assert cores() == 1
     results = do_all(lambda number: str(os.getpid()).encode(), 3)
     assert set(results) == {str(PARENT).encode()}
+
+
+def test_workers_do_not_outlive_a_parent_that_was_killed(tmp_path: Path) -> None:
+    script = """
+import os, signal, sys
+from plimsoll.gate.workers import do_all
+
+def work(number):
+    with open(sys.argv[1] + "/" + str(os.getpid()), "w"):
+        pass
+    return b""
+
+def on_done(done):
+    if done == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+do_all(work, 4, workers=2, on_done=on_done)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    parent = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=environment, stderr=subprocess.PIPE)
+    # The pipe ends when the last process that holds it does: the parent, and then each of its workers.
+    _, err = parent.communicate(timeout=40)
+    assert parent.returncode == -signal.SIGKILL, err
+    assert list(tmp_path.iterdir())

@@ -23,6 +23,7 @@ _CHUNKS_PER_WORKER = 12
 _LARGEST_CHUNK = 64
 _PATIENCE_S = 120.0
 _POLL_S = 1.0
+_ORPHAN_S = 1.0
 _FAREWELL_S = 5.0
 _GO_HOME = b""
 _SYSTEM = SystemClock()
@@ -178,6 +179,15 @@ def _kill(worker: _Worker) -> None:
 def _labour(work: Work, pipe: Connection) -> None:
     """The child's side: ranges come in, results go out, until it is sent home."""
     gc.freeze()
-    while (message := pipe.recv_bytes()) != _GO_HOME:
+    parent = os.getppid()
+    while (message := _awaited(pipe, parent)) != _GO_HOME:
         start, stop = msgspec.msgpack.decode(message, type=tuple[int, int])
         pipe.send_bytes(msgspec.msgpack.encode([work(number) for number in range(start, stop)]))
+
+
+def _awaited(pipe: Connection, parent: int) -> bytes:
+    """The next message; the word to go home when the parent has died, whose end of the pipe its other children hold."""
+    while not pipe.poll(_ORPHAN_S):
+        if os.getppid() != parent:
+            return _GO_HOME
+    return pipe.recv_bytes()
