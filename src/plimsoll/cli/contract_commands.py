@@ -41,9 +41,9 @@ _CHECK_HELP = """Find what is wrong or doubtful in a contract.
     """
 
 _AGENT_HELP = """
+    With --agent it also imports the agent that the contract names, and compares the contract with its tools:
+
     \b
-    With --agent it also imports the agent that the contract names, and compares the
-    contract with its tools:
       plimsoll check --agent
     """
 
@@ -193,7 +193,7 @@ def _print_written(output: Path, shape: AgentShape) -> None:
     line(out, "Wrote ", (str(output), "bold"), f" for {shape.name}.")
     if shape.tools:
         rows = [(tool.name, effect.value, why) for tool in shape.tools for effect, why in [initial_effect(tool)]]
-        out.print(table(("tool", "effect", "why"), rows, whole=("tool", "effect")))
+        table(out, ("tool", "effect", "why"), rows, whole=("tool", "effect"))
     line(out, "Read it and confirm each effect, and name the approvers. If the tools take dependencies, say in [agent]")
     line(out, 'what makes them: deps = "module:function".')
     line(out, f"Then: plimsoll check {output} --agent")

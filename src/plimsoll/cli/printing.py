@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -14,6 +14,7 @@ from plimsoll.core.canonical import canonical_json
 __all__ = ["arguments", "clean", "console", "line", "table"]
 
 _PIPED_COLUMNS = 1000
+_LEAST_COLUMNS = 16
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -47,12 +48,19 @@ def line(out: Console, *parts: str | tuple[str, str]) -> None:
     out.print(Text.assemble(*texts), soft_wrap=True)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: Sequence[str] = ()) -> Table:
-    """A table without a box. The columns named in `whole` hold ids, which are never broken."""
+def table(out: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], *, whole: Sequence[str] = ()) -> None:
+    """Prints a table without a box. The columns named in `whole` hold ids, which are never broken: where they leave no
+    room, the lines run beyond the terminal's width."""
+    shown = [[Text(clean(cell)) for cell in row] for row in rows]
     made = Table(box=None, pad_edge=False, header_style="dim")
-    for name in columns:
-        keeps = name in whole
-        made.add_column(name, overflow="ignore" if keeps else "fold", no_wrap=keeps)
-    for row in rows:
-        made.add_row(*(Text(clean(cell)) for cell in row))
-    return made
+    needed = 0
+    for number, name in enumerate(columns):
+        widest = max(len(name), *(row[number].cell_len for row in shown)) if shown else len(name)
+        least = widest if name in whole else min(widest, _LEAST_COLUMNS)
+        made.add_column(name, overflow="fold", min_width=least, no_wrap=name in whole)
+        needed += least + 1
+    for row in shown:
+        made.add_row(*row)
+    width, out.width = out.width, max(out.width, needed)
+    out.print(made)
+    out.width = width

@@ -76,7 +76,7 @@ def list_runs(contract_path: Path, journal: Path | None, state: str | None, limi
         (row["run_id"], row["state"], when(row["started_at"], now=now), str(row["events"]), row["agent"], row["reason"])
         for row in rows
     ]
-    out.print(table(("run", "state", "started", "events", "agent", "why"), cells, whole=("run", "state", "started")))
+    table(out, ("run", "state", "started", "events", "agent", "why"), cells, whole=("run", "state", "started"))
     if len(rows) == limit:
         click.echo(f"Perhaps there are more than these {limit}: --limit shows them.")
 
@@ -148,7 +148,7 @@ def _print_events(out: Console, run_id: str, records: list[Record]) -> None:
         (str(record.seq), f"+{record.at - first.at:.3f} s", event_type(record.event), describe(record.event))
         for record in records
     ]
-    out.print(table(("#", "after", "event", "what"), cells, whole=("#", "after", "event")))
+    table(out, ("#", "after", "event", "what"), cells, whole=("#", "after", "event"))
 
 
 # ----------------------------------------------------------------------------------------------------------- resume
