@@ -221,12 +221,34 @@ async def _sent(footing: Footing, info: CallInfo, timeout_s: float | None) -> tu
     except Misuse:
         raise
     except TimeoutError as timeout:
-        expired = CallTimeout(footing.site, timeout_s=timeout_s or 0.0) if scope.expired() else timeout
-        return None, classify(expired, now=env.clock.now())
+        if not scope.expired() or timeout_s is None:
+            return None, classify(timeout, now=env.clock.now())
+        late = await _late(footing, info, timeout_s)
+        return late or (None, classify(CallTimeout(footing.site, timeout_s=timeout_s), now=env.clock.now()))
     except Exception as error:  # whatever a dependency raises is an outcome, never a crash
         return None, classify(error, now=env.clock.now())
     finally:
         call_context.reset(token)
+
+
+async def _late(footing: Footing, info: CallInfo, timeout_s: float) -> tuple[Any, ErrorRecord | None] | None:
+    """What a thread brought that outlived its attempt and ended soon after; None where nothing came.
+
+    A thread cannot be stopped, so an attempt whose thread is running is not over. It gets its timeout once more, if so
+    much is left; after that, the doubt about it stays until it ends.
+    """
+    env = footing.state.env
+    running = env.under_way.of(info.idempotency_key)
+    if not running:
+        return None
+    await asyncio.wait(running, timeout=min(timeout_s, footing.remaining_s()))
+    answered = [work for work, answers in running.items() if answers and work.done() and not work.cancelled()]
+    if not answered:
+        return None
+    error = answered[-1].exception()
+    if error is None:
+        return answered[-1].result(), None
+    return (None, classify(error, now=env.clock.now())) if isinstance(error, Exception) else None
 
 
 def _inspected(footing: Footing, number: int, duration_s: float, native: Any) -> Attempt:

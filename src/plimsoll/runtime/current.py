@@ -1,12 +1,13 @@
 """Which run, and which call of it, the running task serves."""
 
+import asyncio
 from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
 from plimsoll.core.calls import CallInfo
 
-__all__ = ["call_context", "current_call", "run_context"]
+__all__ = ["call_context", "current_call", "run_context", "watch_context"]
 
 
 class Caller(Protocol):
@@ -15,8 +16,15 @@ class Caller(Protocol):
     async def call(self, name: str, args: Mapping[str, Any] | None = None, *, key: str | None = None) -> Any: ...
 
 
+class Watcher(Protocol):
+    """Somebody who wants to know of work that outlives the attempt that began it."""
+
+    def leave(self, work: asyncio.Future[Any], *, answers: bool) -> None: ...
+
+
 run_context: ContextVar[Caller | None] = ContextVar("plimsoll_run", default=None)
 call_context: ContextVar[CallInfo | None] = ContextVar("plimsoll_call", default=None)
+watch_context: ContextVar[Watcher | None] = ContextVar("plimsoll_watch", default=None)
 
 
 def current_call() -> CallInfo | None:

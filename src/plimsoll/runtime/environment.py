@@ -19,7 +19,8 @@ from plimsoll.runtime.compiled import CompiledContract
 from plimsoll.runtime.exchange import Interceptor
 from plimsoll.runtime.models import ModelExchange, ModelFunction
 from plimsoll.runtime.surroundings import Surroundings
-from plimsoll.runtime.tools import ToolExchange, ToolSpec, Verifier
+from plimsoll.runtime.tools import Parameters, ToolExchange, ToolSpec, Verifier
+from plimsoll.runtime.underway import UnderWay
 
 __all__ = ["Environment"]
 
@@ -46,6 +47,8 @@ class Environment:
     retries: Mapping[str, RetryPolicy | None] = field(init=False)
     windows: dict[str, LatencyWindow] = field(init=False)
     budgets: dict[str, RetryBudget] = field(default_factory=dict)
+    under_way: UnderWay = field(default_factory=UnderWay)
+    _parameters: dict[str, Parameters] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         outside = self.surroundings
@@ -67,11 +70,23 @@ class Environment:
         return budget
 
     def tool_exchange(self, name: str, args: dict[str, Any]) -> ToolExchange:
-        """One call of a registered tool. Raises `UnknownDependency`."""
+        """One call of a registered tool, with every default filled in.
+
+        Raises `UnknownDependency`, and `Misuse` for arguments that the tool does not take or that JSON cannot carry.
+        """
         spec = self.tools.get(name)
         if spec is None:
             raise UnknownDependency(name, known=list(self.tools))
-        return ToolExchange(spec, args, section=self.tool(name), verifier=self.verifiers.get(name))
+        parameters = self._parameters.get(name)
+        if parameters is None:
+            parameters = self._parameters[name] = Parameters(spec)
+        return ToolExchange(
+            spec,
+            parameters.filled(args),
+            section=self.tool(name),
+            verifier=self.verifiers.get(name),
+            under_way=self.under_way,
+        )
 
     def model_exchange(self, name: str, prompt: Any) -> ModelExchange:
         """One request to a registered ladder. Raises `UnknownDependency`."""

@@ -1,27 +1,32 @@
 """Tools without a framework: any function, made a call by `@plimsoll.tool` or by registering it."""
 
 import asyncio
+import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar, overload
+from functools import partial, wraps
+from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
 
 import msgspec
 
 from plimsoll.contract.model import OutputRule, Tool
-from plimsoll.core.calls import CallKind, Unknown
-from plimsoll.core.canonical import digest
+from plimsoll.core.calls import CallKind, Effect, Unknown
+from plimsoll.core.canonical import canonical_json, digest, parse_json
 from plimsoll.core.errors import Misuse
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import check_value
-from plimsoll.runtime.current import run_context
+from plimsoll.runtime.current import call_context, run_context, watch_context
 from plimsoll.runtime.exchange import Inspection
+from plimsoll.runtime.underway import UnderWay, Watch, in_thread
 
-__all__ = ["ToolExchange", "ToolSpec", "Verifier", "run_function", "tool", "tool_spec"]
+__all__ = ["Parameters", "ToolExchange", "ToolSpec", "Verifier", "ask_verifier", "run_function", "tool", "tool_spec"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_NOTHING_YET = object()
+_PLAIN = frozenset({str, int, float, bool, type(None), list, dict})
 
 Verifier = Callable[[Mapping[str, Any], str], Any]
 """`verify(args, idempotency_key)`: `Happened`, `NotHappenedAndCannot` or `Unknown`; may be async."""
@@ -63,66 +68,190 @@ def tool(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
 
     @wraps(function)
     async def call(*args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
         run = run_context.get()
         if run is None:
-            return await run_function(function, bound.arguments)
-        return await run.call(spec.name, bound.arguments)
+            return await run_function(partial(function, *args), kwargs)
+        return await run.call(spec.name, _named(spec.name, signature.bind(*args, **kwargs)))
 
     call.__plimsoll_tool__ = spec  # type: ignore[attr-defined]
     return call
 
 
-async def run_function(function: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
-    """Calls a sync function in a thread, an async one here."""
+def _named(name: str, bound: inspect.BoundArguments) -> dict[str, Any]:
+    """The arguments by their names. Raises `Misuse` where one has none."""
+    named: dict[str, Any] = {}
+    for parameter, value in bound.arguments.items():
+        kind = bound.signature.parameters[parameter].kind
+        if kind is inspect.Parameter.VAR_KEYWORD:
+            named.update(value)
+        elif kind is inspect.Parameter.VAR_POSITIONAL:
+            raise Misuse(f"{name} was given arguments without a name (*{parameter}); inside a run each needs one")
+        else:
+            named[parameter] = value
+    return named
+
+
+async def run_function(function: Callable[..., Any], arguments: Mapping[str, Any], *, answers: bool = False) -> Any:
+    """Calls a sync function in a thread, an async one here. `answers`: its result is that of the call it serves."""
     if inspect.iscoroutinefunction(function):
         return await function(**arguments)
-    result = await asyncio.to_thread(function, **arguments)
+    result = await in_thread(function, arguments, answers=answers)
     return await result if inspect.isawaitable(result) else result
 
 
-class ToolExchange:
-    """One call of a tool."""
+class Parameters:
+    """What a tool takes: which arguments it must be given, and what it makes of those it is not."""
 
-    __slots__ = ("_rule", "_spec", "_verifier", "args", "args_digest")
+    __slots__ = ("_defaults", "_name", "_names", "_required")
+
+    def __init__(self, spec: ToolSpec) -> None:
+        self._name = spec.name
+        self._defaults: dict[str, Any] = {}
+        self._required: frozenset[str] = frozenset()
+        self._names: frozenset[str] | None = None  # None: any
+        try:
+            parameters = inspect.signature(spec.function).parameters.values()
+        except (TypeError, ValueError):  # a callable written in C says nothing of its parameters
+            return
+        named = [one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
+        self._required = frozenset(one.name for one in named if one.default is one.empty)
+        self._defaults = {one.name: one.default for one in named if one.default is not one.empty and _is_json(one)}
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters):
+            self._names = frozenset(one.name for one in named)
+
+    def filled(self, args: Mapping[str, Any]) -> dict[str, Any]:
+        """All arguments of a call, so that a rule sees what the tool will see. Raises `Misuse` for wrong ones.
+
+        A default that has no JSON form is left to the tool itself.
+        """
+        missing = self._required - args.keys()
+        if missing:
+            raise Misuse(f"{self._name} was called without {', '.join(sorted(missing))}; nothing was sent")
+        if self._names is not None and not self._names >= args.keys():
+            unknown = ", ".join(sorted(map(str, args.keys() - self._names)))
+            takes = ", ".join(sorted(self._names)) or "no arguments"
+            raise Misuse(f"{self._name} does not take {unknown}; it takes {takes}. Nothing was sent")
+        return {**self._defaults, **args}
+
+
+def _is_json(parameter: inspect.Parameter) -> bool:
+    try:
+        canonical_json(parameter.default)
+    except Misuse:
+        return False
+    return True
+
+
+class ToolExchange:
+    """One call of a tool.
+
+    The arguments are written down once, when the call begins: what is judged, recorded and digested is what every
+    attempt gets, each in a copy of its own.
+    """
+
+    __slots__ = (
+        "_answer", "_answer_json", "_as_given", "_native", "_rule", "_spec", "_under_way", "_verifier", "_watched",
+        "_written", "args", "args_digest",
+    )  # fmt: skip
 
     kind = CallKind.TOOL
     input_tokens = 0
     refusals = ()
 
-    def __init__(self, spec: ToolSpec, args: dict[str, Any], *, section: Tool, verifier: Verifier | None) -> None:
+    def __init__(
+        self,
+        spec: ToolSpec,
+        args: dict[str, Any],
+        *,
+        section: Tool,
+        verifier: Verifier | None,
+        under_way: UnderWay | None = None,
+    ) -> None:
         self._spec = spec
         self._rule: OutputRule = section.output
         self._verifier = verifier
-        self.args = args
-        self.args_digest = digest(args)
+        self._under_way = under_way
+        self._watched = under_way is not None and section.effect is not Effect.READ
+        try:
+            self._written = canonical_json(args)
+        except Misuse as error:
+            raise Misuse(f"the arguments of {spec.name} have no JSON form: {error}. Nothing was sent") from error
+        self.args: dict[str, Any] = parse_json(self._written)
+        self._as_given = self.args == args and _PLAIN.issuperset(map(type, args.values()))
+        self.args_digest = hashlib.sha256(self._written).hexdigest()
+        self._native: Any = _NOTHING_YET
+        self._answer: Any = None
+        self._answer_json = b""
 
     @property
     def dependency(self) -> str:
         return self._spec.name
 
     async def send(self, rung: Rung | None) -> Any:
+        self._native = _NOTHING_YET  # an attempt may return the very object that the last one did, changed since
         token = run_context.set(None)  # what a tool calls inside is part of it, and no call of the run
+        watch = watch_context.set(self._watch())
         try:
-            return await run_function(self._spec.function, self.args)
+            return await run_function(self._spec.function, self._arguments(), answers=True)
         finally:
+            watch_context.reset(watch)
             run_context.reset(token)
+
+    def _watch(self) -> Watch | None:
+        info = call_context.get()
+        if not self._watched or self._under_way is None or info is None:
+            return None
+        return Watch(self._under_way, info.idempotency_key)
+
+    def _arguments(self) -> dict[str, Any]:
+        """The arguments as they were written down; what JSON has another form for, by the function's annotations."""
+        arguments: dict[str, Any] = parse_json(self._written)
+        return arguments if self._as_given else _annotated(self._spec.function, arguments)
 
     def inspect(self, native: Any) -> Inspection:
         return Inspection(problem=check_value(self.encode(native), self._rule))
 
     def encode(self, native: Any) -> Any:
-        return msgspec.to_builtins(native)
+        if native is not self._native:
+            self._answer_json = canonical_json(native)
+            self._answer = parse_json(self._answer_json)
+            self._native = native
+        return self._answer
 
     def decode(self, value: Any) -> Any:
         return value
 
     def sameness(self, value: Any) -> str:
-        return digest(value)
+        same = value is self._answer and self._native is not _NOTHING_YET
+        return hashlib.sha256(self._answer_json).hexdigest() if same else digest(value)
 
     async def verify(self, idempotency_key: str) -> Any:
+        if self._under_way is not None and self._under_way.of(idempotency_key):
+            return Unknown("the call is still under way")
         if self._verifier is None:
             return Unknown("the contract names no `verify` for this tool")
-        answer = self._verifier(self.args, idempotency_key)
-        return await answer if inspect.isawaitable(answer) else answer
+        return await ask_verifier(self._verifier, parse_json(self._written), idempotency_key)
+
+
+async def ask_verifier(verifier: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """What a verifier answers. One that is sync runs in a thread: it may ask the network, and the loop goes on."""
+    if inspect.iscoroutinefunction(verifier):
+        return await verifier(*args, **options)
+    answer = await asyncio.to_thread(verifier, *args, **options)
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+def _annotated(function: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments as the function's annotations want them, where they have another form in JSON than in Python."""
+    try:
+        hints = get_type_hints(function)
+    except Exception:  # an annotation that cannot be resolved says nothing
+        return arguments
+    return {name: _converted(value, hints[name]) if name in hints else value for name, value in arguments.items()}
+
+
+def _converted(value: Any, wanted: Any) -> Any:
+    try:
+        return msgspec.convert(value, wanted)
+    except (TypeError, ValueError):  # msgspec's own errors are among these
+        return value

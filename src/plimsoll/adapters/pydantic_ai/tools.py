@@ -1,7 +1,10 @@
 """Tool calls through the pipeline: one `Exchange` for each."""
 
+import asyncio
+import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,29 +12,39 @@ from pydantic_ai import RunContext
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred, ModelRetry, ToolFailed
 from pydantic_ai.tools import ToolDenied
 from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
+from pydantic_ai.toolsets.function import FunctionToolsetTool
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from plimsoll.adapters.pydantic_ai.binding import Binding
 from plimsoll.adapters.pydantic_ai.results import Deferral, decode_result, encode_result
 from plimsoll.contract.model import OutputRule
-from plimsoll.core.calls import CallKind, ErrorRecord, Fault, Outcome, Status, Unknown
-from plimsoll.core.canonical import digest
+from plimsoll.core.calls import CallKind, Effect, ErrorRecord, Fault, Outcome, Status, Unknown
+from plimsoll.core.canonical import canonical_json, digest, parse_json
 from plimsoll.core.errors import Misuse, Unwind
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import check_value
-from plimsoll.runtime.current import run_context
+from plimsoll.runtime.current import call_context, run_context
 from plimsoll.runtime.exchange import Inspection
+from plimsoll.runtime.tools import ask_verifier
+from plimsoll.runtime.underway import UnderWay
 
 __all__ = ["JournaledToolset", "ToolExchange"]
 
 _REFUSALS = {"ModelRetry": ModelRetry, "ToolFailed": ToolFailed}
 """By these a tool itself tells the model that it did nothing, and what to do instead."""
 
+_NEVER_S = 1e9
+"""In place of Pydantic AI's own timeout for what is no read: it gives a thread up unseen. The contract's holds."""
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+
 
 class ToolExchange:
     """One call of a tool. `execute` runs it; `verifier` answers whether it happened."""
 
-    __slots__ = ("_deps", "_encoded", "_execute", "_rule", "_verifier", "args", "args_digest", "dependency")
+    __slots__ = (
+        "_deps", "_encoded", "_execute", "_in_thread", "_rule", "_under_way", "_verifier", "_written", "args",
+        "args_digest", "dependency",
+    )  # fmt: skip
 
     kind = CallKind.TOOL
     input_tokens = 0
@@ -46,17 +59,34 @@ class ToolExchange:
         rule: OutputRule,
         verifier: Callable[..., Any] | None = None,
         deps: Any = None,
+        under_way: UnderWay | None = None,
+        in_thread: bool = False,
     ) -> None:
         self.dependency = name
-        self.args = _json_args(name, args)
-        self.args_digest = digest(self.args)
+        self._written = canonical_json(_json_args(name, args))
+        self.args: dict[str, Any] = parse_json(self._written)
+        self.args_digest = hashlib.sha256(self._written).hexdigest()
+        self._under_way = under_way
+        self._in_thread = in_thread
         self._execute = execute
         self._rule = rule
         self._verifier = verifier
         self._deps = deps
-        self._encoded: tuple[Any, Any] | None = None
+        self._encoded: tuple[Any, Any, bytes] | None = None
 
     async def send(self, rung: Rung | None) -> Any:
+        self._encoded = None  # an attempt may return the very object that the last one did, changed since
+        info = call_context.get()
+        if not self._in_thread or self._under_way is None or info is None:
+            return await self._sent()
+        work = asyncio.ensure_future(self._sent())  # a thread goes on when its attempt is given up, and is known to
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            self._under_way.add(info.idempotency_key, work, answers=True)
+            raise
+
+    async def _sent(self) -> Any:
         token = run_context.set(None)  # what a tool does inside is its own affair: the call is journaled as one
         try:
             return await self._execute()
@@ -78,21 +108,24 @@ class ToolExchange:
 
     def encode(self, native: Any) -> Any:
         if self._encoded is None or self._encoded[0] is not native:
-            self._encoded = (native, encode_result(native))
+            value = encode_result(native)
+            self._encoded = (native, value, canonical_json(value))  # what the journal cannot carry is no answer
         return self._encoded[1]
 
     def decode(self, value: Any) -> Any:
         return value
 
     def sameness(self, value: Any) -> str:
-        return digest(value)
+        known = self._encoded
+        return hashlib.sha256(known[2]).hexdigest() if known is not None and known[1] is value else digest(value)
 
     async def verify(self, idempotency_key: str) -> Any:
+        if self._under_way is not None and self._under_way.of(idempotency_key):
+            return Unknown("the call is still under way")
         if self._verifier is None:
             return Unknown("the contract names no `verify` for this tool")
         options = {"deps": self._deps} if _takes_deps(self._verifier) else {}
-        answer = self._verifier(self.args, idempotency_key, **options)
-        return await answer if inspect.isawaitable(answer) else answer
+        return await ask_verifier(self._verifier, parse_json(self._written), idempotency_key, **options)
 
 
 @dataclass
@@ -114,13 +147,18 @@ class JournaledToolset(WrapperToolset[Any]):
         section = binding.contract.tool(name)
         if section.approval is not None:
             ctx = replace(ctx, tool_call_approved=True)  # who must approve is the contract's to say
+        if section.effect is not Effect.READ:
+            tool = replace(tool, tool_def=replace(tool.tool_def, timeout=_NEVER_S))
+        arguments = _Arguments(tool_args)
         exchange = ToolExchange(
             name,
-            tool_args,
-            lambda: self.wrapped.call_tool(name, tool_args, ctx, tool),
+            arguments.frozen,
+            lambda: self.wrapped.call_tool(name, arguments.fresh(), ctx, tool),
             rule=section.output,
             verifier=binding.verifiers.get(name),
             deps=ctx.deps,
+            under_way=binding.run.state.env.under_way,
+            in_thread=section.effect is not Effect.READ and _is_sync(tool),
         )
         key = binding.tool_key(ctx.tool_call_id or name)
         try:
@@ -130,6 +168,39 @@ class JournaledToolset(WrapperToolset[Any]):
                 raise ApprovalRequired() from None  # the calls beside it settle first; then the run leaves
             raise
         return _told(name, settled.outcome)
+
+
+class _Arguments:
+    """The validated arguments of a call as they were when it began, and a copy of them for each attempt."""
+
+    __slots__ = ("frozen",)
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self.frozen = _copied(given)
+
+    def fresh(self) -> dict[str, Any]:
+        return _copied(self.frozen)
+
+
+def _copied(args: dict[str, Any]) -> dict[str, Any]:
+    if _ATOMS.issuperset(map(type, args.values())):
+        return dict(args)
+    return {name: _copy_of(value) for name, value in args.items()}
+
+
+def _copy_of(value: Any) -> Any:
+    try:
+        return deepcopy(value)
+    except Exception:  # what cannot be copied, such as an open file, has to be shared
+        return value
+
+
+def _is_sync(tool: ToolsetTool[Any]) -> bool:
+    """Whether the tool is a sync function, which Pydantic AI runs in a thread."""
+    inner: Any = tool
+    while hasattr(inner, "source_tool"):
+        inner = inner.source_tool
+    return isinstance(inner, FunctionToolsetTool) and not inner.is_async
 
 
 def _told(name: str, outcome: Outcome) -> Any:

@@ -1,0 +1,97 @@
+"""Work that goes on although nobody waits for it any more.
+
+A thread cannot be stopped. When the attempt that began one is given up, by its timeout or because the run leaves the
+stack, the thread may still bring its effect about, so until it ends nobody can say that the effect did not happen.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from typing import Any
+
+from plimsoll.runtime.current import watch_context
+
+__all__ = ["UnderWay", "Watch", "in_thread"]
+
+Work = asyncio.Future[Any]
+
+
+class UnderWay:
+    """What a process has still running that outlived its attempt, by the idempotency key of its call."""
+
+    __slots__ = ("_work",)
+
+    def __init__(self) -> None:
+        self._work: dict[str, dict[Work, bool]] = {}
+
+    def add(self, key: str, work: Work, *, answers: bool) -> None:
+        """`work` goes on. `answers`: what it returns is the answer of the call, and not just a part of its making."""
+        if work.done():
+            return
+        self._work.setdefault(key, {})[work] = answers
+        work.add_done_callback(lambda done: self._over(key, done))
+
+    def of(self, key: str) -> dict[Work, bool]:
+        """What is still running for the call of this idempotency key, the oldest first, and whether it answers."""
+        return dict(self._work.get(key, ()))
+
+    def _over(self, key: str, work: Work) -> None:
+        if not work.cancelled():
+            work.exception()  # seen: nobody may be left to look at it
+        running = self._work.get(key)
+        if running is not None:
+            running.pop(work, None)
+            if not running:
+                del self._work[key]
+
+
+class Watch:
+    """Where the attempt that is being made leaves what outlives it."""
+
+    __slots__ = ("key", "under_way")
+
+    def __init__(self, under_way: UnderWay, key: str) -> None:
+        self.under_way = under_way
+        self.key = key
+
+    def leave(self, work: Work, *, answers: bool) -> None:
+        """Nobody waits for `work` any more, and it goes on."""
+        self.under_way.add(self.key, work, answers=answers)
+
+
+async def in_thread(function: Callable[..., Any], arguments: Mapping[str, Any], *, answers: bool = False) -> Any:
+    """Calls a sync function in a thread.
+
+    Where the attempt that this serves is watched, a thread that outlives it is known to go on, and one that had not
+    begun yet when nobody wanted it any more never begins.
+    """
+    watch = watch_context.get()
+    if watch is None:
+        return await asyncio.to_thread(function, **arguments)
+    job = _Job(function, arguments)
+    work = asyncio.get_running_loop().run_in_executor(None, copy_context().run, job)
+    try:
+        return await asyncio.shield(work)
+    except asyncio.CancelledError:
+        if not job.withdrawn():
+            watch.leave(work, answers=answers)
+        raise
+
+
+class _Job:
+    """A function to be called once, unless it is withdrawn before."""
+
+    __slots__ = ("_arguments", "_function", "_taken")
+
+    def __init__(self, function: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+        self._function = function
+        self._arguments = arguments
+        self._taken = threading.Lock()  # whoever gets it first: the thread that begins, or the one that withdraws
+
+    def __call__(self) -> Any:
+        return self._function(**self._arguments) if self._taken.acquire(blocking=False) else None
+
+    def withdrawn(self) -> bool:
+        """Whether it will never be called: it had not begun."""
+        return self._taken.acquire(blocking=False)

@@ -1,0 +1,115 @@
+"""Sync tools of a Pydantic AI agent run in threads, which nobody can stop."""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from pydantic_ai import Agent, FunctionToolset
+
+from plimsoll.adapters.pydantic_ai import harden
+from plimsoll.contract.model import AgentSection, Contract, Limits, Retry, Tool
+from plimsoll.core.calls import Effect, Ending, Fault, Happened, NotHappenedAndCannot
+from plimsoll.journal.memory import MemoryStore
+from tests.adapters.bench import call, scripted
+from tests.runtime.bench import pass_time
+from tests.runtime.threads import LONG_S, SOON_S, Slow, surroundings
+
+
+def paying(slow: Slow, *, own_timeout_s: float | None = None) -> Any:
+    toolset: FunctionToolset[Any] = FunctionToolset(timeout=own_timeout_s)
+    toolset.add_function(slow.pay)
+    return Agent(scripted([call("pay", amount=9.0)], "Paid."), name="payer", toolsets=[toolset])
+
+
+def under_contract(effect: Effect = Effect.WRITE) -> Contract:
+    return Contract(
+        agent=AgentSection(name="payer"),
+        limits=Limits(seconds=60.0),
+        tools={"pay": Tool(effect=effect, timeout_s=SOON_S)},
+    )
+
+
+@pytest.mark.parametrize("own_executor", [False, True])
+@pytest.mark.parametrize("own_timeout_s", [None, SOON_S / 5])
+def test_a_thread_that_outlives_its_attempt_is_not_called_undone(
+    own_timeout_s: float | None, own_executor: bool
+) -> None:
+    async def main() -> None:
+        slow = Slow()
+
+        def verify(args: Mapping[str, Any], key: str) -> Any:
+            slow.asked += 1
+            return Happened({"paid": args["amount"]}) if slow.paid else NotHappenedAndCannot()
+
+        agent = paying(slow, own_timeout_s=own_timeout_s)
+        with ExitStack() as stack:
+            if own_executor:
+                pool = stack.enter_context(ThreadPoolExecutor())
+                stack.enter_context(Agent.using_thread_executor(pool))
+            await tried(slow, agent, verify)
+
+    async def tried(slow: Slow, agent: Any, verify: Any) -> None:
+        hardened = harden(agent, under_contract(), surroundings=surroundings(MemoryStore()), verifiers={"pay": verify})
+        async with hardened:
+            parked = await hardened.run("Pay", run_id="r")
+            assert (parked.ending, slow.asked) == (Ending.PARKED, 0), parked.reason
+            slow.go.set()
+            assert slow.over.wait(LONG_S)
+            while hardened.harness.env.under_way._work:
+                await pass_time(0.001)
+            done = await hardened.resume("r")
+        assert (done.ending, done.output, slow.paid) == (Ending.COMPLETE, "Paid.", [9.0])
+
+    asyncio.run(main())
+
+
+def test_a_thread_that_ends_soon_after_its_timeout_has_answered() -> None:
+    async def main() -> None:
+        slow = Slow()
+        asyncio.get_running_loop().call_later(SOON_S * 1.5, slow.go.set)
+        async with harden(paying(slow), under_contract(), surroundings=surroundings(MemoryStore())) as hardened:
+            result = await hardened.run("Pay", run_id="r")
+        assert (result.ending, result.output, slow.paid) == (Ending.COMPLETE, "Paid.", [9.0])
+
+    asyncio.run(main())
+
+
+def test_every_attempt_gets_the_arguments_that_were_recorded() -> None:
+    async def main() -> None:
+        seen: list[list[int]] = []
+
+        async def put(items: list[int]) -> str:
+            seen.append(list(items))
+            items.pop()
+            if len(seen) == 1:
+                raise ConnectionError("once more")
+            return "put"
+
+        agent: Agent[None, str] = Agent(scripted([call("put", items=[1, 2, 3])], "Done."), tools=[put])
+        section = Tool(effect=Effect.IDEMPOTENT, retry=Retry(on=(Fault.CONNECTION,)))
+        rules = Contract(agent=AgentSection(name="putter"), tools={"put": section})
+        async with harden(agent, rules, surroundings=surroundings(MemoryStore())) as hardened:
+            result = await hardened.run("Put", run_id="r")
+        assert (result.ending, seen) == (Ending.COMPLETE, [[1, 2, 3], [1, 2, 3]]), result.reason
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("answer", [{"a": "\ud800"}, {"a": float("nan")}, object()])
+def test_an_answer_that_the_journal_cannot_carry_leaves_a_write_in_doubt(answer: Any) -> None:
+    async def main() -> None:
+        paid: list[float] = []
+
+        async def pay(amount: float) -> Any:
+            paid.append(amount)
+            return answer
+
+        agent: Agent[None, str] = Agent(scripted([call("pay", amount=9.0)], "Paid."), tools=[pay])
+        async with harden(agent, under_contract(), surroundings=surroundings(MemoryStore())) as hardened:
+            result = await hardened.run("Pay", run_id="r")
+        assert (result.ending, result.reason[:5], paid) == (Ending.PARKED, "doubt", [9.0])
+
+    asyncio.run(main())
