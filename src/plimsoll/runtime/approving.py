@@ -19,11 +19,21 @@ async def approve(state: RunState, exchange: Exchange, key: str) -> str | None:
 
     Raises `ApprovalRefused` when a rule or a person says no, `RunParked` while nobody has said anything.
     """
-    env = state.env
-    most = env.tool(exchange.dependency).max_per_run
-    if most is not None and state.called[exchange.dependency] >= most:
+    most = state.env.tool(exchange.dependency).max_per_run
+    if most is None:
+        return await _approved(state, exchange, key)
+    if not state.admit(exchange.dependency, key, most=most):
         state.raise_finding(_too_often(exchange, most))
         raise ApprovalRefused(exchange.dependency, reason="rule", note=f"at most {most} in one run (max_per_run)")
+    try:
+        return await _approved(state, exchange, key)
+    except ApprovalRefused:
+        state.dismiss(exchange.dependency, key)
+        raise
+
+
+async def _approved(state: RunState, exchange: Exchange, key: str) -> str | None:
+    env = state.env
     args: Mapping[str, Any] = exchange.args if isinstance(exchange.args, dict) else {}
     ruling = env.rules.ruling(exchange.dependency, args)
     if ruling.verdict is Verdict.RUN:
@@ -36,6 +46,8 @@ async def approve(state: RunState, exchange: Exchange, key: str) -> str | None:
     request = await _request(state, exchange, key, ruling.rule)
     if request.decided is None and env.clock.now() >= request.asked.expires_at:
         await _decide(state, request, "expired", note="nobody answered in time")
+    if request.consumed:
+        raise ApprovalRefused(exchange.dependency, reason="voided", note="its approval has been used; one is good once")
     decided = request.decided
     if decided is None:
         raise RunParked("approval", detail=request.asked.request_id, until=request.asked.expires_at)

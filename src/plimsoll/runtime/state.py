@@ -64,7 +64,7 @@ class RunState:
         self.detectors: list[Detector] = [*default_detectors(contract), self.claims]
         self._readers_of: dict[type[Event], list[Detector]] = {}
         self.findings: list[Finding] = []
-        self.called: Counter[str] = Counter()
+        self.admitted: dict[str, set[str]] = {}
         self.doubts: dict[str, DoubtResolved] = {}
         self.sends: Counter[str] = Counter()
         self.sent: dict[str, tuple[CallIntended, Exchange]] = {}
@@ -148,6 +148,31 @@ class RunState:
         for over in over_all:
             self.raise_finding(limit_finding(over, observed=True))
 
+    def admit(self, dependency: str, key: str, *, most: int) -> bool:
+        """Counts the call `key` among those that one run may make of a tool; False where it would be one too many.
+
+        Counted before anything is awaited, so that parallel calls cannot pass together.
+        """
+        admitted = self.admitted.setdefault(dependency, set())
+        if key not in admitted and len(admitted) >= most:
+            return False
+        admitted.add(key)
+        return True
+
+    def dismiss(self, dependency: str, key: str) -> None:
+        """The call `key` was admitted and then rejected: it does not count."""
+        self.admitted.get(dependency, set()).discard(key)
+
+    def _note_admitted(self, event: Event) -> None:
+        if isinstance(event, CallIntended):
+            counts = True
+        elif isinstance(event, CallSettled):
+            counts = event.kind is not CallKind.MODEL and event.outcome.status is not Status.REJECTED
+        else:
+            return
+        if counts:
+            self.admitted.setdefault(event.dependency, set()).add(event.key)
+
     def check_deadline(self) -> None:
         """Halts the run whose time ran out while a call was under way."""
         if self.env.contract.protections.limits is Mode.ENFORCE and self.deadline.passed(self.env.clock):
@@ -210,6 +235,7 @@ class RunState:
             last = at
             self.approvals.observe(event)
             self._note_doubt(event)
+            self._note_admitted(event)
             for detector in self._readers(type(event)):
                 detector.restore(event)
             if isinstance(event, FindingRaised):
@@ -241,8 +267,6 @@ class RunState:
         """Counts a settled call against the limits."""
         outcome = settled.outcome
         self.limits.settled(outcome.usage, key=settled.key)
-        if outcome.status is not Status.REJECTED:
-            self.called[settled.dependency] += 1
         if settled.kind is not CallKind.MODEL and outcome.ok:
             result = settled.result_digest or digest(outcome.value)
             self.limits.repeated(settled.dependency, settled.args_digest, result, effect=settled.effect)
