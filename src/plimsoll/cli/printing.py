@@ -57,7 +57,7 @@ def table(out: Console, columns: Sequence[str], rows: Sequence[Sequence[str]], *
     for number, name in enumerate(columns):
         widest = max(len(name), *(row[number].cell_len for row in shown)) if shown else len(name)
         least = widest if name in whole else min(widest, _LEAST_COLUMNS)
-        made.add_column(name, overflow="fold", min_width=least, no_wrap=name in whole)
+        made.add_column(name, overflow="fold", min_width=least)
         needed += least + 1
     for row in shown:
         made.add_row(*row)
