@@ -88,18 +88,18 @@ def test_a_doubt_counts_once_it_is_known_to_have_happened(answer: str, undone: i
 
 def test_a_phrase_that_tools_share_is_cleared_by_either() -> None:
     detector = ClaimDetector(CONTRACT)
-    assert detector.claims_undone("Your money is back!") == ["refund", "store_credit"]
+    assert detector.undone_in("Your money is back!") == ["refund", "store_credit"]
 
     detector.observe(settled("store_credit"), at=0.0)
 
-    assert detector.claims_undone("Your money is back!") == []
-    assert detector.claims_undone(CLAIM) == ["refund"]
+    assert detector.undone_in("Your money is back!") == []
+    assert detector.undone_in(CLAIM) == ["refund"]
 
 
 def test_every_undone_tool_is_named_once() -> None:
     detector = ClaimDetector(CONTRACT)
 
-    assert detector.claims_undone("You were refunded. I have issued a refund. Your order is cancelled.") == [
+    assert detector.undone_in("You were refunded. I have issued a refund. Your order is cancelled.") == [
         "refund",
         "cancel",
     ]
@@ -119,7 +119,7 @@ def test_every_undone_tool_is_named_once() -> None:
 def test_an_honest_answer_raises_nothing(answer: str) -> None:
     detector = ClaimDetector(CONTRACT)
 
-    assert detector.claims_undone(answer) == []
+    assert detector.undone_in(answer) == []
     assert ended(answer, detector) == []
 
 
@@ -130,10 +130,16 @@ def test_an_honest_answer_raises_nothing(answer: str) -> None:
         {"answers": [{"text": "Hello."}, {"text": CLAIM, "score": 0.9}], "n": None},
         [CLAIM],
         ["Not", CLAIM],
+        {"message": f"All done.\n{CLAIM}"},
+        {"message": f"\t{CLAIM}"},
+        {"answer": f'It says "paid".\n{CLAIM}'},
+        {"answer": "Voilà. I\u00a0have issued a refund."},
+        ({"deep": ["Hello.", (CLAIM,)]},),
     ],
 )
 def test_a_claim_inside_a_structured_output_is_found(output: Any) -> None:
     assert len(ended(output, ClaimDetector(CONTRACT))) == 1
+    assert ClaimDetector(CONTRACT).undone_in(output) == ["refund"]
 
 
 @pytest.mark.parametrize("output", [None, 7, True, {}, {"refunded": True}, [1.5]])
@@ -170,4 +176,4 @@ def test_what_it_keeps_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("1", "2"):
         detector.observe(DoubtResolved(key=key, answer="happened", by="ann"), at=0.0)
 
-    assert detector.claims_undone("refunded and cancelled") == ["refund"]
+    assert detector.undone_in("refunded and cancelled") == ["refund"]

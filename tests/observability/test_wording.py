@@ -47,7 +47,18 @@ Not only have we apologised, I have issued a refund.
 I have   issued	a refund.
 Great news: I have issued a refund!
 I have issued a refund, right?
-Without delay I have issued a refund."""
+Without delay I have issued a refund.
+Following your request I have issued a refund.
+Upon your request I have issued a refund.
+As you requested I have issued a refund.
+You said that the item was broken which is why I have issued a refund.
+You told me about it, so I have issued a refund.
+According to our rules, I have issued a refund.
+If you need anything else, just ask; I have issued a refund.
+I have issued a refund, no questions asked.
+To make up for it, I have issued a refund.
+I was able to cancel the order, and I have issued a refund.
+I can confirm that I have already issued a refund."""
 STATED = _STATED_LINES.split("\n")
 
 _NOT_STATED_LINES = """\
@@ -78,7 +89,19 @@ Please wait until I have issued a refund.
 I have issued a refunded voucher.
 I have issued a refunds list.
 Shi have issued a refund.
-I have issued no refund."""
+I have issued no refund.
+I have issued a refund none of the time.
+You wrote: "I have issued a refund".
+You wrote: “Hello. I have issued a refund. Bye.” Is that so?
+She said "I have issued a refund", but I see no such thing.
+You mentioned that I have issued a refund, but I cannot see it.
+My colleague told you that I have issued a refund.
+According to you, I have issued a refund.
+Before I can say I have issued a refund, I need your order number.
+Once I can confirm that I have issued a refund, you get an e-mail.
+I can only say I have issued a refund when the shop confirms it.
+I was about to say I have issued a refund, but the system refused it.
+It would be wrong to say I have issued a refund."""
 NOT_STATED = _NOT_STATED_LINES.split("\n")
 
 
@@ -113,6 +136,16 @@ def test_a_mentioned_phrase_is_no_statement(text: str) -> None:
         ("refunded", "If you want it refunded, tell me.", False),
         ("refunded", "You asked to be refunded.", False),
         ("refunded", "Refunded!", True),
+        ("refunded", "We are working on getting your order refunded.", False),
+        ("refunded", "I'm in the process of getting this refunded.", False),
+        ("refunded", "I'm going to have your order refunded.", False),
+        ("refunded", "I can see that a previous agent has already refunded this order.", False),
+        ("refunded", "I have refunded nothing.", False),
+        ("refunded", "I have refunded none of your orders.", False),
+        ("refunded", "I've not only cancelled the order but also refunded the postage.", True),
+        ("refund has been issued", "You told me that your refund has been issued.", False),
+        ("wurde erstattet", "Der Betrag wurde erstattet.", True),
+        ("wurde erstattet", "Der Betrag wurde nicht erstattet.", False),
         ("refunded", "Status: refunded", True),
         ("refunded", "non-refunded", True),
         ("a refund", "Would you like a refund?", False),

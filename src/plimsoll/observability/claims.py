@@ -48,7 +48,7 @@ class ClaimDetector:
             if event.answer == "happened" and dependency is not None:
                 self._done.add(dependency)
         elif isinstance(event, RunEnded):
-            undone = self.claims_undone(_text_of(event.output))
+            undone = self.undone_in(event.output)
             if undone:
                 return (claim_finding(undone, observed=self._observed),)
         return ()
@@ -56,13 +56,21 @@ class ClaimDetector:
     def restore(self, event: Event) -> None:
         self.observe(event, at=0.0)
 
-    def claims_undone(self, text: str) -> list[str]:
-        """The tools whose effect `text` claims although it was not brought about so far, in the contract's order."""
+    def undone_in(self, output: Any) -> list[str]:
+        """The tools whose effect `output` claims although it was not brought about so far, in the contract's order.
+
+        Of an output that is no text (JSON, as Python's own types), every text in it is read, keys aside.
+        """
+        text = _text_of(output)
         undone: dict[str, None] = {}
         for wording, tools in self._wordings:
             if self._done.isdisjoint(tools) and wording.is_stated_in(text):
                 undone.update(dict.fromkeys(tools))
         return list(undone)
+
+    def claims_undone(self, text: str) -> list[str]:
+        """`undone_in`, of a text."""
+        return self.undone_in(text)
 
 
 def _text_of(output: Any) -> str:
@@ -77,6 +85,6 @@ def _text_of(output: Any) -> str:
             parts.append(item)
         elif isinstance(item, dict):
             waiting.extend(item.values())
-        elif isinstance(item, list):
+        elif isinstance(item, (list, tuple)):
             waiting.extend(item)
     return "\n".join(reversed(parts))[:_MAX_CHARS]

@@ -27,9 +27,20 @@ _ASIDE = re.compile(
 )
 _IDIOM = re.compile(
     r"\b(?:no (?:problem|worries|doubt|trouble)|not (?:only|just|to worry)|do not worry|nothing to worry about"
-    r"|without (?:delay|further ado|any (?:delay|problem|issue)s?))\b",
+    r"|without (?:delay|further ado|any (?:delay|problem|issue)s?)|(?:per|following|upon|on|at|by) (?:your|the) request"
+    r"|as (?:you )?requested)\b",
     re.IGNORECASE,
 )
+# What somebody else says is not stated: as a quotation, and as reported speech just before the phrase.
+_OTHERS = (
+    r"\b(?:you|he|she|they|customer|colleague|agent|seller|someone|somebody)\s+(?:\w+\s+)?"
+    r"(?:said|says?|wrote|writes?|mentioned|told|claim(?:ed|s)?|thought|believed?|heard)\b"
+)
+_QUOTED = re.compile(
+    rf'{_OTHERS}[^"“”\n]{{0,40}}["“][^"“”]{{0,500}}["”]|\baccording to (?:you|him|her|them)\b[^.!?\n]{{0,300}}',
+    re.IGNORECASE,
+)
+_REPORTED = re.compile(rf"{_OTHERS}(?:\s+(?:me|us|you|him|her|them))?(?:\s+that)?(?:\s+\w+){{0,3}}\W*\Z", re.IGNORECASE)
 _CLAUSE_END = re.compile(
     r"[,;:—–()]|\s-\s|\b(?:but|however|although|though|whereas|while)\b"
     r"|\b(?:and|so|then)\s+(?=(?:i|we|you|he|she|it|they|the|your|my|our|this|that|there|a|an|have|has|had|was|were|is"
@@ -38,14 +49,19 @@ _CLAUSE_END = re.compile(
 )
 _DENIED = re.compile(
     r"\b(?:not|never|no|none|nothing|nobody|neither|nor|unable|fail(?:ed|s|ing)? to|unsuccessful(?:ly)?|without|hardly"
-    r"|impossible|refused|declined|rejected|instead of|rather than|yet to|no longer|prevented|denied)\b",
+    r"|impossible|refused|declined|rejected|instead of|rather than|yet to|no longer|prevented|denied"
+    r"|(?:wrong|false|untrue|incorrect|dishonest|a lie) to)\b",
     re.IGNORECASE,
 )
 _SUPPOSED = re.compile(
     r"\b(?:can|could|will|would|may|might|shall|should|must|if|once|when|whenever|unless|until|before|after|whether"
     r"|as soon as|in case|provided|to|request(?:s|ed|ing)?|ask(?:s|ed|ing)?|want(?:s|ed)?|like|need(?:s|ed)?|wish|hope"
-    r"|please|let me|let us|eligible|pending)\b",
+    r"|please|let me|let us|eligible|pending|working on|in the process of)\b",
     re.IGNORECASE,
+)
+# These hold for whatever is told after them as well: "once I can confirm that".
+_NOT_YET = re.compile(
+    r"\b(?:once|unless|until|before|whether|as soon as|in case|can only|(?:about|going) to)\b", re.IGNORECASE
 )
 # After these a statement begins: what is modal before them is about the telling, not about what is told.
 _TELLING = re.compile(
@@ -54,7 +70,7 @@ _TELLING = re.compile(
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
-    r"\s+(?:(?!because|as|since|that|which|who|it|and|so)\w+\s+)?"
+    r"\s+(?:nothing|none|neither)\b|\s+(?:(?!because|as|since|that|which|who|it|and|so)\w+\s+)?"
     r"(?:was|were|is|are|has|have|had|did|does|do|could|can|will|would|should)(?:\s+(?:still|yet))?\s+not\b",
     re.IGNORECASE,
 )
@@ -100,6 +116,7 @@ class Wording:
         text = _normal(text)
         if self._pattern.search(text) is None:
             return False
+        text = _QUOTED.sub(" ", text)
         return any(self._is_stated(sentence) for sentence in _SENTENCE_END.split(text) if sentence)
 
     def _is_stated(self, sentence: str) -> bool:
@@ -132,14 +149,15 @@ class Wording:
 
     def _states(self, left: str, right: str, said: str) -> bool:
         left = (_BECAUSE_BEFORE if self._has_subject else _BECAUSE).sub(" ", left)
-        if _DENIED.search(left) or _DENIED_AFTER.match(right):
+        if _DENIED.search(left) or _DENIED_AFTER.match(right) or _NOT_YET.search(left) or _REPORTED.search(left):
             return False
         told = 0
         for telling in _TELLING.finditer(left):
             told = telling.end()
         if _SUPPOSED.search(left, told):
             return False
-        return not _ALREADY.search(left + said) or _OURSELVES.search(left + said) is not None
+        claim = left[told:] + said
+        return not _ALREADY.search(claim) or _OURSELVES.search(claim) is not None
 
 
 def _clauses(sentence: str) -> list[tuple[int, int]]:
