@@ -1,3 +1,6 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -5,9 +8,10 @@ import pytest
 from plimsoll.contract.checking import check_contract
 from plimsoll.contract.checking_models import worst_time_s
 from plimsoll.contract.loading import Source, parse_contract
-from plimsoll.contract.model import AgentSection, Approval, Contract, Retry, Tool
+from plimsoll.contract.model import AgentSection, Approval, Contract, Model, OutputRule, Retry, Tool
 from plimsoll.contract.shapes import ToolShape
 from plimsoll.core.calls import Fault
+from plimsoll.core.errors import ContractError
 
 SOUND = """\
 [agent]
@@ -28,6 +32,8 @@ claims = ["refunded"]
 approval = { when = "amount > 50", approvers = ["ann"] }
 [gate]
 scenarios = "shop.scenarios:ALL"
+[tools.find.output]
+type = "array"
 """
 REFUND = ToolShape(
     name="refund",
@@ -51,8 +57,12 @@ FIND = ToolShape(name="find")
 
 
 def found(text: str, tools: list[ToolShape] | None = None) -> list[str]:
-    contract = parse_contract(text, file="p.toml")
-    problems = check_contract(contract, source=Source("p.toml", text), tools=tools)
+    try:
+        contract = parse_contract(text, file="p.toml")
+    except ContractError as error:
+        problems = error.problems
+    else:
+        problems = check_contract(contract, source=Source("p.toml", text), tools=tools)
     return [f"{problem.severity} {str(problem).removeprefix('p.toml:')}" for problem in problems]
 
 
@@ -87,8 +97,7 @@ def test_a_sound_contract_has_no_problems() -> None:
         (
             '"small", "canned"',
             '"smal", "canned"',
-            ["error 4: models.primary.fallback[0]: no model is called smal → did you mean small?",
-             "warning 6: models.small: is in no ladder that the agent uses"],
+            ["error 4: models.primary.fallback[0]: no model is called smal → did you mean small?"],
         ),
         (
             '"small", "canned"',
@@ -208,9 +217,9 @@ def test_a_sound_contract_has_no_problems() -> None:
         ),
         (
             "[tools.refund]",
-            '[tools.refund]\neffect = "read"',
-            ["warning 15: tools.refund.verify: a read has no effect that could be in doubt",
-             "warning 16: tools.refund.claims: a read has no effect that could be in doubt"],
+            '[tools.refund]\neffect = "read"\noutput.type = "array"',
+            ["warning 16: tools.refund.verify: a read has no effect that could be in doubt",
+             "warning 17: tools.refund.claims: a read has no effect that could be in doubt"],
         ),
         (
             '["ann"]',
@@ -244,7 +253,12 @@ def test_a_sound_contract_has_no_problems() -> None:
             ["error 14: tools.refund.output.required: has keys, and the type is array"],
         ),
         ("[tools.refund]", '[tools.refund]\noutput = { required = ["id"] }', []),
-        ("[tools.find]", "[tools.primary]", ["error 11: tools.primary: a model is called primary too"]),
+        (
+            '[tools.find.output]\ntype = "array"\n',
+            '[tools.primary]\neffect = "idempotent"\nretry = { on = ["timeout"] }\n',
+            ["warning 11: tools.find.output: is missing: null, [] and {} pass for an answer, and so does any shape",
+             "error 19: tools.primary: a model is called primary too"],
+        ),
         # --- the rest
         (
             "[gate]",
@@ -279,7 +293,13 @@ def test_contracts_built_in_code_are_checked_too() -> None:
     contract = Contract(
         agent=AgentSection(name="a"),
         models={},
-        tools={"pay": Tool(refuse_when="amount =", approval=Approval(when="amount +", approvers=("ann",)))},
+        tools={
+            "pay": Tool(
+                refuse_when="amount =",
+                approval=Approval(when="amount +", approvers=("ann",)),
+                output=OutputRule(pattern="("),
+            )
+        },
     )
     problems = check_contract(contract)
     errors = [(problem.line, problem.field, problem.fix) for problem in problems if problem.severity == "error"]
@@ -287,7 +307,10 @@ def test_contracts_built_in_code_are_checked_too() -> None:
         (1, "models", "add [models.primary]"),
         (1, "tools.pay.approval.when", "finish the rule"),
         (1, "tools.pay.refuse_when", "write == to compare"),
+        (1, "tools.pay.output.pattern", "mend it, or remove it"),
     ]
+    ladder = Contract(agent=AgentSection(name="a"), models={"primary": Model(fallback=("smal",)), "small": Model()})
+    assert "no model is called smal → did you mean small?" in str(check_contract(ladder)[0])
 
 
 def test_the_problems_of_a_bare_contract_are_only_warnings() -> None:
@@ -422,7 +445,8 @@ def test_tools_that_the_agent_does_not_have_are_told() -> None:
 def test_effects_are_compared_with_the_tools_hints(
     effect: str, hints: dict[str, bool], name: str, expected: str | None
 ) -> None:
-    extra = "verify = 'a:b'\nclaims = ['x']\n" if effect == "write" else "retry = { on = ['timeout'] }\n"
+    extra = "verify = 'a:verify'\nclaims = ['x']\n" if effect == "write" else "retry = { on = ['timeout'] }\n"
+    extra += "output = { type = 'array' }\n"
     text = (
         SOUND.split("[tools.find]", maxsplit=1)[0]
         + f"[tools.{name}]\neffect = '{effect}'\n{extra}[gate]\nscenarios = 'a:b'\n"
@@ -447,3 +471,60 @@ def test_effects_are_compared_with_the_tools_hints(
 )
 def test_the_worst_time_counts_attempts_and_waits(retry: Retry | None, expected: float) -> None:
     assert worst_time_s(10, retry) == pytest.approx(expected)
+
+
+# ------------------------------------------------------------------------------------------------ names in Python
+
+
+def verified(here: Path, reference: str, **options: Any) -> list[str]:
+    text = f'[agent]\nname = "a"\n[tools.pay]\nverify = "{reference}"\n'
+    source = Source(str(here / "p.toml"), text)
+    problems = check_contract(parse_contract(text, file=source.file), source=source, **options)
+    return [f"{problem.line}: {problem.what}" for problem in problems if problem.severity == "error"]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Path]:
+    """A folder with modules in packages of both kinds. A file tells when one is executed."""
+    for path in ("pkg/__init__.py", "pkg/deep/mod.py", "space/inner/mod.py", "bad.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        mark = f"Path({str(tmp_path / 'executed')!r}).touch()"
+        (tmp_path / path).write_text(f"from pathlib import Path\n{mark}\nx = int\n")
+    (tmp_path / "bad.py").write_text("1 / 0\n")
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "reference", ["pkg:x", "pkg.deep.mod:x", "space.inner.mod:x", "bad:x", "json.decoder:x", "plimsoll.core.calls:x"]
+)
+def test_a_module_is_found_and_nothing_of_it_is_executed(here: Path, reference: str) -> None:
+    path = list(sys.path)
+    assert verified(here, reference) == []
+    assert not (here / "executed").exists()
+    assert sys.path == path
+
+
+@pytest.mark.parametrize(
+    "module", ["no.such", "pkg.nothing", "pkg.deep.nothing", "bad.mod", "space.nothing", "pkg..deep", "json.nothing"]
+)
+def test_a_verify_that_cannot_be_imported_is_an_error(here: Path, module: str) -> None:
+    assert verified(here, f"{module}:verify") == [f"4: no module {module} is found"]
+    assert not (here / "executed").exists()
+
+
+def test_together_with_the_agent_the_attribute_is_looked_for_too(here: Path) -> None:
+    path = list(sys.path)
+    assert verified(here, "pkg.deep.mod:x", tools=[]) == []
+    assert verified(here, "pkg.deep.mod:x.real", tools=[]) == []
+    assert verified(here, "pkg.deep.mod:y", tools=[]) == ["4: pkg.deep.mod has no y"]
+    assert verified(here, "pkg:x.y", tools=[]) == ["4: pkg has no y"]
+    assert verified(here, "bad:x", tools=[]) == ["4: importing bad failed: ZeroDivisionError: division by zero"]
+    assert sys.path == path
+
+
+def test_without_a_file_no_module_is_looked_for() -> None:
+    contract = Contract(agent=AgentSection(name="a"), tools={"pay": Tool(verify="no.such:thing")})
+    assert [problem for problem in check_contract(contract) if problem.severity == "error"] == []

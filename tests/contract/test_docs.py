@@ -12,6 +12,7 @@ from plimsoll.contract.checking import check_contract
 from plimsoll.contract.expressions import compile_rule
 from plimsoll.contract.loading import Source, parse_contract
 from plimsoll.contract.model import (
+    GATE_CLAIMS,
     AgentSection,
     Approval,
     Contract,
@@ -27,6 +28,7 @@ from plimsoll.contract.model import (
 from plimsoll.contract.rule_syntax import FUNCTIONS, MAX_SOURCE
 from plimsoll.core.calls import Effect, Fault
 from plimsoll.core.errors import ContractError
+from plimsoll.gate.verdict import CLAIMS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="utf-8")
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -78,6 +80,13 @@ def test_every_field_is_there_with_its_default(heading: str, model: type[msgspec
     expected = [(f"`{field.encode_name}`", written(field.default)) for field in msgspec.structs.fields(model)]
     assert [row[:2] for row in rows] == expected
     assert all(len(row[2]) > 10 for row in rows)
+
+
+def test_the_gates_claims_are_told_and_no_other_may_be_asked_for() -> None:
+    (row,) = [line for line in section("`[gate]`").splitlines() if line.startswith("| `claims`")]
+    assert re.findall(r"`(\w+)`", row)[1:] == list(CLAIMS) == list(GATE_CLAIMS)
+    with pytest.raises(ContractError, match="one of monitoring"):
+        parse_contract('[agent]\nname = "a"\n[gate]\nclaims = ["honsety"]\n', file="p.toml")
 
 
 def test_every_section_of_a_contract_has_its_place() -> None:

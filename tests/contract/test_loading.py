@@ -277,6 +277,68 @@ def test_no_text_raises_anything_but_a_contract_error(text: str) -> None:
         assert all(1 <= problem.line <= text.count("\n") + 1 for problem in error.problems)
 
 
+# ------------------------------------------------------------------------------------------------ soundness
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '[models.primary]\nfallback = ["nope"]\n',
+            ["p.toml:4: models.primary.fallback[0]: no model is called nope → add [models.nope]"],
+        ),
+        (
+            '[models.primary]\nfallback = [\n"smal",\n"primary"]\n[models.small]\n',
+            [
+                "p.toml:5: models.primary.fallback[0]: no model is called smal → did you mean small?",
+                "p.toml:6: models.primary.fallback[1]: falls back to itself → name another model",
+            ],
+        ),
+        (
+            '[models.a]\nfallback = ["b"]\n[models.b]\nfallback = ["a"]\n',
+            [
+                "p.toml:4: models.a.fallback[0]: b falls back to a in its turn "
+                "→ a ladder goes one way: take one of them out",
+                "p.toml:6: models.b.fallback[0]: a falls back to b in its turn "
+                "→ a ladder goes one way: take one of them out",
+            ],
+        ),
+        (
+            '[tools.a.output]\npattern = "("\n',
+            [
+                "p.toml:4: tools.a.output.pattern: is no regular expression: missing ), unterminated subpattern at "
+                "position 0 → mend it, or remove it"
+            ],
+        ),
+        (
+            '[limits]\nsteps = 0\n[models.primary]\nfallback = ["nope"]\n',
+            [
+                "p.toml:4: limits.steps: is 0 → a whole number of at least 1",
+                "p.toml:6: models.primary.fallback[0]: no model is called nope → add [models.nope]",
+            ],
+        ),
+        (
+            '[models]\nprimary = 3\nx = { fallback = "primary" }\ny = { fallback = [1] }\n',
+            [
+                "p.toml:4: models.primary: is 3 → a table, [models.primary]",
+                "p.toml:5: models.x.fallback: is the text 'primary' → a list of text",
+                "p.toml:6: models.y.fallback[0]: is 1 → text",
+            ],
+        ),
+    ],
+)
+def test_what_no_run_could_do_is_refused_when_it_is_read(text: str, expected: list[str]) -> None:
+    assert problems(AGENT + text) == expected
+
+
+def test_what_can_be_run_safely_is_read_and_left_to_the_check() -> None:
+    parse_contract(AGENT + "[tools.a]\napproval = { approvers = [] }\nretry = { on = ['timeout'] }\n", file="p.toml")
+
+
+def test_a_key_that_is_no_toml_is_told_and_no_crash() -> None:
+    assert "not TOML" in problems('"\x08"')[0]
+
+
 # ------------------------------------------------------------------------------------------------ digest
 
 
@@ -289,7 +351,7 @@ def test_the_digest_is_of_what_is_decided_and_not_of_how_it_is_written() -> None
     assert digest_of(AGENT + "[tools.a]\n[tools.b]\n") == digest_of(same)
     assert digest_of(AGENT) != digest_of(AGENT + "[limits]\nsteps = 51\n")
     assert digest_of(AGENT) != digest_of(AGENT + "[tools.a]\n")
-    ladder = AGENT + "[models.primary]\nfallback = ['{}', '{}']\n"
+    ladder = AGENT + "[models.x]\n[models.y]\n[models.primary]\nfallback = ['{}', '{}']\n"
     assert digest_of(ladder.format("x", "y")) != digest_of(ladder.format("y", "x"))
 
 

@@ -11,6 +11,7 @@ from plimsoll.contract.model import AgentSection, Contract, Limits
 from plimsoll.contract.shapes import ToolShape, guess_effect
 from plimsoll.contract.writing import initial_contract
 from plimsoll.core.calls import Effect
+from plimsoll.policies.output_check import check_value
 
 
 def parameters(**types: str) -> dict[str, Any]:
@@ -94,6 +95,16 @@ def test_a_guess_is_a_comment_and_no_decision() -> None:
     assert 'effect = "write"  # its name looks like a read: if it changes nothing, write "read"' in text
     assert text.count("looks like a read") == 1
     assert "# Finds an order." in text
+
+
+def test_a_fresh_contract_takes_a_healthy_empty_answer_for_one() -> None:
+    contract = sound(written(), TOOLS)
+    for name in contract.tools:
+        rule = contract.tools[name].output
+        assert [check_value(value, rule) for value in (None, [], {})] == [None] * 3
+        assert check_value("", rule) is not None
+    assert written().count("\n#output = {") == len(TOOLS)
+    assert "may_be_empty" in written()
 
 
 def test_an_agent_without_tools_models_or_place_has_a_contract_too() -> None:

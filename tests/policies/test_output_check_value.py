@@ -63,11 +63,7 @@ def test_a_healthy_result_passes(value: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "fault"),
     [
-        (None, Fault.EMPTY),
         ("", Fault.EMPTY),
-        ([], Fault.EMPTY),
-        ({}, Fault.EMPTY),
-        ((), Fault.EMPTY),
         (" \n", Fault.WHITESPACE),
         (math.nan, Fault.MALFORMED),
         (math.inf, Fault.MALFORMED),
@@ -154,6 +150,57 @@ def test_what_has_required_keys_must_be_an_object() -> None:
 
     assert problem is not None
     assert problem.detail == "expected object, got array"
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        (None, OutputRule()),
+        ([], OutputRule()),
+        ((), OutputRule()),
+        ({}, OutputRule()),
+        ({}, OutputRule(may_look_like_error=True)),
+        ([], OutputRule(type="array")),
+        ({}, OutputRule(type="object")),
+    ],
+)
+def test_an_empty_answer_is_one_where_nothing_that_is_declared_speaks_against_it(value: Any, rule: OutputRule) -> None:
+    assert check_value(value, rule) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("", OutputRule()),
+        ("", OutputRule(type="string")),
+        ("", OutputRule(pattern=".*")),
+        (None, OutputRule(type="object")),
+        (None, OutputRule(type="string")),
+        (None, OutputRule(required=("id",))),
+        (None, OutputRule(pattern="x")),
+        ({}, OutputRule(type="object", required=("id",))),
+        ({}, OutputRule(required=("id",))),
+        ([], OutputRule(required=("id",))),
+        ([], OutputRule(type="object")),
+        ({}, OutputRule(type="array")),
+        ([], OutputRule(type="string")),
+        *((value, OutputRule(may_be_empty=False)) for value in (None, "", [], {})),
+        ([], OutputRule(type="array", may_be_empty=False)),
+        ({}, OutputRule(type="object", may_be_empty=False)),
+    ],
+)
+def test_an_empty_answer_is_none_where_something_that_is_declared_speaks_against_it(
+    value: Any, rule: OutputRule
+) -> None:
+    problem = check_value(value, rule)
+
+    assert problem is not None
+    assert problem.fault is Fault.EMPTY
+
+
+def test_blank_text_is_a_lost_answer_unless_it_is_allowed() -> None:
+    assert check_value(" \n", ANY) is not None
+    assert check_value(" \n", OutputRule(may_be_empty=False)) is not None
 
 
 def test_may_be_empty_allows_what_is_empty() -> None:

@@ -5,8 +5,10 @@ protect nothing. A **warning** may be meant, and says what it leads to.
 """
 
 import math
+import pathlib
 from collections.abc import Sequence
 
+from plimsoll.contract.checking_imports import check_imports
 from plimsoll.contract.checking_models import check_models
 from plimsoll.contract.checking_tools import check_tools
 from plimsoll.contract.loading import Source
@@ -23,8 +25,9 @@ def check_contract(
 ) -> list[Problem]:
     """Everything that is doubtful in `contract`, in the order of its file.
 
-    `source` is the text that it was read from, for the lines; None: every problem is at line 1. `tools` are those that
-    the agent really has; None: not known, and rules are not compared with arguments.
+    `source` is the text that it was read from, for the lines, and its file's folder is where its modules may lie; None:
+    every problem is at line 1, and no module is looked for. `tools` are those that the agent really has; None: not
+    known, rules are not compared with arguments, and no module is imported.
     """
     notes = Notes(source or Source("contract"))
     check_models(contract, notes)
@@ -32,6 +35,8 @@ def check_contract(
     _check_names(contract, notes)
     _check_protections(contract, notes)
     _check_gate(contract, notes)
+    if source is not None:
+        check_imports(contract, notes, folder=pathlib.Path(source.file).parent, importing=tools is not None)
     return notes.listed()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from plimsoll.contract.model import Contract, Model, Retry
 from plimsoll.contract.notes import Notes
+from plimsoll.contract.soundness import check_rungs
 from plimsoll.contract.toml_places import Path
 from plimsoll.core.calls import Fault
 
@@ -20,6 +21,7 @@ def check_models(contract: Contract, notes: Notes) -> None:
     for name, model in contract.models.items():
         _check_model(name, model, contract, notes)
         _check_fallback(name, model, contract.models, notes)
+    check_rungs({name: model.fallback for name, model in contract.models.items()}, notes.error)
     _check_ladder_of_primary(contract, notes)
     _check_prices(contract, notes)
 
@@ -85,17 +87,8 @@ def _check_fallback(name: str, model: Model, models: Mapping[str, Model], notes:
     if model.canned is not None and model.fallback:
         notes.error(here, "nothing comes after a canned answer, for it never fails", "remove it")
     for index, below in enumerate(model.fallback):
-        at: Path = (*here, index)
         if below in model.fallback[:index]:
-            notes.error(at, f"{below} is in this ladder twice", "name each rung once")
-        elif below == name:
-            notes.error(at, "falls back to itself", "name another model")
-        elif below not in models:
-            near = difflib.get_close_matches(below, models, n=1)
-            fix = f"did you mean {near[0]}?" if near else f"add [models.{below}]"
-            notes.error(at, f"no model is called {below}", fix)
-        elif name in _ladder(below, models):
-            notes.error(at, f"{below} falls back to {name} in its turn", "a ladder goes one way: take one of them out")
+            notes.error((*here, index), f"{below} is in this ladder twice", "name each rung once")
     _check_canned_last(here, model, models, notes)
 
 

@@ -1,13 +1,13 @@
 """Checks of `[tools]`: effects, approvals, rules, and whether the agent has these tools at all."""
 
 import difflib
-import re
 from collections.abc import Sequence
 
 from plimsoll.contract.argument_kinds import argument_facts, argument_names
 from plimsoll.contract.checking_models import check_retry
+from plimsoll.contract.converting import check_pattern
 from plimsoll.contract.expressions import Rule, RuleSyntaxError, RuleUndecided, compile_rule
-from plimsoll.contract.model import Approval, Contract, Tool
+from plimsoll.contract.model import Approval, Contract, OutputRule, Tool
 from plimsoll.contract.notes import Notes
 from plimsoll.contract.rule_types import ANY, KindClash, Kinds, check_kinds
 from plimsoll.contract.shapes import ToolShape, guess_effect
@@ -86,6 +86,10 @@ def _check_time(here: Path, tool: Tool, seconds: float, notes: Notes) -> None:
 
 def _check_output(here: Path, tool: Tool, notes: Notes) -> None:
     output = tool.output
+    if tool.effect is Effect.READ and output == OutputRule():
+        what = "is missing: null, [] and {} pass for an answer, and so does any shape"
+        fix = 'output = { type = "object" }, say; may_be_empty = true or false, if you know'
+        notes.warning((*here, "output"), what, fix)
     if output.required and output.type not in (None, "object"):
         what = f"has keys, and the type is {output.type}"
         notes.error((*here, "output", "required"), what, 'type = "object", or remove it')
@@ -93,10 +97,7 @@ def _check_output(here: Path, tool: Tool, notes: Notes) -> None:
         if output.type not in (None, "string"):
             what = f"is for texts, and the type is {output.type}"
             notes.error((*here, "output", "pattern"), what, 'type = "string", or remove it')
-        try:
-            re.compile(output.pattern)
-        except re.error as error:
-            notes.error((*here, "output", "pattern"), f"is no regular expression: {error}", "mend it, or remove it")
+        check_pattern(output.pattern, (*here, "output", "pattern"), notes.error)
 
 
 # ----------------------------------------------------------------------------------------------------- approvals

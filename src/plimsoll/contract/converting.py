@@ -15,7 +15,7 @@ from plimsoll.contract.expressions import compile_rule
 from plimsoll.contract.rule_syntax import RuleSyntaxError
 from plimsoll.contract.toml_places import Path
 
-__all__ = ["Report", "convert", "describe_type", "dotted"]
+__all__ = ["Report", "check_pattern", "convert", "describe_type", "dotted"]
 
 Report = Callable[[Path, str, str], None]
 """Takes one problem: the path of the field, what is wrong, what would be right."""
@@ -94,6 +94,8 @@ def _check(value: object, hint: Any, path: Path, report: Report) -> None:
         _check_plain(value, hint, path, report)
         if extra.get("rule") and isinstance(value, str):
             _check_rule(value, path, report)
+        elif extra.get("pattern") and isinstance(value, str):
+            check_pattern(value, path, report)
 
 
 def _check_plain(value: object, hint: Any, path: Path, report: Report) -> None:
@@ -110,6 +112,14 @@ def _check_rule(source: str, path: Path, report: Report) -> None:
         compile_rule(source)
     except RuleSyntaxError as error:
         report(path, f"{error.what}, at column {error.column} of the rule", error.fix)
+
+
+def check_pattern(source: str, path: Path, report: Report) -> None:
+    """Reports a text at `path` that is no regular expression."""
+    try:
+        re.compile(source)
+    except (re.error, RecursionError, OverflowError) as error:
+        report(path, f"is no regular expression: {error}", "mend it, or remove it")
 
 
 # ---------------------------------------------------------------------------- plain words

@@ -12,6 +12,7 @@ from msgspec import Struct, structs
 
 from plimsoll.contract.converting import convert, dotted
 from plimsoll.contract.model import Contract
+from plimsoll.contract.soundness import check_rungs, fallbacks_in
 from plimsoll.contract.toml_places import Path, Places
 from plimsoll.core.canonical import digest
 from plimsoll.core.errors import ContractError, Problem
@@ -93,16 +94,21 @@ def load_source(path: pathlib.Path | str) -> Source:
 def parse_contract(text: str, *, file: str) -> Contract:
     """The contract that `text` writes. `file` is what messages call it.
 
-    Raises `ContractError` with every problem. Only an error of syntax hides others, for nothing can be said
-    of what follows it.
+    Raises `ContractError` with every problem: values that are none, and ladders that cannot be gone down. Only an error
+    of syntax hides others, for nothing can be said of what follows it.
     """
     source = Source(file, text)
     data = _parse_toml(source)
     if not data:
         raise _whole(file, "the contract is empty", "run `plimsoll init` to write one")
     problems: list[Problem] = []
-    contract = convert(data, Contract, report=lambda path, what, fix: problems.append(source.problem(path, what, fix)))
-    if contract is None:
+
+    def report(path: Path, what: str, fix: str) -> None:
+        problems.append(source.problem(path, what, fix))
+
+    contract = convert(data, Contract, report=report)
+    check_rungs(fallbacks_in(data), report)
+    if contract is None or problems:
         raise ContractError(sorted(problems, key=lambda problem: (problem.line, problem.field)))
     return contract
 

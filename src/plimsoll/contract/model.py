@@ -11,6 +11,7 @@ from msgspec import Meta, Struct, field
 from plimsoll.core.calls import Effect, Fault
 
 __all__ = [
+    "GATE_CLAIMS",
     "AgentSection",
     "Approval",
     "Contract",
@@ -39,7 +40,14 @@ Named = Annotated[
 """Something to be imported."""
 RuleSource = Annotated[str, Meta(extra={"rule": True, "words": "a rule, such as amount > 50"})]
 """An expression over a call's arguments; see `plimsoll.contract.expressions`."""
+PatternSource = Annotated[str, Meta(min_length=1, extra={"pattern": True, "words": "a regular expression"})]
 JsonType = Literal["object", "array", "string", "number", "integer", "boolean"]
+
+GATE_CLAIMS = ("monitoring", "fallbacks", "oversight", "bounded", "latency", "honesty", "exactly_once")
+"""What the gate shows of an agent; see `plimsoll.gate.verdict.CLAIMS`."""
+GateClaim = Annotated[
+    str, Meta(pattern=rf"^(?:{'|'.join(GATE_CLAIMS)})$", extra={"words": f"one of {', '.join(GATE_CLAIMS)}"})
+]
 
 
 class Mode(StrEnum):
@@ -101,14 +109,16 @@ class OutputRule(_Section, frozen=True, kw_only=True):
     """What an answer must be to count as one.
 
     `type` is a JSON type (`object`, `array`, `string`, `number`, `integer`, `boolean`); `required` are keys that an
-    object must have; `pattern` is a regular expression that a text must match from beginning to end; `may_be_empty`
-    allows "", [], {} and null. Anything that looks like an error in disguise is refused unless `may_look_like_error`.
+    object must have; `pattern` is a regular expression that a text must match from beginning to end. `may_be_empty`
+    says whether "", [], {} and null are answers; None: as far as nothing that is declared speaks against it, and "",
+    which a lost answer looks like, never. Anything that looks like an error in disguise is refused unless
+    `may_look_like_error`.
     """
 
     type: JsonType | None = None
     required: tuple[str, ...] = ()
-    pattern: Annotated[str, Meta(min_length=1)] | None = None
-    may_be_empty: bool = False
+    pattern: PatternSource | None = None
+    may_be_empty: bool | None = None
     may_look_like_error: bool = False
 
 
@@ -201,7 +211,7 @@ class GateSection(_Section, frozen=True, kw_only=True):
     storm_target: Share = 0.95
     confidence: Share = 0.95
     finding_within_s: Positive = 120.0
-    claims: tuple[str, ...] = ()
+    claims: tuple[GateClaim, ...] = ()
 
 
 class Contract(_Section, frozen=True, kw_only=True):

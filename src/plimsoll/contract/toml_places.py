@@ -26,6 +26,13 @@ class _Lost(Exception):
     pass
 
 
+def _unquoted(key: str) -> str:
+    try:
+        return str(tomllib.loads(f"key = {key}")["key"])
+    except tomllib.TOMLDecodeError:  # the text is no TOML, which whoever parses it says better
+        raise _Lost from None
+
+
 class Places:
     """The line of every key in `text`, found once when built."""
 
@@ -93,7 +100,7 @@ class Places:
             if bare := self._match(_BARE):
                 parts.append(bare)
             elif quoted := self._match(_QUOTED):
-                parts.append(str(tomllib.loads(f"key = {quoted}")["key"]))
+                parts.append(_unquoted(quoted))
             else:
                 raise _Lost
             self._spaces()

@@ -81,6 +81,10 @@ _TOOLS = """
 #   write        must happen exactly once: never sent again until `verify`, or a person, says that it did not happen
 # A tool that is not listed here is a write. Correct what is wrong below: only you know these tools.
 #
+# What every tool should have besides:
+#   output       what an answer is, so that one of another shape is found out. Where nothing is said, null, [] and {}
+#                are answers, and a blank text is none; may_be_empty = true or false decides it either way
+#
 # What a write should have besides:
 #   verify       finds out whether a call happened, by its idempotency key; without it, doubt waits for a person
 #   claims       phrases by which the agent tells that it was done: said and not done, that is found out
@@ -176,6 +180,9 @@ def _tool(tool: ToolShape, module: str, approvers: Sequence[str]) -> str:
     if tool.description:
         lines.insert(1, f"# {_comment(tool.description)}")
     lines.append(f'effect = "{effect}"  # {why}')
+    lines.append(
+        '#output = { type = "object", required = ["id"] }  # or type = "array", "string", …; may_be_empty = true'
+    )
     if effect is Effect.WRITE:
         lines += _write(tool, module, approvers)
     else:

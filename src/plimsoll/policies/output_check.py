@@ -77,13 +77,14 @@ def check_value(value: Any, rule: OutputRule) -> OutputProblem | None:
     """What is wrong with a tool's result, or None. `value` is JSON, as Python's own types.
 
     Looked at in this order: NaN and infinities, emptiness, an error in disguise, the type, the required keys. With
-    `may_be_empty`, null is right for every type and an empty object needs no keys.
+    `may_be_empty`, null is right for every type and an empty object needs no keys. Where the rule says nothing of it,
+    null, [] and {} are answers as far as nothing that it declares speaks against them; a blank text is none.
     """
     problem = _check_json(value)
     if problem is not None:
         return problem
     if value is None or (isinstance(value, (str, list, tuple, dict)) and not value):
-        if not rule.may_be_empty:
+        if not _may_be_empty(value, rule):
             return _NO_VALUE
         return None if value is None else _check_type(value, rule)
     if isinstance(value, str):
@@ -120,8 +121,17 @@ def _check_string(text: str) -> OutputProblem | None:
 
 def _is_allowed(problem: OutputProblem, rule: OutputRule) -> bool:
     if problem.fault is Fault.WHITESPACE:
-        return rule.may_be_empty
+        return rule.may_be_empty is True
     return problem.fault is Fault.ERROR_IN_SUCCESS and rule.may_look_like_error
+
+
+def _may_be_empty(value: Any, rule: OutputRule) -> bool:
+    """Whether this empty value is an answer. A blank text is what a lost body looks like, so it has to be allowed."""
+    if rule.may_be_empty is not None:
+        return rule.may_be_empty
+    if value == "" or rule.required or rule.pattern is not None:
+        return False
+    return rule.type is None or _check_type(value, rule) is None
 
 
 def _check_json(value: Any) -> OutputProblem | None:
