@@ -4,7 +4,7 @@ from plimsoll.contract.model import Limits, Model
 from plimsoll.core.calls import Effect, Usage
 from plimsoll.core.errors import LimitExceeded
 
-__all__ = ["ALL_LIMITS", "LimitLedger"]
+__all__ = ["ALL_LIMITS", "LimitLedger", "add_usage"]
 
 ALL_LIMITS = frozenset({"steps", "seconds", "tokens", "usd", "repeats"})
 """The limits by name. As `observe` it makes a ledger count without ever refusing: for a replay."""
@@ -18,8 +18,9 @@ class LimitLedger:
     """What one run has used up, has under way, and may still use.
 
     A call is announced by `before_call` and closed by `settled`. Give both its `key` and its worst case stays
-    reserved in between, so that parallel calls cannot pass a limit together; further attempts of the same key count as
-    the same step. On replay, make the same calls with `observe=ALL_LIMITS`.
+    reserved in between, so that parallel calls cannot pass a limit together; each further attempt, which may be at
+    another price, is announced by `before_attempt` and is part of the same step. On replay, make the same calls with
+    `observe=ALL_LIMITS`.
     """
 
     __slots__ = ("_reserved", "_reserved_tokens", "_reserved_usd", "_streaks", "limits", "steps", "tokens", "usd")
@@ -64,6 +65,28 @@ class LimitLedger:
         if key is not None:
             self._reserve(key, worst)
         return passed
+
+    def before_attempt(
+        self, *, key: str, worst: Usage, observe: frozenset[str] = frozenset()
+    ) -> tuple[LimitExceeded, ...]:
+        """Reserves `worst` for one more attempt of the call `key`, or raises `LimitExceeded` and changes nothing.
+
+        `worst` is what the attempt can use at most, together with what the call has used up in its attempts so far: it
+        takes the place of what `before_call` reserved. Only `tokens` and `usd` are looked at.
+        """
+        own = self._reserved.get(key, _NOTHING)
+        tokens = self.tokens + self._reserved_tokens - own.tokens + worst.tokens
+        usd = self.usd + self._reserved_usd - own.usd + worst.usd
+        passed = []
+        if tokens > self.limits.tokens:
+            passed.append(LimitExceeded("tokens", allowed=self.limits.tokens, needed=tokens))
+        if usd > self.limits.usd + _SLACK:
+            passed.append(LimitExceeded("usd", allowed=self.limits.usd, needed=usd))
+        for error in passed:
+            if error.limit not in observe:
+                raise error
+        self._reserve(key, worst)
+        return tuple(passed)
 
     def settled(self, usage: Usage | None, *, key: str | None = None) -> None:
         """A call is over and used `usage` (None: nothing). Its reservation is given back."""
@@ -144,3 +167,14 @@ class LimitLedger:
             self._reserved_tokens -= before.tokens
             # Once nothing is under way nothing is reserved: float residue does not pile up.
             self._reserved_usd = self._reserved_usd - before.usd if self._reserved else 0.0
+
+
+def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
+    """Two attempts' consumption together; None where neither consumed anything."""
+    if one is None or other is None:
+        return one or other
+    return Usage(
+        input_tokens=one.input_tokens + other.input_tokens,
+        output_tokens=one.output_tokens + other.output_tokens,
+        usd=one.usd + other.usd,
+    )

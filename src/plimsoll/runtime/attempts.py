@@ -8,15 +8,18 @@ from msgspec.structs import replace
 
 from plimsoll.contract.model import Mode, Model, Tool
 from plimsoll.core.calls import CallInfo, CallKind, Effect, ErrorRecord, Fault, Outcome, Status, Usage
-from plimsoll.core.errors import CallTimeout, Misuse
-from plimsoll.core.events import AttemptSettled, RungChanged
+from plimsoll.core.canonical import canonical_json
+from plimsoll.core.errors import CallTimeout, LimitExceeded, Misuse
+from plimsoll.core.events import AttemptSettled, Finding, RungChanged
 from plimsoll.observability.findings import output_finding
 from plimsoll.policies.classify import classify
 from plimsoll.policies.deadline import attempt_timeout_s
-from plimsoll.policies.ladder import Ladder, Rung
+from plimsoll.policies.ladder import Rung
+from plimsoll.policies.limits import add_usage
 from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.keys import idempotency_key
+from plimsoll.runtime.models import estimate_tokens
 from plimsoll.runtime.state import RunState
 
 __all__ = ["Answer", "Attempt", "Footing", "climb", "retrying"]
@@ -38,6 +41,10 @@ class Attempt(msgspec.Struct, frozen=True):
     native: Any = None
     error: ErrorRecord | None = None
     usage: Usage | None = None
+    value: Any = None
+    """The answer as JSON."""
+    barred: LimitExceeded | None = None
+    """Why there was no further attempt, where a limit of the run did not allow one."""
 
 
 class Footing(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +81,12 @@ class Footing(msgspec.Struct, frozen=True, kw_only=True):
         """Seconds left before the run's deadline."""
         return self.state.deadline.remaining(self.state.env.clock)
 
+    def barred(self, spent: Usage | None) -> LimitExceeded | None:
+        """Why a model may not be asked once more here, where a limit of the run says so. `spent`: by this call."""
+        if self.rung is None:
+            return None
+        return self.state.reserve_attempt(self.exchange, self.key, rung=self.rung.name, spent=spent)
+
     def note(self, attempt: int, fault: Fault, message: str, duration_s: float) -> None:
         """Records an attempt that failed, or was slow."""
         self.state.record(
@@ -90,56 +103,83 @@ class Footing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def climb(state: RunState, exchange: Exchange, key: str, effect: Effect) -> Answer:
-    """Tries the rungs of the ladder from the top down until one answers."""
+    """Tries the rungs of the ladder from the top down until one answers.
+
+    A rung that would pass a limit of the run at its price is not asked. Where none answered and one was not asked for
+    that reason, the run halts.
+    """
     ladder = state.env.ladders.get(exchange.dependency) if exchange.kind is CallKind.MODEL else None
     rungs: tuple[Rung | None, ...] = (None,) if ladder is None else ladder.rungs
     attempts = 0
     spent: Usage | None = None
+    barred: LimitExceeded | None = None
     last = ErrorRecord(type="NoRung", message="the ladder has no rung")
     for index, rung in enumerate(rungs):
         reserve_s = 0.0 if ladder is None else ladder.reserve_below_s(index, state.env.windows)
         footing = Footing(
             state=state, exchange=exchange, key=key, effect=effect, index=index, rung=rung, reserve_s=reserve_s
         )
-        tried = await retrying(footing)
+        if index > 0:
+            over = footing.barred(spent)
+            if over is not None:
+                state.raise_finding(_not_asked(footing, over))
+                barred = over
+                continue
+            _descended(footing, last.fault)
+        tried = await retrying(footing, spent)
         attempts += tried.number
-        spent = add_usage(spent, tried.usage)
+        spent = tried.usage
         if tried.error is None:
-            value = exchange.encode(tried.native)
-            outcome = Outcome(status=Status.OK, value=value, rung=index, attempts=attempts, usage=spent)
-            return Answer(outcome, tried.native if exchange.kind is CallKind.MODEL else value, has_native=True)
-        last = tried.error
-        if ladder is None or not _descends(footing, ladder, last):
+            outcome = Outcome(status=Status.OK, value=tried.value, rung=index, attempts=attempts, usage=spent)
+            return Answer(outcome, tried.native if exchange.kind is CallKind.MODEL else tried.value, has_native=True)
+        last, barred = tried.error, tried.barred or barred
+        if index + 1 < len(rungs) and not _may_descend(footing, last.fault):
             break
+    if barred is not None:
+        state.halt_at(barred)
     return Answer(Outcome(status=Status.FAILED, error=last, attempts=attempts, usage=spent))
 
 
-def _descends(footing: Footing, ladder: Ladder, error: ErrorRecord) -> bool:
-    below = footing.index + 1
-    if below >= len(ladder.rungs) or footing.state.env.contract.protections.fallback is Mode.OBSERVE:
-        return False
+def _may_descend(footing: Footing, fault: Fault) -> bool:
+    state = footing.state
+    if state.env.contract.protections.fallback is Mode.ENFORCE:
+        return True
+    state.raise_finding(_would("fall_back", footing.site, fault, "the next rung would have been asked"))
+    return False
+
+
+def _not_asked(footing: Footing, over: LimitExceeded) -> Finding:
+    return Finding(
+        kind="limit",
+        severity="warning",
+        message=f"{footing.site} was not asked: limit {over.limit} allows {over.allowed:g}, {over.needed:g} needed",
+        dependency=footing.site,
+        fault=over.limit,
+    )
+
+
+def _descended(footing: Footing, fault: Fault) -> None:
     footing.state.record(
         RungChanged(
             key=footing.key,
             dependency=footing.exchange.dependency,
-            rung=below,
-            to=ladder.rungs[below].name,
-            fault=error.fault,
+            rung=footing.index,
+            to=footing.site,
+            fault=fault,
         )
     )
-    return True
 
 
-async def retrying(footing: Footing) -> Attempt:
-    """Attempts at one rung, as often as its retry policy, the retry budget and the deadline allow.
+async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
+    """Attempts at one rung, as often as its retry policy, the retry budget, the limits and the deadline allow.
 
-    A write is attempted again only after an error that proves that nothing happened.
+    A write is attempted again only after an error that proves that nothing happened. `spent` is what the call has used
+    up before; the attempt that is returned tells all that it has used up since it began.
     """
     env = footing.state.env
     policy = env.retries.get(footing.site)
     budget = env.budget(footing.site)
     number = 0
-    spent: Usage | None = None
     while True:
         number += 1
         tried = await _attempt(footing, number)
@@ -158,6 +198,8 @@ async def retrying(footing: Footing) -> Attempt:
             await footing.state.keep_time(tried.duration_s)
             budget.failed()
         may_repeat = footing.effect is not Effect.WRITE or proven
+        if policy is None and may_repeat:
+            _note_unretried(footing, number, error.fault)
         if policy is None or not may_repeat or not policy.retries(error.fault, number) or not budget.allows():
             return replace(tried, usage=spent)
         delay_s = policy.delay_s(number, rng=env.rng, retry_after_s=error.retry_after_s)
@@ -165,16 +207,27 @@ async def retrying(footing: Footing) -> Attempt:
             return replace(tried, usage=spent)
         await env.clock.sleep(delay_s)
         footing.state.guard()
+        barred = footing.barred(spent)
+        if barred is not None:
+            return replace(tried, usage=spent, barred=barred)
 
 
-def add_usage(one: Usage | None, other: Usage | None) -> Usage | None:
-    """Two attempts' consumption together; None where neither consumed anything."""
-    if one is None or other is None:
-        return one or other
-    return Usage(
-        input_tokens=one.input_tokens + other.input_tokens,
-        output_tokens=one.output_tokens + other.output_tokens,
-        usd=one.usd + other.usd,
+def _note_unretried(footing: Footing, number: int, fault: Fault) -> None:
+    """Reports the retry that a policy which only observes would have made."""
+    observed = footing.state.env.compiled.observed_retries.get(footing.site)
+    if observed is not None and observed.retries(fault, number):
+        footing.state.raise_finding(_would("retry", footing.site, fault, "it would have been tried again"))
+
+
+def _would(what: str, dependency: str, fault: Fault, words: str) -> Finding:
+    """What a protection that only observes would have done."""
+    return Finding(
+        kind=f"would_{what}",
+        severity="warning",
+        message=f"{dependency}: {words} ({fault})",
+        dependency=dependency,
+        fault=fault.value,
+        observed=True,
     )
 
 
@@ -182,11 +235,10 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
     """One attempt: within its timeout, seen by the interceptor, its answer checked."""
     state, exchange, env = footing.state, footing.exchange, footing.state.env
     state.check_switch()
-    timeout_s: float | None = None
-    if env.contract.protections.timeout is Mode.ENFORCE:
-        timeout_s = attempt_timeout_s(
-            footing.section.timeout_s, remaining_s=footing.remaining_s(), reserve_s=footing.reserve_s
-        )
+    allowed_s = attempt_timeout_s(
+        footing.section.timeout_s, remaining_s=footing.remaining_s(), reserve_s=footing.reserve_s
+    )
+    timeout_s = allowed_s if env.contract.protections.timeout is Mode.ENFORCE else None
     started = env.clock.monotonic()
     info = CallInfo(
         run_id=state.id,
@@ -201,6 +253,9 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
     )
     native, error = await _sent(footing, info, timeout_s)
     duration_s = env.clock.monotonic() - started
+    if timeout_s is None and duration_s >= allowed_s:
+        words = f"it would have been given up after {allowed_s:.3g} s"
+        state.raise_finding(_would("time_out", footing.site, Fault.TIMEOUT, words))
     if error is not None:
         return Attempt(number, duration_s, error=error)
     window = env.windows.get(footing.site)
@@ -253,22 +308,37 @@ async def _late(footing: Footing, info: CallInfo, timeout_s: float) -> tuple[Any
 
 def _inspected(footing: Footing, number: int, duration_s: float, native: Any) -> Attempt:
     """The attempt that brought `native`, and what that is worth."""
-    state = footing.state
+    state, exchange = footing.state, footing.exchange
     try:
-        inspection = footing.exchange.inspect(native)
-    except Exception as broken:  # an answer that cannot even be looked at is malformed
+        inspection = exchange.inspect(native)
+        usage, problem = _priced(footing, inspection.usage), inspection.problem
+        observes = state.env.contract.protections.output_check is Mode.OBSERVE
+        value = exchange.encode(native) if footing.rung is not None or problem is None or observes else None
+        if footing.rung is not None:
+            written = canonical_json(value)
+            if usage is None and footing.rung.model.canned is None:
+                usage = _priced(footing, _estimated(exchange, written))
+    except Exception as broken:  # an answer that cannot even be looked at, or written down, is malformed
         malformed = ErrorRecord(type=type(broken).__name__, message=str(broken)[:500], fault=Fault.MALFORMED)
         return Attempt(number, duration_s, native, malformed)
-    usage, problem = inspection.usage, inspection.problem
-    if usage is not None and footing.rung is not None:
-        usage = replace(usage, usd=state.limits.cost(footing.rung.model, usage))
     if problem is None:
-        return Attempt(number, duration_s, native, None, usage)
-    if state.env.contract.protections.output_check is Mode.OBSERVE:
+        return Attempt(number, duration_s, native, None, usage, value)
+    if observes:
         state.raise_finding(output_finding(footing.site, problem.fault, problem.detail, observed=True))
-        return Attempt(number, duration_s, native, None, usage)
+        return Attempt(number, duration_s, native, None, usage, value)
     error = ErrorRecord(type="OutputRejected", message=problem.detail, fault=problem.fault)
     return Attempt(number, duration_s, native, error, usage)
+
+
+def _priced(footing: Footing, usage: Usage | None) -> Usage | None:
+    if usage is None or footing.rung is None:
+        return usage
+    return replace(usage, usd=footing.state.limits.cost(footing.rung.model, usage))
+
+
+def _estimated(exchange: Exchange, written: bytes) -> Usage:
+    """What a model that does not say has used, by a cautious estimate of what it was asked and answered."""
+    return Usage(input_tokens=exchange.input_tokens, output_tokens=estimate_tokens(written))
 
 
 def _note_slow(footing: Footing, attempt: Attempt) -> None:

@@ -21,6 +21,8 @@ class CompiledContract:
     rules: RuleBook
     ladders: Mapping[str, Ladder]
     retries: Mapping[str, RetryPolicy | None]
+    observed_retries: Mapping[str, RetryPolicy]
+    """The policies that only report what they would have done."""
 
 
 def compiled(contract: Contract | CompiledContract) -> CompiledContract:
@@ -30,13 +32,16 @@ def compiled(contract: Contract | CompiledContract) -> CompiledContract:
         return contract
     enforced = contract.protections.retry is Mode.ENFORCE
     sections: dict[str, Model | Tool] = {**contract.models, **contract.tools}
+    policies = {
+        name: RetryPolicy.from_contract(section.retry)
+        for name, section in sections.items()
+        if section.retry is not None
+    }
     return CompiledContract(
         contract=contract,
         digest=contract_digest(contract),
         rules=RuleBook(contract),
         ladders=build_ladders(contract.models),
-        retries={
-            name: RetryPolicy.from_contract(section.retry) if section.retry and enforced else None
-            for name, section in sections.items()
-        },
+        retries={name: policies.get(name) if enforced else None for name in sections},
+        observed_retries={} if enforced else policies,
     )

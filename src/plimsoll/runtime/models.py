@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from plimsoll.contract.model import Model
 from plimsoll.core.calls import CallKind, Unknown, Usage
-from plimsoll.core.canonical import canonical_json, digest
-from plimsoll.core.errors import UnknownDependency
+from plimsoll.core.canonical import canonical_json, digest, parse_json
+from plimsoll.core.errors import Misuse, UnknownDependency
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import check_text
 from plimsoll.runtime.exchange import Inspection
@@ -34,6 +35,16 @@ ModelFunction = Callable[[Any], Awaitable[ModelReply]]
 def estimate_tokens(prompt: bytes) -> int:
     """A cautious estimate of a prompt's tokens, without a tokenizer."""
     return len(prompt) // BYTES_PER_TOKEN + 1
+
+
+def _in_json(reply: ModelReply) -> ModelReply:
+    """The reply as a replay has it again. What has no JSON form, or is no reply, is left to be refused as malformed."""
+    if not getattr(reply, "tool_calls", ()):
+        return reply
+    try:
+        return replace(reply, tool_calls=tuple(parse_json(canonical_json(reply.tool_calls))))
+    except Misuse:
+        return reply
 
 
 class ModelExchange:
@@ -63,7 +74,7 @@ class ModelExchange:
         function = self._functions.get(name)
         if function is None:
             raise UnknownDependency(name, known=list(self._functions))
-        return await function(self._prompt)
+        return _in_json(await function(self._prompt))
 
     def inspect(self, native: ModelReply) -> Inspection:
         problem = check_text(native.text, finish_reason=native.finish_reason, has_tool_calls=bool(native.tool_calls))

@@ -34,7 +34,7 @@ from plimsoll.observability.detectors import ClaimDetector, Detector, default_de
 from plimsoll.observability.findings import FindingHub, kill_finding, limit_finding
 from plimsoll.oversight.approvals import ApprovalBook
 from plimsoll.policies.deadline import Deadline
-from plimsoll.policies.limits import ALL_LIMITS, LimitLedger
+from plimsoll.policies.limits import ALL_LIMITS, LimitLedger, add_usage
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.replay import Replay
@@ -144,9 +144,25 @@ class RunState:
                 observe=self._observed_limits,
             )
         except LimitExceeded as error:
-            self._halt_at(error)
+            self.halt_at(error)
         for over in over_all:
             self.raise_finding(limit_finding(over, observed=True))
+
+    def reserve_attempt(self, exchange: Exchange, key: str, *, rung: str, spent: Usage | None) -> LimitExceeded | None:
+        """Counts one more attempt at the model `rung`, at its own price and its worst, against the limits.
+
+        `spent` is what the call has used up so far. What is returned says why the attempt may not be made.
+        """
+        worst = self.limits.worst_case(self.env.contract.models[rung], exchange.input_tokens)
+        try:
+            over_all = self.limits.before_attempt(
+                key=key, worst=add_usage(spent, worst) or NOTHING, observe=self._observed_limits
+            )
+        except LimitExceeded as error:
+            return error
+        for over in over_all:
+            self.raise_finding(limit_finding(over, observed=True))
+        return None
 
     def admit(self, dependency: str, key: str, *, most: int) -> bool:
         """Counts the call `key` among those that one run may make of a tool; False where it would be one too many.
@@ -177,9 +193,10 @@ class RunState:
         """Halts the run whose time ran out while a call was under way."""
         if self.env.contract.protections.limits is Mode.ENFORCE and self.deadline.passed(self.env.clock):
             allowed = self.env.contract.limits.seconds
-            self._halt_at(LimitExceeded("seconds", allowed=allowed, needed=self.active_s))
+            self.halt_at(LimitExceeded("seconds", allowed=allowed, needed=self.active_s))
 
-    def _halt_at(self, error: LimitExceeded) -> NoReturn:
+    def halt_at(self, error: LimitExceeded) -> NoReturn:
+        """Halts the run that would pass a limit."""
         self.raise_finding(limit_finding(error))
         raise RunHalted(str(error)) from error
 

@@ -201,7 +201,9 @@ class JournaledModel(WrapperModel):
 
 def inspect_response(response: ModelResponse, parameters: ModelRequestParameters) -> Inspection:
     """Usage and output check of a model's response."""
-    usage = Usage(input_tokens=response.usage.input_tokens, output_tokens=response.usage.output_tokens)
+    reported = response.usage.has_values()  # a provider that says nothing is charged by an estimate
+    used = Usage(input_tokens=response.usage.input_tokens, output_tokens=response.usage.output_tokens)
+    usage = used if reported else None
     return Inspection(usage=usage, problem=_problem(response, parameters))
 
 
