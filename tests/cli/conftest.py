@@ -84,12 +84,12 @@ class User:
         assert message.count("\n") == 1, "one message, on one line"
         return message.strip()
 
-    def asks(self, request: str, *, run_id: str) -> RunResult:
+    def asks(self, request: str, *, run_id: str, **options: Any) -> RunResult:
         """Her service serves one request."""
 
         async def serve() -> RunResult:
             deps = load("shop.agent:open_shop")
-            async with harden(load("shop.agent:agent"), "plimsoll.toml", deps=deps) as hardened:
+            async with harden(load("shop.agent:agent"), "plimsoll.toml", deps=deps, **options) as hardened:
                 result: RunResult = await hardened.run(request, run_id=run_id)
                 return result
 

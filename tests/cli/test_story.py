@@ -213,3 +213,11 @@ def test_the_contract_may_lie_elsewhere(user: User, tmp_path_factory: pytest.Tem
     journal = str(user.folder / ".plimsoll" / "journal.db")
     assert "t2" in user.ok("runs", "list", *where, "--journal", journal)
     assert not (Path.cwd() / ".plimsoll").exists()
+
+
+def test_a_fallback_that_is_not_installed_is_missed_only_when_it_is_needed(user: User) -> None:
+    user.edit('fallback = ["canned"]', 'fallback = ["spare", "canned"]\n[models.spare]\nid = "no_such_provider:model"')
+    user.asks("refund 120", run_id="t2", models={"spare": "test"})
+    user.ok("approvals", "approve", "t2.a1", "--by", "ana")
+    assert user.ok("runs", "resume", "t2").startswith("t2: complete")
+    assert user.paid == [120.0]

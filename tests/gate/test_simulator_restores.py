@@ -24,6 +24,7 @@ from plimsoll.gate.simulator import (
     SimulationStuck,
     SocketRefused,
     VirtualTimeExceeded,
+    many_simulations,
     simulate,
 )
 
@@ -165,3 +166,22 @@ def test_it_works_where_anyio_is_not_installed() -> None:
         "print(simulate(lambda: asyncio.sleep(30, 'done')))\n"
     )
     assert run_python(script).stdout == "done\n"
+
+
+def test_many_simulations_share_one_sandbox_and_it_is_gone_afterwards() -> None:
+    before = socket.socket.connect
+
+    async def connecting() -> None:
+        with socket.socket() as sock:
+            sock.connect(("127.0.0.1", 9))
+
+    async def nothing() -> int:
+        return 1
+
+    with many_simulations():
+        assert socket.socket.connect is not before
+        assert simulate(nothing) == 1
+        with pytest.raises(SocketRefused):
+            simulate(connecting)
+        assert simulate(nothing) == 1
+    assert socket.socket.connect is before

@@ -55,7 +55,7 @@ async def open_agent(contract_path: Path, *, agent: str | None, journal: Path | 
         surroundings = local(contract, path=file)
         stack.push_async_callback(surroundings.store.close)
         with explained("opening the agent"):
-            hardened = harden(target, contract_path, deps=deps, surroundings=surroundings)
+            hardened = harden(target, contract_path, deps=deps, surroundings=surroundings, eager=False)
             await stack.enter_async_context(hardened)
             hardened.harness  # noqa: B018 -- finds the tools' verify functions
         yield hardened

@@ -7,6 +7,7 @@ import msgspec
 
 from plimsoll.gate.promises import claims_of, promise
 from plimsoll.gate.scene import Planned
+from plimsoll.gate.simulator import many_simulations
 from plimsoll.gate.sites import Site, SiteKind
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.trial import Plan, Played, trial_seed, try_plan
@@ -73,7 +74,7 @@ def try_all(
         if progress is not None:
             progress(done, len(tasks), text)
 
-    results = do_all(work, len(tasks), workers=workers, on_done=tell)
+    results = do_all(work, len(tasks), workers=workers, on_done=tell, around=many_simulations)
     return [
         _lost(stages, task, result, seed) if isinstance(result, Lost) else _decoder.decode(result)
         for task, result in zip(tasks, results, strict=True)

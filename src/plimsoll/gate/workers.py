@@ -30,6 +30,7 @@ _SYSTEM = SystemClock()
 
 Range = tuple[int, int]
 Work = Callable[[int], bytes]
+Around = Callable[[], contextlib.AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +54,23 @@ def do_all(
     workers: int | None = None,
     patience_s: float = _PATIENCE_S,
     on_done: Callable[[int], None] = lambda done: None,
+    around: Around = contextlib.nullcontext,
     clock: Clock = _SYSTEM,
 ) -> list[bytes | Lost]:
     """Does the jobs 0 … `count` − 1 and returns their results in that order.
 
     `workers` is how many processes to use (None: one for each core; 1: this process). `patience_s` is how many real
-    seconds a process may be silent. `on_done` is told how many are done.
+    seconds a process may be silent. `on_done` is told how many are done. `around` is entered once by each process.
     """
     several = min(workers or cores(), count)
     if several <= 1 or (cores() == 1 and workers is None):
         results: list[bytes | Lost] = []
-        for number in range(count):
-            results.append(work(number))
-            on_done(number + 1)
+        with around():
+            for number in range(count):
+                results.append(work(number))
+                on_done(number + 1)
         return results
-    return _Pool(work, count, several, patience_s, on_done, clock).run()
+    return _Pool(work, count, several, patience_s, on_done, around, clock).run()
 
 
 @dataclass(slots=True)
@@ -89,6 +92,7 @@ class _Pool:
     several: int
     patience_s: float
     on_done: Callable[[int], None]
+    around: Around
     clock: Clock
     waiting: deque[Range] = field(default_factory=deque)
     workers: list[_Worker] = field(default_factory=list)
@@ -118,7 +122,7 @@ class _Pool:
     def _hire(self) -> _Worker:
         fork = multiprocessing.get_context("fork")
         ours, theirs = fork.Pipe()
-        process = fork.Process(target=_labour, args=(self.work, theirs), daemon=True)
+        process = fork.Process(target=_labour, args=(self.work, theirs, self.around), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours)
@@ -176,13 +180,14 @@ def _kill(worker: _Worker) -> None:
     worker.process.join()
 
 
-def _labour(work: Work, pipe: Connection) -> None:
+def _labour(work: Work, pipe: Connection, around: Around) -> None:
     """The child's side: ranges come in, results go out, until it is sent home."""
     gc.freeze()
     parent = os.getppid()
-    while (message := _awaited(pipe, parent)) != _GO_HOME:
-        start, stop = msgspec.msgpack.decode(message, type=tuple[int, int])
-        pipe.send_bytes(msgspec.msgpack.encode([work(number) for number in range(start, stop)]))
+    with around():
+        while (message := _awaited(pipe, parent)) != _GO_HOME:
+            start, stop = msgspec.msgpack.decode(message, type=tuple[int, int])
+            pipe.send_bytes(msgspec.msgpack.encode([work(number) for number in range(start, stop)]))
 
 
 def _awaited(pipe: Connection, parent: int) -> bytes:

@@ -13,6 +13,7 @@ from plimsoll.gate.simulator.errors import (
 from plimsoll.gate.simulator.inline import InlineExecutor
 from plimsoll.gate.simulator.loop import VirtualLoop
 from plimsoll.gate.simulator.run import simulate
+from plimsoll.gate.simulator.sandbox import many_simulations
 
 __all__ = [
     "InlineExecutor",
@@ -25,5 +26,6 @@ __all__ = [
     "SocketRefused",
     "VirtualLoop",
     "VirtualTimeExceeded",
+    "many_simulations",
     "simulate",
 ]
