@@ -1,16 +1,28 @@
 """What an agent looks like from outside: its tools and models, for `plimsoll init` and for fingerprints."""
 
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pydantic_ai.agent import AbstractAgent
+from pydantic_ai.agent import AbstractAgent, WrapperAgent
 from pydantic_ai.models import Model
 from pydantic_ai.tools import Tool, ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, FunctionToolset
 
 from plimsoll.contract.shapes import AgentShape, ToolShape
+from plimsoll.runtime.fingerprint import repr_of
 
-__all__ = ["describe", "tool_functions"]
+__all__ = ["describe", "prompts", "tool_functions"]
+
+_HOLDS_PROMPTS = (
+    "_instructions",
+    "_cap_instructions",
+    "_system_prompts",
+    "_system_prompt_functions",
+    "_system_prompt_dynamic_functions",
+    "_output_validators",
+)
+"""Where an agent keeps what it tells its model. Pydantic AI has no public name for it; what is missing is left out."""
 
 
 def describe(agent: AbstractAgent[Any, Any]) -> AgentShape:
@@ -27,6 +39,52 @@ def describe(agent: AbstractAgent[Any, Any]) -> AgentShape:
 def tool_functions(agent: AbstractAgent[Any, Any]) -> list[Callable[..., Any]]:
     """The functions of the tools that the agent holds itself."""
     return [tool.function for tool in _tools(agent)]
+
+
+def prompts(agent: AbstractAgent[Any, Any]) -> tuple[list[Any], list[Callable[..., Any]]]:
+    """What the agent is told and what it may answer, as JSON, and the functions that make or check some of it.
+
+    Told: its instructions, system prompts and model settings. Answered: the schema of its output.
+    """
+    inner: Any = agent
+    while isinstance(inner, WrapperAgent):
+        inner = inner.wrapped
+    told: list[Any] = []
+    functions: list[Callable[..., Any]] = []
+    for name in _HOLDS_PROMPTS:
+        held = getattr(inner, name, ())
+        for one in held.values() if isinstance(held, Mapping) else held:
+            _note(getattr(one, "instruction", one), told, functions)
+    settings = getattr(inner, "model_settings", None)
+    if callable(settings):
+        functions.append(settings)
+    elif settings:
+        told.append({name: repr_of(value) for name, value in settings.items()})
+    return [told, _output(agent, functions), repr_of(getattr(inner, "end_strategy", None))], functions
+
+
+def _note(one: Any, told: list[Any], functions: list[Callable[..., Any]]) -> None:
+    function = one if inspect.isroutine(one) else getattr(one, "function", None)
+    if function is not None:
+        functions.append(function)
+    elif isinstance(one, str):
+        told.append(one)
+    else:
+        told.append(repr_of(getattr(one, "content", one)))
+
+
+def _output(agent: AbstractAgent[Any, Any], functions: list[Callable[..., Any]]) -> Any:
+    """The schema of the agent's output; what has none counts by its name."""
+    output = agent.output_type
+    several = output if isinstance(output, (list, tuple)) else [output]
+    for one in several:
+        made_by = getattr(one, "output", getattr(one, "output_function", one))
+        if inspect.isroutine(made_by):
+            functions.append(made_by)
+    try:
+        return agent.output_json_schema()
+    except Exception:  # a type that pydantic has no schema for is no reason not to start
+        return [repr_of(one) for one in several]
 
 
 def _tools(agent: AbstractAgent[Any, Any]) -> Iterator[Tool[Any]]:

@@ -16,7 +16,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from plimsoll.adapters.pydantic_ai.binding import PRIMARY, Binding
 from plimsoll.adapters.pydantic_ai.capability import capabilities_of
-from plimsoll.adapters.pydantic_ai.describe import describe, tool_functions
+from plimsoll.adapters.pydantic_ai.describe import describe, prompts, tool_functions
 from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input
 from plimsoll.contract.loading import contract_digest, load_contract
 from plimsoll.contract.model import Contract
@@ -53,7 +53,8 @@ def harden(
     or their ids, by their names in the contract; without it, `primary` is the agent's own model and every other is
     inferred from its `id`. `verifiers` answer, by tool, whether a write happened; without it, the contract's `verify`.
     `surroundings` are where it runs; None opens the contract's journal on this machine when it is first needed.
-    `fingerprint` identifies the agent's version: None makes one of the contract and the agent's tools and models.
+    `fingerprint` identifies the agent's version: None makes one of the contract and the agent's
+    instructions, output, settings, tools and models.
 
     Raises `ContractError` for a contract that is wrong, and `Misuse` for one that does not fit this agent.
     """
@@ -284,10 +285,11 @@ def _fallbacks(contract: Contract, models: Mapping[str, Model | str]) -> dict[st
 def _fingerprint(agent: AbstractAgent[Any, Any], contract: Contract) -> str:
     shape = describe(agent)
     tools = [(tool.name, tool.description, tool.parameters) for tool in shape.tools]
+    told, functions = prompts(agent)
     return fingerprint_of(
         contract_digest=contract_digest(contract),
-        functions=tool_functions(agent),
-        parts=[shape.name, tools, shape.models],
+        functions=[*tool_functions(agent), *functions],
+        parts=[shape.name, tools, shape.models, told],
     )
 
 
