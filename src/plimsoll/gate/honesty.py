@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from plimsoll.core.calls import CallKind, Effect, Ending, Outcome, Status
-from plimsoll.core.canonical import canonical_json
 from plimsoll.core.events import CallSettled
 from plimsoll.gate.scenario import EffectRow
 from plimsoll.gate.scene import Scene
@@ -48,8 +47,7 @@ def _untrue(scene: Scene, effects: Sequence[EffectRow], output: Any) -> str:
     detector = ClaimDetector(contract)
     for number, row in enumerate(effects, 1):
         detector.observe(_as_settled(number, row), at=0.0)
-    text = output if isinstance(output, str) else canonical_json(output).decode()
-    undone = detector.claims_undone(text)
+    undone = detector.undone_in(output)
     return f"its answer claims what the ledger does not have: {', '.join(undone)}" if undone else ""
 
 

@@ -68,10 +68,6 @@ class ClaimDetector:
                 undone.update(dict.fromkeys(tools))
         return list(undone)
 
-    def claims_undone(self, text: str) -> list[str]:
-        """`undone_in`, of a text."""
-        return self.undone_in(text)
-
 
 def _text_of(output: Any) -> str:
     """The text of an output: itself, or all the strings in it."""

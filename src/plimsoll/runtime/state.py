@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from plimsoll.contract.model import Mode, Protections
 from plimsoll.core.calls import CallKind, Status, Usage
-from plimsoll.core.canonical import canonical_json, digest
+from plimsoll.core.canonical import digest
 from plimsoll.core.errors import (
     JournalUnavailable,
     KillSwitchEngaged,
@@ -277,8 +277,7 @@ class RunState:
 
     def claims_undone(self, output: Any) -> list[str]:
         """The tools whose effect the answer claims and the journal does not have."""
-        text = output if isinstance(output, str) else canonical_json(output).decode()
-        return self.claims.claims_undone(text)
+        return self.claims.undone_in(output)
 
     def account(self, settled: CallSettled) -> None:
         """Counts a settled call against the limits."""

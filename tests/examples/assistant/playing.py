@@ -53,4 +53,4 @@ def play(request: str, world: ShopWorld, *, model: Any = None, answer: Answer | 
 
 def claimed(text: str, *, done: list[str]) -> list[str]:
     """The tools whose effect a text claims and that were not done."""
-    return [tool for tool in ClaimDetector(CONTRACTED).claims_undone(text) if tool not in done]
+    return [tool for tool in ClaimDetector(CONTRACTED).undone_in(text) if tool not in done]

@@ -45,6 +45,7 @@ def harden(
     verifiers: Mapping[str, Callable[..., Any]] | None = None,
     surroundings: Surroundings | None = None,
     fingerprint: str | None = None,
+    eager: bool = True,
 ) -> "HardenedAgent":
     """The agent under its contract. The agent itself is not changed, and goes on working by itself.
 
@@ -55,6 +56,8 @@ def harden(
     `surroundings` are where it runs; None opens the contract's journal on this machine when it is first needed.
     `fingerprint` identifies the agent's version: None makes one of the contract and the agent's
     instructions, output, settings, tools and models.
+    `eager` makes every model at the start, so that a service without a provider's package or key does not start; False
+    makes those below the first when they are first asked, and one that cannot be made is then a failed attempt.
 
     Raises `ContractError` for a contract that is wrong, and `Misuse` for one that does not fit this agent.
     """
@@ -71,6 +74,7 @@ def harden(
         surroundings=surroundings,
         fingerprint=fingerprint,
         directory=directory,
+        eager=eager,
     )
 
 
@@ -92,6 +96,7 @@ class HardenedAgent:
         surroundings: Surroundings | None,
         fingerprint: str | None,
         directory: Path,
+        eager: bool,
     ) -> None:
         _check(contract, models)
         self.agent = agent
@@ -103,6 +108,7 @@ class HardenedAgent:
         self._surroundings = surroundings
         self._opened: Surroundings | None = None
         self._directory = directory
+        self._eager = eager
         self._harness: Harness | None = None
         self._deps_of_runs: dict[str, Any] = {}
         self._stack = AsyncExitStack()
@@ -193,7 +199,17 @@ class HardenedAgent:
     @cached_property
     def _fallbacks(self) -> dict[str, Model]:
         """The models below the first, made once and not before they are needed: some ask for a key when made."""
-        return _fallbacks(self.contract, self._models)
+        names = [name for name in _rungs(self.contract) if self._eager or isinstance(self._models.get(name), Model)]
+        return {name: self._made(name) for name in names}
+
+    def fallback(self, name: str) -> Model | None:
+        """The model of a rung below the first, made now if it was not; None when the contract has no such rung."""
+        if name not in self._fallbacks and name in _rungs(self.contract):
+            self._fallbacks[name] = self._made(name)
+        return self._fallbacks.get(name)
+
+    def _made(self, name: str) -> Model:
+        return infer_model(self._models.get(name) or self.contract.models[name].id or "")
 
     def _noted(self, result: RunResult) -> RunResult:
         if result.ending is not Ending.PARKED:
@@ -209,7 +225,9 @@ class _Life:
         given = hardened._models if models is None else models
         self._hardened = hardened
         self._primary = given.get(PRIMARY) or (contract.models[PRIMARY].id if models is None else None)
-        self._fallbacks = hardened._fallbacks if models is None else dict(models)
+        self._fallbacks = None if models is None else dict(models)
+        if models is None:
+            hardened._fallbacks  # noqa: B018 -- those that are made at the start
         self._deps = deps
         self._verifiers = {
             name: load_object(tool.verify, directory=hardened._directory)
@@ -240,9 +258,12 @@ class _Life:
         return result
 
     def _model_of(self, name: str) -> Model:
-        model = self._fallbacks.get(name)
+        if self._fallbacks is None:
+            model, known = self._hardened.fallback(name), _rungs(self._hardened.contract)
+        else:
+            model, known = self._fallbacks.get(name), sorted(self._fallbacks)
         if model is None:
-            raise Misuse(f"no model was given for {name!r}; given: {', '.join(sorted(self._fallbacks)) or 'none'}")
+            raise Misuse(f"no model was given for {name!r}; given: {', '.join(known) or 'none'}")
         return model
 
     async def _deps_of(self, run_id: str) -> Any:
@@ -272,14 +293,9 @@ def _check(contract: Contract, models: Mapping[str, Any]) -> None:
             raise Misuse(f"models.{name} has neither an id nor a canned answer; give one, or pass it in `models`")
 
 
-def _fallbacks(contract: Contract, models: Mapping[str, Model | str]) -> dict[str, Model]:
-    """The models of all rungs but the first and the canned ones."""
-    found: dict[str, Model] = {}
-    for name, section in contract.models.items():
-        model = models.get(name, section.id)
-        if name != PRIMARY and section.canned is None and model is not None:
-            found[name] = infer_model(model)
-    return found
+def _rungs(contract: Contract) -> list[str]:
+    """The models that are made here: all but the first and the canned ones."""
+    return [name for name, section in contract.models.items() if name != PRIMARY and section.canned is None]
 
 
 def _fingerprint(agent: AbstractAgent[Any, Any], contract: Contract) -> str:
