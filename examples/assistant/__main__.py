@@ -10,9 +10,11 @@ import asyncio
 import os
 from collections.abc import Sequence
 
+from pydantic_ai.exceptions import UserError
+
 from examples.assistant.agent import CONTRACT, open_shop
 from examples.assistant.hardened import build
-from examples.assistant.parts import MODEL_VARIABLE, default_model
+from examples.assistant.parts import BACKUP_VARIABLE, MODEL_VARIABLE, default_model
 from plimsoll import Ending, RunResult
 
 __all__ = ["main", "report"]
@@ -24,6 +26,13 @@ _MEANINGS = {
     Ending.FAILED: "failed: the agent broke down. Nothing that it did is lost; see the journal.",
     Ending.PARKED: "parked: the run waits, and costs nothing while it does.",
 }
+
+
+_REAL_MODELS = (
+    f"{MODEL_VARIABLE} names a model of a provider, and the backup rung needs one too: {BACKUP_VARIABLE}, or what the "
+    "contract names. Install their packages, such as pip install 'pydantic-ai-slim[openai,anthropic]', and set their "
+    f"keys; or unset {MODEL_VARIABLE} to use the stand-in."
+)
 
 
 def report(result: RunResult) -> str:
@@ -67,7 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"model     {model}")
     else:
         print(f"model     {model.model_name}: no language model; set {MODEL_VARIABLE} to use one")
-    print(report(asyncio.run(talk(options.request, options.run))))
+    try:
+        print(report(asyncio.run(talk(options.request, options.run))))
+    except (ImportError, UserError, ValueError) as error:
+        if isinstance(model, str):
+            parser.exit(2, f"{error}\n{_REAL_MODELS}\n")
+        raise
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ class Reason:
 
 
 REASONS = (
-    Reason("An effect doubled after a crash", ("effect_doubled",), ("crash_before_call", "crash_after_call")),
+    Reason("Paid again after a crash", ("effect_doubled", "effect_unasked"), ("crash_before_call", "crash_after_call")),
     Reason("A loop that nothing ends", ("unbounded_loop",)),
     Reason("A silent failure", ("silent_failure",)),
     Reason("A hung primary that nobody gives up on", ("hung",), ("hang",)),
@@ -79,7 +79,7 @@ def main() -> int:
     paths = write_reports(hardened, args.out / "hardened", contract_path=CONTRACT_PATH)
     print_summary(hardened, console, report_path=paths.html, failures_dir=paths.failures_dir)
 
-    console.rule("3. Break any one protection, and it no longer ships")
+    console.rule("3. Break any one protection of that contract: it no longer does what was promised")
     broken = _break(contract)
     _print_broken(broken, console)
 
@@ -118,7 +118,8 @@ def _break(contract: Contract) -> SelfTest:
 
 def _print_naive(verdict: Verdict, console: Console) -> None:
     """The verdict in a few lines, and five of its reasons."""
-    line = f"{verdict.failing_trials:,} of {verdict.trials:,} trials broke a promise"
+    held = sum(claim.held for claim in verdict.claims)
+    line = f"{held} of {len(verdict.claims)} claims hold, in {verdict.trials:,} trials"
     console.print(Panel(f"[bold red]✗ {verdict.decision.value.upper()}[/]  {line}", expand=False))
     for number, reason in enumerate(REASONS, 1):
         trial = _trial_for(reason, verdict)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+from pydantic_ai.models import Model
+
 from examples.assistant.agent import CONTRACT, agent
-from examples.assistant.parts import MODEL_VARIABLE
+from examples.assistant.parts import BACKUP_VARIABLE, MODEL_VARIABLE
 from examples.assistant.shop import Shop
 from examples.assistant.standin import stand_in
 from plimsoll import harden
@@ -21,9 +23,13 @@ def build(shop: Shop, *, surroundings: Surroundings | None = None) -> HardenedAg
     >>> async with build(shop) as assistant:
     ...     result = await assistant.run("Please cancel order #W7001005 …", run_id="ticket-7713")
 
-    With `PLIMSOLL_MODEL` set its models are real ones, and need their providers' keys; without it, stand-ins.
+    With `PLIMSOLL_MODEL` set its models are real ones, and need their providers' packages and keys: that one, and for
+    the backup `PLIMSOLL_BACKUP_MODEL`, or else what the contract names. Without it, stand-ins.
     `surroundings` are where it runs; None opens the contract's journal on this machine.
     """
-    models = {} if os.environ.get(MODEL_VARIABLE) else {"backup": stand_in("stand-in-backup")}
+    models: dict[str, Model | str] = {"backup": stand_in("stand-in-backup")}
+    if os.environ.get(MODEL_VARIABLE):
+        backup = os.environ.get(BACKUP_VARIABLE)
+        models = {"backup": backup} if backup else {}
     hardened: HardenedAgent = harden(agent, CONTRACT, deps=shop, models=models, surroundings=surroundings)
     return hardened

@@ -16,9 +16,10 @@ from examples.assistant.shop import Shop, ShopRefusal
 from examples.assistant.standin import stand_in
 from examples.assistant.tools import TOOLS, ToolSpec, call
 
-__all__ = ["INSTRUCTIONS", "MODEL_VARIABLE", "default_model", "refusals_are_answers", "shop_tools"]
+__all__ = ["BACKUP_VARIABLE", "INSTRUCTIONS", "MODEL_VARIABLE", "default_model", "refusals_are_answers", "shop_tools"]
 
 MODEL_VARIABLE = "PLIMSOLL_MODEL"
+BACKUP_VARIABLE = "PLIMSOLL_BACKUP_MODEL"
 
 INSTRUCTIONS = """\
 You answer the customers of a web shop. You can look up customers, orders and products, cancel or change orders that

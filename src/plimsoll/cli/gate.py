@@ -35,6 +35,8 @@ _WROTE_NOTHING = "No verdict was reached and nothing was written."
 @click.command(cls=GateCommand, if_interrupted=_WROTE_NOTHING)
 @click.option("--contract", "contract_path", type=click.Path(path_type=Path), default=CONTRACT,
               show_default=True, help="The agent's contract.")  # fmt: skip
+@click.option("--promised", type=click.Path(path_type=Path), metavar="CONTRACT",
+              help="Judge by this contract instead: does the agent, as it is, still keep what was promised?")  # fmt: skip
 @click.option("--agent", help="module:attribute of the agent; the contract's entrypoint if left out.")
 @click.option("--bare", help="module:function of an agent without any protection, tried as it is.")
 @click.option("--through", help="With --bare: module:attribute of the agent object that the function uses.")
@@ -51,6 +53,7 @@ _WROTE_NOTHING = "No verdict was reached and nothing was written."
 def gate(  # noqa: PLR0917 -- click hands every option over
     context: click.Context,
     contract_path: Path,
+    promised: Path | None,
     agent: str | None,
     bare: str | None,
     through: str | None,
@@ -78,6 +81,7 @@ def gate(  # noqa: PLR0917 -- click hands every option over
     Examples:
       plimsoll gate
       plimsoll gate --contract deploy/plimsoll.toml --storms 1000
+      plimsoll gate --contract looser.toml --promised plimsoll.toml
       plimsoll gate --bare shop.naive:handle --through shop.naive:agent
       plimsoll gate --self-test
       plimsoll gate --json | tail -1 | jq .decision
@@ -96,7 +100,8 @@ def gate(  # noqa: PLR0917 -- click hands every option over
             click.echo(json.dumps(msgspec.to_builtins(tested)))
         context.exit(0 if tested.passed else 1)
     _make_folder(out)
-    verdict = _campaign(references, contract, seed=seed, storms=storms, workers=workers)
+    judged_by = load_contract(promised) if promised is not None else contract
+    verdict = _campaign(references, contract, judged_by, seed=seed, storms=storms, workers=workers)
     paths = write_reports(verdict, out, references=references.as_json(), contract_path=str(contract_path))
     print_summary(verdict, Console(stderr=as_json), report_path=paths.html, failures_dir=paths.failures_dir)
     if as_json:
@@ -193,6 +198,7 @@ def print_self_test(tested: SelfTest, out: Console) -> None:
 def _campaign(
     references: References,
     contract: Contract,
+    promised: Contract,
     *,
     seed: int | None,
     storms: int | None,
@@ -201,7 +207,9 @@ def _campaign(
     subject = subject_maker(references, contract)(contract)
     tried = scenarios_of(references, contract)
     with explained("the campaign"), GateProgress(Console(stderr=True), title=subject.name) as progress:
-        return run_campaign(subject, tried, seed=seed, storm_count=storms, workers=workers, progress=progress)
+        return run_campaign(
+            subject, tried, promised=promised, seed=seed, storm_count=storms, workers=workers, progress=progress
+        )
 
 
 def _self_test(references: References, contract: Contract, *, seed: int | None, workers: int | None) -> SelfTest:

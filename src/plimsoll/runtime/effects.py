@@ -61,9 +61,10 @@ async def recover_intent(state: RunState, exchange: Exchange, intent: CallIntend
     answered = state.replay.resolved(intent.key)
     if answered is not None and answered.answer == "happened":
         return _ok(answered.value, 1)
-    if answered is not None and answered.answer == "not_happened":
+    still_running = bool(state.env.under_way.of(intent.idempotency_key))
+    if answered is not None and answered.answer == "not_happened" and not still_running:
         await state.commit(intent)  # from here on the answer no longer holds: it is sent again
-    elif intent.effect is not Effect.IDEMPOTENT:
+    elif still_running or intent.effect is not Effect.IDEMPOTENT:
         lost = ErrorRecord(type="Crash", message="the process died before the outcome was recorded", fault=Fault.CRASH)
         resolved = await resolve(state, exchange, intent, lost)
         if isinstance(resolved, Happened):

@@ -27,6 +27,7 @@ from plimsoll.observability.findings import FindingHub, journal_finding, stuck_f
 from plimsoll.runtime.advancing import AgentFunction, advance
 from plimsoll.runtime.compiled import CompiledContract, compiled
 from plimsoll.runtime.environment import Environment
+from plimsoll.runtime.fingerprint import default_fingerprint
 from plimsoll.runtime.inbox import copy_inbox
 from plimsoll.runtime.models import ModelFunction
 from plimsoll.runtime.operations import Operations
@@ -51,7 +52,8 @@ class Harness:
     """Runs one agent under one contract, over one journal: one life of a process.
 
     `agent` is an async callable; `tools` and `models` are what it may call. `verifiers` answer, by tool, whether a
-    write happened. `output_of` makes JSON of what the agent returns. `fingerprint` identifies the agent's version.
+    write happened. `output_of` makes JSON of what the agent returns. `fingerprint` identifies the agent's version; the
+    default is over its code, its tools' and models', the contract and the installed distributions.
 
     >>> async with Harness(contract, agent=agent, surroundings=local(contract), tools=[refund]) as harness:
     ...     result = await harness.run({"order": "W1"}, run_id="ticket-7713")
@@ -73,11 +75,13 @@ class Harness:
         self.store = surroundings.store
         self.owner = surroundings.owner
         ready = compiled(contract)
+        specs = {spec.name: spec for spec in map(tool_spec, tools)}
+        functions = {name: spec.function for name, spec in specs.items()}
         self.env = Environment(
             compiled=ready,
-            fingerprint=fingerprint or ready.digest,
+            fingerprint=fingerprint or default_fingerprint(agent, tools=functions, models=models or {}, contract=ready),
             surroundings=surroundings,
-            tools={spec.name: spec for spec in map(tool_spec, tools)},
+            tools=specs,
             models=models or {},
             verifiers=verifiers or {},
         )
