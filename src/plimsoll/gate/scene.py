@@ -3,6 +3,7 @@
 Injector, store and people all write here; the oracles read it when the trial is over.
 """
 
+from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -124,7 +125,10 @@ class Alerts:
 
 
 class Scene:
-    """Everything that one trial is about. `steps` is None where nobody asked for the story."""
+    """Everything that one trial is about. `earlier` counts what the ledger had before it, by tool.
+
+    `steps` is None where nobody asked for the story.
+    """
 
     __slots__ = (
         "accepted",
@@ -139,6 +143,7 @@ class Scene:
         "by_site",
         "calls",
         "clock",
+        "earlier",
         "error",
         "killed_at",
         "lasting",
@@ -165,6 +170,7 @@ class Scene:
         self.latency = latency
         self.clock: Clock = LoopClock()
         self.world = stage.scenario.world()
+        self.earlier = Counter(row.tool for row in self.world.effects())
         self.store = MemoryStore()
         self.alerts = Alerts(self)
         self.planned = [Planned(injection, stage) for injection in injections]
