@@ -36,7 +36,7 @@ _WROTE_NOTHING = "No verdict was reached and nothing was written."
 @click.option("--contract", "contract_path", type=click.Path(path_type=Path), default=CONTRACT,
               show_default=True, help="The agent's contract.")  # fmt: skip
 @click.option("--promised", type=click.Path(path_type=Path), metavar="CONTRACT",
-              help="Judge by this contract instead: does the agent, as it is, still keep what was promised?")  # fmt: skip
+              help="Judge by this contract instead: does the agent still keep what was promised?")  # fmt: skip
 @click.option("--agent", help="module:attribute of the agent; the contract's entrypoint if left out.")
 @click.option("--bare", help="module:function of an agent without any protection, tried as it is.")
 @click.option("--through", help="With --bare: module:attribute of the agent object that the function uses.")

@@ -4,7 +4,6 @@ Nothing is pickled: a job is a number, and its result is bytes. A process that d
 """
 
 import contextlib
-import gc
 import multiprocessing
 import os
 from collections import deque
@@ -182,7 +181,6 @@ def _kill(worker: _Worker) -> None:
 
 def _labour(work: Work, pipe: Connection, around: Around) -> None:
     """The child's side: ranges come in, results go out, until it is sent home."""
-    gc.freeze()
     parent = os.getppid()
     with around():
         while (message := _awaited(pipe, parent)) != _GO_HOME:

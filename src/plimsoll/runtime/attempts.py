@@ -50,26 +50,19 @@ class Attempt(msgspec.Struct, frozen=True):
 class Footing(msgspec.Struct, frozen=True, kw_only=True):
     """Where a call stands on its ladder: rung number `index`, with `reserve_s` seconds kept for the rungs below.
 
-    A tool has no ladder: its one rung is None.
+    A tool has no ladder: its one rung is None. `site` is the dependency that is really asked here, and `section` what
+    the contract says of it.
     """
 
     state: RunState
     exchange: Exchange
     key: str
     effect: Effect
+    site: str
+    section: Model | Tool
     index: int = 0
     rung: Rung | None = None
     reserve_s: float = 0.0
-
-    @property
-    def site(self) -> str:
-        """The dependency that is really asked here."""
-        return self.exchange.dependency if self.rung is None else self.rung.name
-
-    @property
-    def section(self) -> Model | Tool:
-        """What the contract says of it."""
-        return self.state.env.tool(self.exchange.dependency) if self.rung is None else self.rung.model
 
     @property
     def refusals(self) -> tuple[str, ...]:
@@ -117,7 +110,15 @@ async def climb(state: RunState, exchange: Exchange, key: str, effect: Effect) -
     for index, rung in enumerate(rungs):
         reserve_s = 0.0 if ladder is None else ladder.reserve_below_s(index, state.env.windows)
         footing = Footing(
-            state=state, exchange=exchange, key=key, effect=effect, index=index, rung=rung, reserve_s=reserve_s
+            state=state,
+            exchange=exchange,
+            key=key,
+            effect=effect,
+            site=exchange.dependency if rung is None else rung.name,
+            section=state.env.tool(exchange.dependency) if rung is None else rung.model,
+            index=index,
+            rung=rung,
+            reserve_s=reserve_s,
         )
         if index > 0:
             over = footing.barred(spent)
@@ -271,7 +272,7 @@ async def _sent(footing: Footing, info: CallInfo, timeout_s: float | None) -> tu
     exchange, env = footing.exchange, footing.state.env
     token = call_context.set(info)
     try:
-        async with asyncio.timeout(timeout_s) as scope:
+        async with footing.state.timeout(timeout_s) as scope:
             return await env.interceptor(footing.site, info, exchange, lambda: exchange.send(footing.rung)), None
     except Misuse:
         raise

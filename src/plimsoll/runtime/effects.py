@@ -39,7 +39,14 @@ VERIFY_DELAYS_S = (0.0, 0.5, 2.0)
 
 async def write(state: RunState, exchange: Exchange, intent: CallIntended) -> Answer:
     """Sends a call whose intent is durable, and settles whatever doubt it leaves."""
-    footing = Footing(state=state, exchange=exchange, key=intent.key, effect=intent.effect)
+    footing = Footing(
+        state=state,
+        exchange=exchange,
+        key=intent.key,
+        effect=intent.effect,
+        site=intent.dependency,
+        section=state.env.tool(intent.dependency),
+    )
     attempts = 0
     tried = Attempt(0, 0.0)
     for _ in range(MAX_RESENDS):

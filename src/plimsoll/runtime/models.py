@@ -1,6 +1,7 @@
 """Models without a framework: any async function from a prompt to a `ModelReply`."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -63,8 +64,9 @@ class ModelExchange:
         self._prompt = prompt
         self._functions = functions
         self._sections = sections
-        self.args_digest = digest(prompt)
-        self.input_tokens = estimate_tokens(canonical_json(prompt))
+        written = canonical_json(prompt)
+        self.args_digest = sha256(written).hexdigest()
+        self.input_tokens = estimate_tokens(written)
 
     async def send(self, rung: Rung | None) -> ModelReply:
         name = rung.name if rung is not None else self.dependency

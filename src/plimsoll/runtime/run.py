@@ -68,7 +68,7 @@ class Run:
         if key in state.keys:
             raise Misuse(f"two calls of run {state.id} have the key {key!r}; each needs its own")
         state.keys.add(key)
-        task = asyncio.current_task()
+        task = asyncio.current_task(state.loop)
         begins = task is not None and task not in state.inflight
         if task is not None:
             state.inflight.add(task)

@@ -19,6 +19,8 @@ from plimsoll.core.errors import (
     Unwind,
 )
 from plimsoll.core.events import (
+    ApprovalDecided,
+    ApprovalRequested,
     CallIntended,
     CallSettled,
     DoubtResolved,
@@ -42,6 +44,8 @@ from plimsoll.runtime.replay import Replay
 __all__ = ["RunState"]
 
 NOTHING = Usage()
+BOOKED = frozenset({ApprovalRequested, ApprovalDecided, CallIntended, DoubtResolved})
+"""The events that the books of a run take note of."""
 REPEATS = frozenset({"repeats"})
 LONG_S = 1.0
 """From how many seconds on an attempt is long enough to be worth a write to the disk."""
@@ -72,6 +76,7 @@ class RunState:
         self.degraded: str = ""
         self.read_only: str = ""
         self.inflight: set[asyncio.Task[Any]] = set()
+        self.loop = asyncio.get_running_loop()  # asked once: in Python 3.11 each asking is a system call
         self.segment_started = env.clock.monotonic()
         self.active_before_s = 0.0
         self.deadline = Deadline(self.segment_started + contract.limits.seconds)
@@ -79,6 +84,10 @@ class RunState:
         self._unwinding: Unwind | None = None
         self._halting = ""
         self._ordinal = 0
+
+    def timeout(self, seconds: float | None) -> asyncio.Timeout:
+        """`asyncio.timeout` of so many seconds; None: of none."""
+        return asyncio.timeout_at(None if seconds is None else self.loop.time() + seconds)
 
     @property
     def active_s(self) -> float:
@@ -93,12 +102,16 @@ class RunState:
             raise RunParked("journal", detail=str(error)) from error
         except Superseded as error:
             raise RunParked("superseded", detail=str(error)) from error
-        self.approvals.observe(event)
-        self._note_doubt(event)
-        at = self.env.clock.now()
-        for detector in self._readers(type(event)):
-            for finding in detector.observe(event, at=at):
-                self.raise_finding(finding)
+        kind = type(event)
+        if kind in BOOKED:
+            self.approvals.observe(event)
+            self._note_doubt(event)
+        readers = self._readers(kind)
+        if readers:
+            at = self.env.clock.now()
+            for detector in readers:
+                for finding in detector.observe(event, at=at):
+                    self.raise_finding(finding)
 
     async def commit(self, event: Event | None = None) -> None:
         """Appends `event`, if given, and returns when everything so far is durable. Parks when that cannot be had."""

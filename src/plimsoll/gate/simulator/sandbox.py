@@ -14,6 +14,8 @@ from plimsoll.gate.simulator.errors import NestedSimulation, RealWorldRefused, S
 __all__ = ["Patch", "alone_in_process", "many_simulations", "sandbox"]
 
 _MISSING = object()
+_COLLECT_EVERY = 50
+"""Between how many simulations garbage is collected, where many follow one another."""
 _in_use = threading.Lock()
 
 
@@ -46,6 +48,7 @@ class _Walls:
 
     def __init__(self) -> None:
         self._kept = 0
+        self._since_collected = 0
         self._standing = ExitStack()
         self._refused: list[RealWorldRefused] = []
         self._outsiders: set[int | None] = set()
@@ -65,6 +68,10 @@ class _Walls:
         finally:
             self._refused, self._outsiders = before
             self._kept -= 1
+            self._since_collected += 1
+            if self._kept and self._since_collected >= _COLLECT_EVERY:
+                gc.collect()
+                self._since_collected = 0
             if self._kept == 0:
                 self._standing.close()
 
@@ -100,8 +107,16 @@ def many_simulations() -> Iterator[None]:
 
     Meanwhile this process has no network outside simulations either: it is for workers that do nothing else.
     """
-    with _walls.around([]):
-        yield
+    collecting = gc.isenabled()
+    gc.disable()
+    gc.freeze()  # what is there now outlives every simulation: looking at it each time would only cost
+    try:
+        with _walls.around([]):
+            yield
+    finally:
+        gc.unfreeze()
+        if collecting:
+            gc.enable()
 
 
 @contextmanager
