@@ -414,6 +414,23 @@ def test_a_run_that_its_caller_gave_up_leaves_no_call_under_way() -> None:
     simulated(main)
 
 
+def test_a_tool_that_raises_a_cancellation_has_failed() -> None:
+    async def main() -> None:
+        desk = Desk()
+
+        async def cancels(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            if site == "look":
+                raise asyncio.CancelledError
+            return await send()
+
+        desk.intercept = cancels
+        result = await desk.live().run({"order": "W1"}, run_id="r")
+        assert result.ending is Ending.FAILED
+        assert ("call_failed", "look", "exception") in desk.kinds()
+
+    simulated(main)
+
+
 def test_a_damaged_run_does_not_hold_up_the_others() -> None:
     async def main() -> None:
         desk = Desk()

@@ -281,6 +281,11 @@ async def _sent(footing: Footing, info: CallInfo, timeout_s: float | None) -> tu
             return None, classify(timeout, now=env.clock.now())
         late = await _late(footing, info, timeout_s)
         return late or (None, classify(CallTimeout(footing.site, timeout_s=timeout_s), now=env.clock.now()))
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return None, classify(error, now=env.clock.now())  # nobody cancelled this run: the dependency raised it
     except Exception as error:  # whatever a dependency raises is an outcome, never a crash
         return None, classify(error, now=env.clock.now())
     finally:
