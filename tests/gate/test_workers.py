@@ -108,3 +108,10 @@ do_all(work, 4, workers=2, on_done=on_done)
     _, err = parent.communicate(timeout=40)
     assert parent.returncode == -signal.SIGKILL, err
     assert list(tmp_path.iterdir())
+
+
+def test_a_single_job_can_be_kept_out_of_this_process() -> None:
+    (pid,) = do_all(lambda number: str(os.getpid()).encode(), 1, workers=1, apart=True)
+    assert isinstance(pid, bytes) and int(pid) != PARENT
+    (lost,) = do_all(lambda number: os._exit(0), 1, workers=1, apart=True)
+    assert isinstance(lost, Lost) and "exit code 0" in lost.why

@@ -7,7 +7,7 @@ from plimsoll.contract.model import Contract
 from plimsoll.core.clock import Clock, SystemClock
 from plimsoll.core.rng import seeded_rng
 from plimsoll.gate.enumeration import brought_to_light, first_cells, storms
-from plimsoll.gate.healthy import Healthy, healthy_runs
+from plimsoll.gate.healthy import Healthy, healthy_runs, two_ways
 from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.shrink import failures_told
 from plimsoll.gate.subject import SubjectLike
@@ -18,6 +18,7 @@ from plimsoll.gate.verdict import Verdict
 __all__ = ["run_campaign"]
 
 _SYSTEM = SystemClock()
+_REPLAYED = 30
 
 
 def run_campaign(
@@ -51,6 +52,7 @@ def run_campaign(
     )
     if not campaign.healthy.reasons:
         campaign.enumerate()
+        campaign.replay()
         campaign.storm(judged_by.gate.storms if storm_count is None else storm_count)
     return verdict(campaign.findings(), subject, clock=clock, wall_s=clock.monotonic() - started_s)
 
@@ -66,6 +68,7 @@ class _Campaign:
     healthy: Healthy
     cells: list[tuple[Task, Report]] = field(default_factory=list)
     storms: list[tuple[Task, Report]] = field(default_factory=list)
+    unsteady: tuple[str, ...] = ()
 
     def enumerate(self) -> None:
         """Every fault at every site: first of the healthy runs, then of what the faulted runs brought to light."""
@@ -74,6 +77,18 @@ class _Campaign:
         self.cells = self._try(first, "single faults")
         second = [task for number, stage in enumerate(stages) for task in brought_to_light(number, stage, self.cells)]
         self.cells += self._try(second, "faults where faults lead")
+
+    def replay(self) -> None:
+        """A sample of the cells once more: the same plan must go the same way."""
+        sample = self.cells[:: 1 + len(self.cells) // _REPLAYED]
+        again = self._try([task for task, _ in sample], "the same once more")
+        self.unsteady = tuple(
+            two_ways(
+                f"{first.trial.scenario} under {' and '.join(map(str, task.injections))}", first.trial, later.trial
+            )
+            for (task, first), (_, later) in zip(sample, again, strict=True)
+            if first.trial.digest != later.trial.digest and not (first.trial.stuck or later.trial.stuck)
+        )
 
     def storm(self, count: int) -> None:
         """Combinations of faults, sampled from the cells that struck."""
@@ -92,6 +107,7 @@ class _Campaign:
             cells=self.cells,
             storms=self.storms,
             failures=told,
+            unsteady=self.unsteady,
         )
 
     def _try(self, tasks: Sequence[Task], text: str) -> list[tuple[Task, Report]]:

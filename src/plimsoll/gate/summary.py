@@ -28,7 +28,7 @@ Tried = Sequence[tuple[Task, Report]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Findings:
-    """Everything that a campaign brought."""
+    """Everything that a campaign brought. `unsteady` says which trials went another way when they were repeated."""
 
     contract: Contract
     seed: int
@@ -36,6 +36,7 @@ class Findings:
     cells: Tried
     storms: Tried
     failures: Sequence[Trial]
+    unsteady: Sequence[str] = ()
 
 
 def verdict(findings: Findings, subject: SubjectLike, *, clock: Clock, wall_s: float) -> Verdict:
@@ -178,6 +179,9 @@ def _lacking(findings: Findings, claims: Sequence[Claim], figures: StormFigures 
     if findings.healthy.reasons:
         return
     yield from _stuck(findings)
+    yield from findings.unsteady[:1]
+    if len(findings.unsteady) > 1:
+        yield f"{len(findings.unsteady)} trials in all went two ways under the same seed"
     yield from _never_fired(findings)
     wanted = findings.contract.gate.claims or tuple(CLAIMS)
     for claim in claims:

@@ -16,7 +16,7 @@ import msgspec
 
 from plimsoll.core.clock import Clock, SystemClock
 
-__all__ = ["Lost", "cores", "do_all"]
+__all__ = ["Lost", "can_fork", "cores", "do_all"]
 
 _CHUNKS_PER_WORKER = 12
 _LARGEST_CHUNK = 64
@@ -39,9 +39,14 @@ class Lost:
     why: str
 
 
+def can_fork() -> bool:
+    """Whether jobs can be done in other processes at all."""
+    return "fork" in multiprocessing.get_all_start_methods()
+
+
 def cores() -> int:
     """How many processes make sense here: one for each core that this process may use; 1 where there is no fork."""
-    if "fork" not in multiprocessing.get_all_start_methods():
+    if not can_fork():
         return 1
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -51,6 +56,7 @@ def do_all(
     count: int,
     *,
     workers: int | None = None,
+    apart: bool = False,
     patience_s: float = _PATIENCE_S,
     on_done: Callable[[int], None] = lambda done: None,
     around: Around = contextlib.nullcontext,
@@ -58,11 +64,12 @@ def do_all(
 ) -> list[bytes | Lost]:
     """Does the jobs 0 … `count` − 1 and returns their results in that order.
 
-    `workers` is how many processes to use (None: one for each core; 1: this process). `patience_s` is how many real
+    `workers` is how many processes to use (None: one for each core; 1: this process). `apart` keeps even a single job
+    out of this process, which it may end; it needs `can_fork()`. `patience_s` is how many real
     seconds a process may be silent. `on_done` is told how many are done. `around` is entered once by each process.
     """
     several = min(workers or cores(), count)
-    if several <= 1 or (cores() == 1 and workers is None):
+    if several == 0 or (several == 1 and not apart):
         results: list[bytes | Lost] = []
         with around():
             for number in range(count):
