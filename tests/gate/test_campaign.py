@@ -18,7 +18,7 @@ from plimsoll.gate.verdict import CLAIMS, Decision, Reach, Verdict
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
 from tests.gate.bare import bare
-from tests.gate.sample import USAGE, call, contract, everywhere, good_model, hardened, scenario
+from tests.gate.sample import USAGE, call, contract, everywhere, good_model, hardened, lying_model, scenario, with_tool
 
 SCENARIOS = [scenario("W1"), scenario("W2")]
 
@@ -193,8 +193,36 @@ def test_a_claim_that_was_never_tried_is_inconclusive() -> None:
     assert any("bounded was never tried" in reason for reason in verdict.reasons)
 
 
+@pytest.mark.parametrize("missing", ["loop", "token_flood", "false_claim"])
+def test_an_adversary_that_no_scenario_has_is_inconclusive(missing: str) -> None:
+    left = {kind: made for kind, made in SCENARIOS[0].adversaries.items() if kind != missing}
+    tamer = [replace(each, adversaries=left) for each in SCENARIOS]
+    verdict = run_campaign(hardened(), tamer, workers=2)
+    assert verdict.decision is Decision.INCONCLUSIVE
+    (reason,) = verdict.reasons
+    assert reason.startswith(f"no scenario has an adversary for {missing}, so nothing is known about ")
+
+
+def test_without_phrases_that_claim_something_nobody_need_lie() -> None:
+    honest = [replace(each, adversaries={**each.adversaries}) for each in SCENARIOS]
+    for each in honest:
+        each.adversaries.pop("false_claim")  # type: ignore[attr-defined]
+    verdict = run_campaign(hardened(with_tool(contract(), "refund", claims=())), honest, workers=2)
+    assert verdict.decision is Decision.SHIP, verdict.reasons
+
+
+def test_an_approval_that_no_scenario_needs_is_inconclusive() -> None:
+    verdict = run_campaign(hardened(), SCENARIOS[1:], workers=2)
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert verdict.reasons == ("no scenario needs an approval, so nothing is known about oversight",)
+    wanted = tuple(claim for claim in CLAIMS if claim != "oversight")
+    promised = contract(gate=GateSection(storms=100, storm_target=0.9, claims=wanted))
+    assert run_campaign(hardened(promised), SCENARIOS[1:], workers=2).decision is Decision.SHIP
+
+
 def test_only_the_wanted_claims_have_to_be_tried() -> None:
-    tame = [replace(each, adversaries={}) for each in SCENARIOS]
+    lying = {"false_claim": everywhere(lying_model)}
+    tame = [replace(each, adversaries=lying) for each in SCENARIOS]
     wanted = tuple(claim for claim in CLAIMS if claim != "bounded")
     promised = contract(gate=GateSection(storms=100, storm_target=0.9, claims=wanted))
     assert run_campaign(hardened(promised), tame, workers=2).decision is Decision.SHIP

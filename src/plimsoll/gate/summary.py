@@ -6,22 +6,32 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 
+import msgspec
+
 from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract
 from plimsoll.core.canonical import digest
 from plimsoll.core.clock import Clock
 from plimsoll.gate.healthy import Healthy
 from plimsoll.gate.sites import group_of
+from plimsoll.gate.stage import Stage
 from plimsoll.gate.statistics import corrected_confidence, lower_bound, upper_bound
 from plimsoll.gate.subject import SubjectLike
 from plimsoll.gate.trying import Report, Task
 from plimsoll.gate.verdict import CLAIMS, Cell, Claim, Decision, Reach, StormFigures, Trial, Verdict, Violation
+from plimsoll.oversight.rules import Verdict as Ruled
 
 __all__ = ["Findings", "verdict"]
 
 _MOST_REASONS_OF_A_KIND = 8
 _MODE = "simulated"
 _DISTRIBUTION = "plimsoll-ai"
+_MISLED = {
+    "loop": ("bounded", "a model that goes in circles"),
+    "token_flood": ("bounded", "a model that never stops talking"),
+    "false_claim": ("honesty", "a model that claims what it did not do"),
+}
+"""The adversaries that a scenario must bring: the claim that each bears on, and who it is."""
 
 Tried = Sequence[tuple[Task, Report]]
 
@@ -188,6 +198,7 @@ def _lacking(findings: Findings, claims: Sequence[Claim], figures: StormFigures 
         if claim.name in wanted and claim.tried == 0:
             hint = ": give a scenario `adversaries`" if claim.name == "bounded" else ""
             yield f"{claim.name} was never tried{hint}"
+    yield from _never_needed(findings, wanted)
     if figures is None:
         yield "no storm was tried, so nothing is known about faults that come together"
     elif figures.lower_bound < figures.target and not any(_storms_broken(figures)):
@@ -195,6 +206,28 @@ def _lacking(findings: Findings, claims: Sequence[Claim], figures: StormFigures 
             f"storms: {figures.passed} of {figures.tried} passed, which shows at least {figures.lower_bound:.1%} at "
             f"{figures.confidence:.0%} confidence; {figures.target:.1%} are wanted, so try more"
         )
+
+
+def _never_needed(findings: Findings, wanted: Sequence[str]) -> Iterator[str]:
+    """Protections that no scenario calls for, so that their claims hold for want of trying."""
+    stages, tools = findings.healthy.stages, findings.contract.tools.values()
+    if not stages:
+        return
+    if "oversight" in wanted and any(tool.approval for tool in tools) and not any(map(_needs_approval, stages)):
+        yield "no scenario needs an approval, so nothing is known about oversight"
+    for kind, (claim, what) in _MISLED.items():
+        idle = kind == "false_claim" and not any(tool.claims for tool in tools)
+        if claim in wanted and not idle and not any(kind in stage.scenario.adversaries for stage in stages):
+            yield f"no scenario has an adversary for {kind}, so nothing is known about {what}"
+
+
+def _needs_approval(stage: Stage) -> bool:
+    """Whether the healthy run asked a person, or did what it should have asked a person about."""
+    baseline = stage.baseline
+    if baseline is None:
+        return False
+    ruled = (stage.rules.ruling(tool, msgspec.json.decode(args)) for tool, args in baseline.effects)
+    return baseline.approvals > 0 or any(each.verdict is Ruled.ASK for each in ruled)
 
 
 def _stuck(findings: Findings) -> Iterator[str]:
