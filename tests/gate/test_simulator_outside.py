@@ -1,10 +1,14 @@
 # ruff: noqa: TID251 (every sleep here is virtual)
 import asyncio
 import concurrent.futures
+import contextlib
+import os
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Coroutine
+from subprocess import Popen
 from typing import Any
 
 import anyio
@@ -204,3 +208,24 @@ def test_signal_handlers_are_refused() -> None:
 
     with pytest.raises(NotImplementedError):
         simulate(main)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda: subprocess.run(["true"], check=False),
+        lambda: Popen("true", shell=True),
+        lambda: subprocess.Popen(args=["true"]),
+        lambda: os.popen("true"),
+        lambda: os.system("true"),
+        lambda: os.posix_spawn("/usr/bin/true", ["true"], {}),
+    ],
+)
+def test_a_process_by_another_way_than_the_loop_is_refused_too(start: Callable[[], Any]) -> None:
+    async def main() -> None:
+        with contextlib.suppress(ProcessRefused):
+            start()
+
+    with pytest.raises(ProcessRefused, match=r"starting .*true.* refused"):
+        simulate(main)
+    assert subprocess.run(["true"], check=False).returncode == 0 and os.system("true") == 0

@@ -114,7 +114,7 @@ class SocketRefused(RealWorldRefused):
 
 
 class ProcessRefused(RealWorldRefused):
-    """Code under simulation tried to start the process `program` on the event loop."""
+    """Code under simulation tried to start the process `program`."""
 
     def __init__(self, program: str) -> None:
         self.program = program

@@ -2,14 +2,16 @@
 
 import asyncio
 import gc
+import os
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, NoReturn
 
 from plimsoll.gate.simulator.anyio_support import anyio_patches
-from plimsoll.gate.simulator.errors import NestedSimulation, RealWorldRefused, SocketRefused
+from plimsoll.gate.simulator.errors import NestedSimulation, ProcessRefused, RealWorldRefused, SocketRefused
 
 __all__ = ["Patch", "alone_in_process", "many_simulations", "sandbox"]
 
@@ -62,7 +64,8 @@ class _Walls:
         self._kept += 1
         try:
             if self._kept == 1:
-                patches = (*_socket_patches(self._refuse), *_as_completed_patches(), *map(Patch._make, anyio_patches()))
+                outside = (*_socket_patches(self._refuse), *_process_patches(self._refuse))
+                patches = (*outside, *_as_completed_patches(), *map(Patch._make, anyio_patches()))
                 self._standing.enter_context(_patched(patches))
             yield
         finally:
@@ -75,7 +78,7 @@ class _Walls:
             if self._kept == 0:
                 self._standing.close()
 
-    def _refuse(self, error: SocketRefused) -> NoReturn:
+    def _refuse(self, error: RealWorldRefused) -> NoReturn:
         if threading.get_ident() not in self._outsiders:
             self._refused.append(error)
         raise error
@@ -86,7 +89,7 @@ _walls = _Walls()
 
 @contextmanager
 def sandbox(refused: list[RealWorldRefused]) -> Iterator[None]:
-    """Refuses the network, makes order repeatable, and holds garbage collection, whose time is not.
+    """Refuses the network and other processes, makes order repeatable, and holds garbage collection, whose time is not.
 
     What is refused goes into `refused`, except for threads that were there before: an exporter of the gate's
     own telemetry, say, is refused as well, but the trial is not to blame.
@@ -105,7 +108,8 @@ def sandbox(refused: list[RealWorldRefused]) -> Iterator[None]:
 def many_simulations() -> Iterator[None]:
     """Keeps the sandbox up between the simulations inside, which makes each of them cheaper.
 
-    Meanwhile this process has no network outside simulations either: it is for workers that do nothing else.
+    Meanwhile this process has no network and starts no other outside simulations either: it is for workers that do
+    nothing else.
     """
     collecting = gc.isenabled()
     gc.disable()
@@ -158,6 +162,27 @@ def _socket_patches(refuse: Callable[[SocketRefused], NoReturn]) -> Iterator[Pat
 
     yield from map(method, ("connect", "connect_ex", "bind", "sendto"))
     yield from map(lookup, ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo"))
+
+
+def _process_patches(refuse: Callable[[ProcessRefused], NoReturn]) -> Iterator[Patch]:
+    """What starts a process by other ways than the event loop, which refuses its own. `os.popen` is a Popen."""
+
+    def popen(_self: Any, args: Any, *_args: Any, **_kwargs: Any) -> NoReturn:
+        refuse(ProcessRefused(_program(args)))
+
+    def started(program: Any, *_args: Any, **_kwargs: Any) -> NoReturn:
+        refuse(ProcessRefused(_program(program)))
+
+    yield Patch(subprocess.Popen, "__init__", popen)
+    for name in ("system", "posix_spawn", "posix_spawnp"):
+        if hasattr(os, name):
+            yield Patch(os, name, started)
+
+
+def _program(command: Any) -> str:
+    """What is to be started, of a command as a sequence, a string or a path."""
+    first = command if isinstance(command, str | bytes | os.PathLike) else next(iter(command), "")
+    return os.fsdecode(first)
 
 
 def _text(host: Any) -> str:
