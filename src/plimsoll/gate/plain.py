@@ -5,10 +5,10 @@ from typing import Any
 
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import CallKind, Fault, Usage
-from plimsoll.core.canonical import digest
 from plimsoll.gate.subject import Process, Subject
 from plimsoll.runtime.compiled import compiled
 from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.fingerprint import default_fingerprint
 from plimsoll.runtime.harness import AgentFunction, Harness
 from plimsoll.runtime.models import ModelFunction, ModelReply
 from plimsoll.runtime.surroundings import Surroundings
@@ -81,10 +81,12 @@ def plain_subject(
 
     `tools` and `verifiers` make, for each trial, the functions that act upon that trial's world; the scenario brings
     the models. Only the tools whose contract names a `verify` get their verifier. `fingerprint` identifies the agent's
-    code and contract; empty takes the contract and the function's name.
+    code and contract; empty takes one over the contract, the code of the agent, `tools` and `verifiers`, and what is
+    installed.
     """
     ready = compiled(contract)
-    mark = fingerprint or digest([ready.digest, getattr(agent, "__qualname__", repr(agent))])
+    makers = {"tools": tools, "verifiers": verifiers}
+    mark = fingerprint or default_fingerprint(agent, tools=makers, models={}, contract=ready)
 
     def live(surroundings: Surroundings, models: Mapping[str, ModelFunction], world: Any) -> Process:
         verifying = {tool: verify for tool, verify in verifiers(world).items() if contract.tool(tool).verify}
