@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from pydantic_ai import exceptions
 
 from plimsoll.core.calls import ErrorRecord, Fault
-from plimsoll.core.errors import CallFailed, CallTimeout, OutputRejected, RetryBudgetExhausted
+from plimsoll.core.errors import CallFailed, CallTimeout, OutputRejected, RunBusy
 from plimsoll.policies.classify import classify, fault_of_status
 
 NOW = 1_767_225_600.0  # 2026-01-01T00:00:00Z
@@ -138,7 +139,7 @@ def test_http_statuses(status: int, fault: Fault | None) -> None:
         (OutputRejected("gpt", fault="truncated", detail="cut"), Fault.TRUNCATED),
         (OutputRejected("gpt", fault="unheard_of", detail="?"), Fault.EXCEPTION),
         (CallFailed("gpt", fault="rate_limited", attempts=3, message="slow down"), Fault.RATE_LIMITED),
-        (RetryBudgetExhausted("gpt"), Fault.EXCEPTION),
+        (RunBusy("r", owner="o"), Fault.EXCEPTION),
         (ValueError("boom"), Fault.EXCEPTION),
         (KeyError("x"), Fault.EXCEPTION),
         (asyncio.CancelledError(), Fault.EXCEPTION),
@@ -282,8 +283,6 @@ def test_a_message_can_always_be_journalled() -> None:
 
 
 def test_pydantic_ai_errors_are_understood_without_importing_it() -> None:
-    exceptions = pytest.importorskip("pydantic_ai.exceptions")
-
     limited = exceptions.ModelHTTPError(429, "gpt", headers={"Retry-After": "3"})
     assert (classify(limited).fault, classify(limited).retry_after_s) == (Fault.RATE_LIMITED, 3.0)
     for error, fault in [

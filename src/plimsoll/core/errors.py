@@ -5,13 +5,11 @@
     ├── Rejected                    a policy or a person said no; nothing was sent
     │   ├── LimitExceeded           a limit of the contract would be passed
     │   ├── ApprovalRefused         denied, expired, voided, or nobody may approve
-    │   ├── RetryBudgetExhausted    too many of a dependency's calls fail to retry more
     │   └── KillSwitchEngaged       an operator stopped this run, or all runs
     ├── OperationFailed             it was tried and did not work
     │   ├── CallFailed              a dependency failed after every attempt that policy allows
     │   ├── CallTimeout             an attempt had no answer within its time
     │   ├── OutputRejected          an answer came and it is no answer: empty, truncated, an error in disguise
-    │   ├── EffectInDoubt           a write whose outcome nobody knows yet
     │   ├── JournalUnavailable      the journal cannot be written now
     │   ├── JournalCorrupt          the journal does not verify
     │   ├── RunBusy                 somebody else is advancing this run now
@@ -37,7 +35,6 @@ __all__ = [
     "CallTimeout",
     "ContractError",
     "DecisionRefused",
-    "EffectInDoubt",
     "JournalCorrupt",
     "JournalUnavailable",
     "KillSwitchEngaged",
@@ -50,7 +47,6 @@ __all__ = [
     "Problem",
     "Rejected",
     "ReplayMismatch",
-    "RetryBudgetExhausted",
     "RunBusy",
     "RunHalted",
     "RunParked",
@@ -105,14 +101,6 @@ class ApprovalRefused(Rejected):
         super().__init__(f"{dependency} was not approved ({reason}){': ' + note if note else ''}. Nothing was done.")
 
 
-class RetryBudgetExhausted(Rejected):
-    """Too many calls of this dependency fail at present for another retry to help it."""
-
-    def __init__(self, dependency: str) -> None:
-        self.dependency = dependency
-        super().__init__(f"the retry budget of {dependency} is used up")
-
-
 class KillSwitchEngaged(Rejected):
     """An operator stopped this run. `scope` is the run's id, or `*` for every run."""
 
@@ -155,18 +143,6 @@ class CallFailed(OperationFailed):
         self.attempts = attempts
         self.message = message
         super().__init__(f"{dependency} failed ({fault}) after {attempts} attempt(s): {message}")
-
-
-class EffectInDoubt(OperationFailed):
-    """A write was sent and nobody knows yet whether it happened. It is never sent again until that is known."""
-
-    def __init__(self, dependency: str, *, idempotency_key: str) -> None:
-        self.dependency = dependency
-        self.idempotency_key = idempotency_key
-        super().__init__(
-            f"it is not known whether {dependency} (idempotency key {idempotency_key}) happened. "
-            "Give the tool a `verify`, or answer with `plimsoll approvals resolve`."
-        )
 
 
 class JournalUnavailable(OperationFailed):
