@@ -51,9 +51,9 @@ test: $(VENV)/.dev ## Run the tests, and hold the coverage of the core packages 
 	fi
 
 test-all: $(VENV)/.dev $(VENV)/.browser ## Run every test, also those on real data, real servers and a browser
-	@[ -n "$$PLIMSOLL_REALDATA" ] || echo 'PLIMSOLL_REALDATA is not set: tests on real data will be skipped.'
+	@[ -n "$$PLIMSOLL_REALDATA" ] || echo 'PLIMSOLL_REALDATA is not set: tests on real data are left out.'
 	@[ -n "$$PLIMSOLL_CHROMIUM" ] || echo 'No chromium was found: tests in a browser will be skipped.'
-	@$(PYTEST) -m "" || $(FAILED)
+	@$(PYTEST) -m "$${PLIMSOLL_REALDATA:+realdata or }not realdata" || $(FAILED)
 
 check: $(VENV)/.dev ## Check style, types and layers
 	@$(PY) -m ruff check --quiet .
