@@ -1,8 +1,9 @@
 """How fast the gate tries: trials per second and core, without a framework and with Pydantic AI, and whose time it is.
 
 A trial is a fresh world, a fresh process under its contract, virtual time, and the oracles' judgement. Without a
-framework: an agent of 10 calls (5 models, 4 reads, 1 write). With Pydantic AI: every scenario of the assistant
-(8 calls on average). Plimsoll's own share is what a trial takes beyond the same conversation run by Pydantic AI alone.
+framework: an agent of 10 calls (5 models, 4 reads, 1 write). With Pydantic AI: healthy trials of the
+assistant's scenarios, those that ask a person or are refused aside, since bare they would take another way. Plimsoll's
+own share is what a trial takes beyond the same conversation run by Pydantic AI alone.
 
     python -m benchmarks.gate [--quick] [--json] [--save]
 """

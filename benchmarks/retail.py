@@ -251,7 +251,7 @@ def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
     image = image_of(folder)
     tasks = json.loads((folder / "tasks.json").read_text())
     chosen = random.Random(7).sample(tasks, QUICK_TASKS) if quick else tasks
-    equal = trials = parked = unfinished = 0
+    equal = trials = parked = parked_verified = unfinished = 0
     wrong: Counter[str] = Counter()
     for task in track(chosen, "tasks"):
         actions = task["actions"]
@@ -262,6 +262,7 @@ def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
             trials += 1
             hardened = play_hardened(image, actions, strike, verify=True)
             unfinished += not hardened.finished
+            parked_verified += hardened.parked
             blind = play_hardened(image, actions, strike, verify=False)
             parked += blind.parked
             naive = play_naive(image, actions, strike)
@@ -278,6 +279,7 @@ def measure(folder: Path, *, quick: bool) -> dict[str, Any]:
         "unfinished": unfinished,
         "lost": wrong["lost"],
         "doubled": wrong["doubled"],
+        "parked": parked_verified,
         "parked_without_verify": parked,
         "doubled_without_verify": wrong["doubled_without_verify"],
         "lost_without_parking": wrong["lost_without_parking"],
@@ -295,7 +297,7 @@ def main() -> int:
         f"{result['tasks']} tasks, {result['trials']} trials with one fault each",
         [
             ("", "effects lost", "effects doubled", "runs parked"),
-            ("hardened, with verify", str(result["lost"]), str(result["doubled"]), "0"),
+            ("hardened, with verify", str(result["lost"]), str(result["doubled"]), str(result["parked"])),
             (
                 "hardened, without verify",
                 f"{result['lost_without_parking']}",
