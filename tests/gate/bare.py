@@ -9,7 +9,6 @@ from plimsoll.gate.plain import PlainForger
 from plimsoll.gate.subject import Subject
 from plimsoll.runtime.compiled import compiled
 from plimsoll.runtime.environment import Environment
-from plimsoll.runtime.keys import idempotency_key
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.surroundings import Surroundings
@@ -43,7 +42,6 @@ class BareRun:
             dependency=name,
             kind=exchange.kind,
             effect=self._env.tool(name).effect,
-            idempotency_key=idempotency_key(self._run_id, key),
             attempt=1,
             rung=0,
             deadline_s=0.0,

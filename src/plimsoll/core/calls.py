@@ -3,6 +3,7 @@
 See design section 3. Whatever is stored is a frozen `msgspec.Struct`, so that it goes into the journal as it is.
 """
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -23,6 +24,7 @@ __all__ = [
     "Unknown",
     "Usage",
     "Verification",
+    "idempotency_key",
 ]
 
 
@@ -132,7 +134,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class CallInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What a tool can learn of the call that it serves, by `plimsoll.current_call()`.
 
-    `idempotency_key` is the same on every attempt, every replay and after a crash: hand it to the dependency.
     `deadline_s` is the running clock's monotonic time by which the attempt is given up.
     """
 
@@ -141,10 +142,19 @@ class CallInfo(msgspec.Struct, frozen=True, kw_only=True):
     dependency: str
     kind: CallKind
     effect: Effect
-    idempotency_key: str
     attempt: int
     rung: int
     deadline_s: float
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same on every attempt, on every rung, on every replay and after a crash: hand it to the dependency."""
+        return idempotency_key(self.run_id, self.key)
+
+
+def idempotency_key(run_id: str, key: str) -> str:
+    """The idempotency key of the call `key`: a function of run and call alone."""
+    return hashlib.sha256(f"{run_id}\x00{key}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

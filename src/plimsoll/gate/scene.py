@@ -109,19 +109,19 @@ _NUMBERED = (SiteKind.APPEND, SiteKind.APPROVAL)
 class Alerts:
     """The trial's alert sink: what arrived, and when by the trial's clock."""
 
-    __slots__ = ("_scene", "entries")
+    __slots__ = ("_clock", "_steps", "entries")
 
-    def __init__(self, scene: "Scene") -> None:
-        self._scene = scene
+    def __init__(self, clock: Clock, steps: list[Step] | None) -> None:
+        self._clock = clock
+        self._steps = steps
         self.entries: list[tuple[float, Finding]] = []
 
     def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> None:
         """Keeps a finding."""
-        scene = self._scene
-        now_s = scene.clock.monotonic()
+        now_s = self._clock.monotonic()
         self.entries.append((now_s, finding))
-        if scene.steps is not None:
-            scene.tell("alert", f"{finding.severity}: {finding.message}")
+        if self._steps is not None:
+            self._steps.append(Step(at_s=now_s, who="alert", text=f"{finding.severity}: {finding.message}"))
 
 
 class Scene:
@@ -172,7 +172,8 @@ class Scene:
         self.world = stage.scenario.world()
         self.earlier = Counter(row.tool for row in self.world.effects())
         self.store = MemoryStore()
-        self.alerts = Alerts(self)
+        self.steps: list[Step] | None = [] if recording else None
+        self.alerts = Alerts(self.clock, self.steps)
         self.planned = [Planned(injection, stage) for injection in injections]
         self.by_site = {each.injection.site: each for each in self.planned if each.site_kind in CALLS}
         self.by_append = {each.number: each for each in self.planned if each.site_kind is SiteKind.APPEND}
@@ -192,7 +193,6 @@ class Scene:
         self.lives = 0
         self.result: RunResult | None = None
         self.error = ""
-        self.steps: list[Step] | None = [] if recording else None
         for each in self.planned:
             if each.kind.how is How.ADVERSARY:
                 each.fired_s = 0.0

@@ -16,9 +16,9 @@ from plimsoll.policies.classify import classify
 from plimsoll.policies.deadline import attempt_timeout_s
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.limits import add_usage
+from plimsoll.policies.timeout import Expired, within
 from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
-from plimsoll.runtime.keys import idempotency_key
 from plimsoll.runtime.models import estimate_tokens
 from plimsoll.runtime.state import RunState
 
@@ -247,7 +247,6 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
         dependency=exchange.dependency,
         kind=exchange.kind,
         effect=footing.effect,
-        idempotency_key=idempotency_key(state.id, footing.key),
         attempt=number,
         rung=footing.index,
         deadline_s=started + (footing.section.timeout_s if timeout_s is None else timeout_s),
@@ -272,13 +271,12 @@ async def _sent(footing: Footing, info: CallInfo, timeout_s: float | None) -> tu
     exchange, env = footing.exchange, footing.state.env
     token = call_context.set(info)
     try:
-        async with footing.state.timeout(timeout_s) as scope:
-            return await env.interceptor(footing.site, info, exchange, lambda: exchange.send(footing.rung)), None
+        sending = env.interceptor(footing.site, info, exchange, lambda: exchange.send(footing.rung))
+        return await within(timeout_s, sending, loop=footing.state.loop), None
     except Misuse:
         raise
-    except TimeoutError as timeout:
-        if not scope.expired() or timeout_s is None:
-            return None, classify(timeout, now=env.clock.now())
+    except Expired:
+        assert timeout_s is not None
         late = await _late(footing, info, timeout_s)
         return late or (None, classify(CallTimeout(footing.site, timeout_s=timeout_s), now=env.clock.now()))
     except asyncio.CancelledError as error:

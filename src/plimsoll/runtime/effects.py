@@ -24,7 +24,6 @@ from plimsoll.core.errors import Misuse, RunParked
 from plimsoll.core.events import CallIntended, DoubtRaised, DoubtResolved
 from plimsoll.runtime.attempts import Answer, Attempt, Footing, retrying
 from plimsoll.runtime.exchange import Exchange
-from plimsoll.runtime.keys import idempotency_key
 from plimsoll.runtime.state import RunState
 
 __all__ = ["recover_intent", "settle_leftovers", "write"]
@@ -153,7 +152,6 @@ async def _verify_once(state: RunState, exchange: Exchange, intent: CallIntended
         dependency=intent.dependency,
         kind=intent.kind,
         effect=Effect.READ,
-        idempotency_key=idempotency_key(state.id, intent.key),
         attempt=1,
         rung=0,
         deadline_s=env.clock.monotonic() + timeout_s,

@@ -3,7 +3,7 @@
 An adapter makes one `Exchange` per call; the pipeline asks nothing else of a framework.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from plimsoll.policies.output_check import OutputProblem
 
 __all__ = ["Exchange", "Inspection", "Interceptor", "NoInterceptor", "Send"]
 
-Send = Callable[[], Awaitable[Any]]
+Send = Callable[[], Coroutine[Any, Any, Any]]
 """Sends one attempt to the dependency and returns its native answer, or raises what the dependency raises."""
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 
 import msgspec
@@ -89,7 +90,7 @@ class Harness:
             self.store,
             clock=surroundings.clock,
             patience_s=ready.contract.journal.patience_s,
-            on_trouble=self._journal_trouble,
+            on_trouble=partial(_alert_trouble, self.env),
         )
         self.operations = Operations(self.store, clock=surroundings.clock)
         self._output_of = output_of
@@ -153,7 +154,7 @@ class Harness:
             except (RunBusy, Superseded):
                 continue  # somebody else was faster
             except PlimsollError as error:
-                self._alert(stuck_finding(error), run_id=head.run_id)
+                _alert(self.env, stuck_finding(error), run_id=head.run_id)
         return results
 
     async def result(self, run_id: str) -> RunResult:
@@ -244,13 +245,15 @@ class Harness:
             return True
         return await self.operations.has_news(head.run_id)
 
-    def _journal_trouble(self, trouble: JournalUnavailable | None) -> None:
-        self._alert(journal_finding(trouble), run_id="*")
 
-    def _alert(self, finding: Finding, *, run_id: str) -> None:
-        """Alerts of something that no run's journal holds."""
-        hub = FindingHub(self.env.sinks)
-        hub.emit(finding, run_id=run_id, agent=self.env.contract.agent.name, at=self.env.clock.now())
+def _alert_trouble(env: Environment, trouble: JournalUnavailable | None) -> None:
+    _alert(env, journal_finding(trouble), run_id="*")
+
+
+def _alert(env: Environment, finding: Finding, *, run_id: str) -> None:
+    """Alerts of something that no run's journal holds."""
+    hub = FindingHub(env.sinks)
+    hub.emit(finding, run_id=run_id, agent=env.contract.agent.name, at=env.clock.now())
 
 
 def _events(records: Sequence[Record]) -> list[Event]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from plimsoll.core.calls import CallKind, Effect, ErrorRecord, Fault, Outcome, Status
+from plimsoll.core.calls import CallKind, Effect, ErrorRecord, Fault, Outcome, Status, idempotency_key
 from plimsoll.core.errors import (
     ApprovalRefused,
     CallFailed,
@@ -23,7 +23,6 @@ from plimsoll.runtime.approving import approve
 from plimsoll.runtime.attempts import Answer, climb
 from plimsoll.runtime.effects import recover_intent, write
 from plimsoll.runtime.exchange import Exchange
-from plimsoll.runtime.keys import idempotency_key
 from plimsoll.runtime.state import RunState
 
 __all__ = ["Settled", "call"]

@@ -85,10 +85,6 @@ class RunState:
         self._halting = ""
         self._ordinal = 0
 
-    def timeout(self, seconds: float | None) -> asyncio.Timeout:
-        """`asyncio.timeout` of so many seconds; None: of none."""
-        return asyncio.timeout_at(None if seconds is None else self.loop.time() + seconds)
-
     @property
     def active_s(self) -> float:
         """Seconds this run has been active, in all its segments."""

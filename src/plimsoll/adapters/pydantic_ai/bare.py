@@ -26,7 +26,6 @@ from plimsoll.core.calls import CallInfo, CallKind, Effect, Ending
 from plimsoll.core.canonical import digest
 from plimsoll.core.errors import Misuse
 from plimsoll.runtime.exchange import Exchange, Send
-from plimsoll.runtime.keys import idempotency_key
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.surroundings import Surroundings
 
@@ -179,7 +178,6 @@ class _Observed:
             dependency=name,
             kind=exchange.kind,
             effect=Effect.READ if is_model else self.contract.tool(name).effect,
-            idempotency_key=idempotency_key(self.run_id, key),
             attempt=1,
             rung=0,
             deadline_s=float("inf"),

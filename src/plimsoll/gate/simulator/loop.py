@@ -61,6 +61,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.turns = 0
         self.waits_outside = False
         self.stuck: SimulationStuck | None = None
+        self.interrupted: list[asyncio.Task[Any]] = []
         self.refused: list[RealWorldRefused] = []
         self._limits = limits
         self._wall = wall
@@ -219,6 +220,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _raise_stuck(self, kind: StuckKind, where: str = "") -> NoReturn:
         raise SimulationStuck(kind, where=where or "; ".join(map(describe, self.pending())), now_s=self._now)
+
+    def progress(self) -> int | None:
+        """A figure that changes for as long as the loop turns; None while it rightfully waits for the real world."""
+        return None if self.waits_outside else self.turns
+
+    def interrupt(self, where: str) -> None:
+        """Notes that synchronous code at `where` does not return, and which task that is."""
+        self.stuck = SimulationStuck("blocked", where=where, now_s=self._now)
+        if (task := asyncio.current_task(self)) is not None:
+            self.interrupted.append(task)
 
     # Threads
 

@@ -88,8 +88,7 @@ class _Simulation:
 
     def __init__(self, loop: VirtualLoop, limits: Limits) -> None:
         self._loop = loop
-        self._watchdog = Watchdog(limits.patience_s, progress=self._progress, on_stuck=self._on_stuck)
-        self._interrupted: list[asyncio.Task[Any]] = []
+        self._watchdog = Watchdog(limits.patience_s, progress=loop.progress, on_stuck=loop.interrupt)
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         async def entry() -> T:
@@ -119,7 +118,7 @@ class _Simulation:
         except BaseException as error:
             return error
         finally:
-            for task in self._interrupted:
+            for task in self._loop.interrupted:
                 if task.done() and not task.cancelled():
                     task.exception()  # seen: it is the watchdog's, not the task's
         return None
@@ -139,14 +138,6 @@ class _Simulation:
         for task in self._loop.pending():
             _abandon(task)
         return error
-
-    def _progress(self) -> int | None:
-        return None if self._loop.waits_outside else self._loop.turns
-
-    def _on_stuck(self, where: str) -> None:
-        self._loop.stuck = SimulationStuck("blocked", where=where, now_s=self._loop.time())
-        if (task := asyncio.current_task(self._loop)) is not None:
-            self._interrupted.append(task)
 
 
 async def _settle(loop: VirtualLoop, main: "asyncio.Task[Any]") -> None:
