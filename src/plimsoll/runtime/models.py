@@ -89,7 +89,7 @@ class ModelExchange:
         return msgspec.convert(value, ModelReply)
 
     def sameness(self, value: Any) -> str:
-        return digest([value.get("text"), value.get("tool_calls")])
+        return digest([value.get("text", ""), value.get("tool_calls", ())])
 
     async def verify(self, idempotency_key: str) -> Any:
         return Unknown("a model call changes nothing; there is nothing to verify")
