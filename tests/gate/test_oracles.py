@@ -529,6 +529,26 @@ def going_past(tool: str) -> Callable[[Shop], list[Any]]:
     return tools
 
 
+def test_an_effect_after_the_kill_switch_that_no_call_was_seen_for() -> None:
+    subject = plain_subject(agent, contract(), tools=going_past("wire_money"), verifiers=shop_verifiers)
+    stopped = ("kill_switch", "find_order@2:find_order")
+    found = play(subject, stopped, of=scenario("W2"), against=subject).trial
+    assert codes(found) == {("exactly_once", "effect_unseen"), ("oversight", "kill_switch_passed")}
+    assert any("wire_money happened after the kill switch" in each.message for each in found.violations)
+    healthy = play(subject, of=scenario("W2"), against=subject).trial
+    assert codes(healthy) == {("exactly_once", "effect_unseen")}
+
+
+def test_what_was_under_way_when_the_kill_switch_was_engaged_may_still_happen() -> None:
+    played = play(hardened(), ("kill_switch", "refund@4:refund"), of=scenario("W2"))
+    assert played.scene.rows_at_kill == 0 and [row.tool for row in played.case.effects] == ["refund"]
+    assert played.trial.fired and played.trial.passed, played.trial.violations
+    played.scene.under_way_at_kill.clear()
+    from plimsoll.gate.oracles import judge
+
+    assert {violation.code for violation in judge(played.case)} == {"kill_switch_passed"}
+
+
 @pytest.mark.parametrize("tool", ["wire_money", "tell_customer"])
 @pytest.mark.parametrize("fault", [(), (("kill_switch", "find_order@2:find_order"),)])
 def test_an_effect_that_no_call_was_seen_for(tool: str, fault: tuple[tuple[str, str], ...]) -> None:

@@ -1,11 +1,12 @@
 """The injector: stands between the agent and its dependencies, notes every call, and makes planned faults happen."""
 
+from collections import Counter
 from typing import Any
 
 from plimsoll.core.calls import CallInfo, Fault
 from plimsoll.gate.faults import How
 from plimsoll.gate.scene import CallMade, Life, Planned, Scene
-from plimsoll.gate.sites import verified_tool
+from plimsoll.gate.sites import dependency_of, verified_tool
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.operations import Operations
 
@@ -105,9 +106,11 @@ class Injector:
 
 
 async def engage_everything(scene: Scene) -> None:
-    """Throws the kill switch on everything, and notes after which call that was."""
+    """Throws the kill switch on everything, and notes what was done, and what was under way, at that moment."""
     await Operations(scene.store, clock=scene.clock).kill(by=_OPERATOR, reason="a drill")
     scene.killed_at = len(scene.calls)
+    scene.rows_at_kill = len(scene.world.effects())
+    scene.under_way_at_kill = Counter(dependency_of(call.site) for call in scene.calls if call.ended_s is None)
     scene.tell("person", f"{_OPERATOR} engages the kill switch on everything")
 
 

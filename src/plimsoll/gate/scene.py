@@ -127,6 +127,8 @@ class Alerts:
 class Scene:
     """Everything that one trial is about. `earlier` counts what the ledger had before it, by tool.
 
+    When the kill switch was engaged, `killed_at` calls had begun and the ledger had `rows_at_kill` rows; of the calls
+    `under_way_at_kill` (by dependency), what they do may still come.
     `steps` is None where nobody asked for the story.
     """
 
@@ -155,9 +157,11 @@ class Scene:
         "planned",
         "result",
         "rng",
+        "rows_at_kill",
         "stage",
         "steps",
         "store",
+        "under_way_at_kill",
         "virtual_s",
         "world",
     )
@@ -185,6 +189,8 @@ class Scene:
         self.approved: list[tuple[str, str]] = []
         self.accepted: list[str] = []
         self.killed_at: int | None = None
+        self.rows_at_kill = 0
+        self.under_way_at_kill: Counter[str] = Counter()
         self.outage_until_s = -1.0
         self.noticed_crashes = 0
         self.overrun = False

@@ -1,0 +1,77 @@
+"""Supervision: what people must be asked about was asked about, and what they stopped has stopped."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from plimsoll.core.canonical import digest
+from plimsoll.core.events import ApprovalDecided, CallIntended
+from plimsoll.gate.scenario import EffectRow
+from plimsoll.gate.scene import Scene
+from plimsoll.gate.sites import dependency_of
+from plimsoll.gate.verdict import Violation
+from plimsoll.oversight.rules import Verdict as Ruled
+
+__all__ = ["unsupervised"]
+
+
+def unsupervised(scene: Scene, effects: Sequence[EffectRow]) -> Iterator[Violation]:
+    """What happened without the word of a person that it needed, or against it."""
+    yield from _approvals(scene, effects)
+    if scene.killed_at is not None:
+        yield from _sent_after(scene, scene.killed_at)
+        yield from _done_after(scene, effects)
+
+
+def _approvals(scene: Scene, effects: Sequence[EffectRow]) -> Iterator[Violation]:
+    """Every effect that the rules want a person's word for has one: given for these arguments, and used once."""
+    for taken in scene.accepted:
+        yield _violation("decision_accepted", taken)
+    asking: Counter[tuple[str, str]] = Counter()
+    for row in effects:
+        ruled = scene.stage.rules.ruling(row.tool, row.args).verdict
+        if ruled is Ruled.REFUSE:
+            yield _violation("refused_effect", f"{row.tool} {dict(row.args)} happened, which the rules refuse")
+        elif ruled is Ruled.ASK:
+            asking[(row.tool, digest(row.args))] += 1
+    if not asking:
+        return
+    used, given = _used_approvals(scene), Counter(scene.approved)
+    for key, count in asking.items():
+        approved = min(used[key], given[key])
+        if count > approved:
+            message = f"{key[0]} happened {count} times, approved by a person {approved} times"
+            yield _violation("unapproved_effect", message)
+
+
+def _used_approvals(scene: Scene) -> Counter[tuple[str, str]]:
+    """Per tool and arguments: the approvals in the journal that an intent consumed, each once."""
+    approved: set[str] = set()
+    used: Counter[tuple[str, str]] = Counter()
+    for record in scene.records():
+        event = record.event
+        if isinstance(event, ApprovalDecided) and event.decision == "approved":
+            approved.add(event.decision_id)
+        elif isinstance(event, CallIntended) and event.decision_id in approved:
+            approved.discard(event.decision_id)
+            used[(event.dependency, event.args_digest)] += 1
+    return used
+
+
+def _sent_after(scene: Scene, killed_at: int) -> Iterator[Violation]:
+    """After the kill switch was engaged no call begins any more."""
+    for later in scene.calls[killed_at:]:
+        if dependency_of(later.site).endswith(".verify"):
+            continue  # it settles what was under way, and changes nothing
+        yield _violation("kill_switch_passed", f"{later.site} was sent after the kill switch had been engaged")
+        return
+
+
+def _done_after(scene: Scene, effects: Sequence[EffectRow]) -> Iterator[Violation]:
+    """Nor does anything happen any more but what the calls do that were under way, each once."""
+    later = Counter(row.tool for row in effects[scene.rows_at_kill :])
+    for tool in later - scene.under_way_at_kill:
+        yield _violation("kill_switch_passed", f"{tool} happened after the kill switch had been engaged")
+
+
+def _violation(code: str, message: str) -> Violation:
+    return Violation(claim="oversight", code=code, message=message)
