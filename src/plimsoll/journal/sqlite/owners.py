@@ -1,0 +1,85 @@
+"""The locks by which processes on one machine know of one another whether they live: a file per owner."""
+
+import fcntl
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+from plimsoll.core.errors import Misuse
+
+__all__ = ["OwnerLocks", "inode"]
+
+
+class OwnerLocks:
+    """One process's end of them. The operating system drops its locks however it ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: dict[str, int] = {}
+
+    def hold(self, owner: str) -> None:
+        """From here on `owner` is this process. Raises `Misuse` when it is another, or no name."""
+        if owner in self._held:
+            return
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        descriptor = self._lock(self._file(owner), attempts=100)
+        if descriptor is None:
+            raise Misuse(f"another process runs as owner {owner!r}; each needs an owner name of its own")
+        self._held[owner] = descriptor
+
+    def alive(self, owner: str) -> bool:
+        """Whether the process that holds `owner` lives."""
+        return owner in self._held or self._taken(self._file(owner))
+
+    def sweep(self) -> None:
+        """Removes the files of the dead."""
+        for file in self._folder.glob("*.lock"):
+            self._taken(file)
+
+    def release(self) -> None:
+        """Lets go of every owner that is held here."""
+        while self._held:
+            owner, descriptor = self._held.popitem()
+            self._file(owner).unlink(missing_ok=True)
+            os.close(descriptor)
+
+    def _file(self, owner: str) -> Path:
+        name = quote(owner, safe="")
+        if not 0 < len(name) <= 200:
+            raise Misuse(f"an owner's name has 1 to 200 characters, not {owner!r}")
+        return self._folder / f"{name}.lock"
+
+    def _taken(self, file: Path) -> bool:
+        """Whether somebody holds the file's lock. Removes the file if nobody does."""
+        try:
+            descriptor = self._lock(file, create=False)
+        except FileNotFoundError:
+            return False
+        if descriptor is None:
+            return True
+        file.unlink(missing_ok=True)
+        os.close(descriptor)
+        return False
+
+    def _lock(self, file: Path, *, create: bool = True, attempts: int = 1) -> int | None:
+        """A descriptor that holds the file's lock. More than one attempt outlasts those who but look, or tidy up."""
+        for _ in range(attempts):
+            descriptor = os.open(file, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                status = os.fstat(descriptor)
+                if inode(file) == (status.st_dev, status.st_ino):
+                    return descriptor
+            except BlockingIOError:
+                pass
+            os.close(descriptor)
+        return None
+
+
+def inode(path: Path) -> tuple[int, int] | None:
+    """Which file stands at `path`, whatever its name was or will be. None when there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
