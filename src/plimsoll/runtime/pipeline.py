@@ -63,9 +63,10 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
         state.answered_by(exchange, recorded.outcome.rung)
         return Settled(exchange, recorded.outcome)
     state.guard()
-    state.check_switch()
     started = state.env.clock.monotonic()
     effect = effect_of(state, exchange)
+    if effect is not Effect.READ:
+        state.check_switch()  # nothing may be intended any more; a read is stopped at its first attempt
     intent = state.replay.intent(key)
     if intent is not None:
         state.sent[key] = (intent, exchange)

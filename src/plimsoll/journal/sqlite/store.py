@@ -224,13 +224,16 @@ class SQLiteStore:
     def halts(self) -> Mapping[str, Halt]:
         if self._closed:
             raise JournalUnavailable(_CLOSED)
-        with translated(self._path):
+        try:
             # The version counts what every other connection changed, our own writer's among them.
             (version,) = self._watch.execute("PRAGMA data_version").fetchone()
             if version != self._halts_version:
                 rows = self._watch.execute("SELECT scope, engaged_by, reason, at FROM halts").fetchall()
                 halts = {row[0]: Halt(scope=row[0], by=row[1], reason=row[2], at=row[3]) for row in rows}
                 self._halts, self._halts_version = MappingProxyType(halts), version
+        except sqlite3.Error:
+            with translated(self._path):
+                raise
         return self._halts
 
     # ------------------------------------------------------------------------------------------------------ connections
