@@ -1,15 +1,22 @@
 """What the journal's tests share: running coroutines, making records, and a store that misbehaves on command."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+import functools
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import pytest
 
 from plimsoll.core.calls import Ending
+from plimsoll.core.clock import ManualClock
 from plimsoll.core.errors import JournalUnavailable
 from plimsoll.core.events import Event, Record, RunEnded, RunStarted, ValueRecorded, chain_digest, encode_event
-from plimsoll.journal import MemoryStore, RunHead
+from plimsoll.journal import Journal, MemoryStore, RunHead, RunLog
 
 T = TypeVar("T")
+P = ParamSpec("P")
+
+NEVER_S = 3600.0
 
 STARTED = RunStarted(agent="shop", fingerprint="f", contract_digest="c", input={"ask": 1})
 ENDED = RunEnded(ending=Ending.DEGRADED, output="bye", reason="fallback")
@@ -26,6 +33,16 @@ def run(coro: Coroutine[Any, Any, T]) -> T:
         return result
 
     return asyncio.run(reporting())
+
+
+def in_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """A test that is a coroutine, in a loop of its own: see `run`."""
+
+    @functools.wraps(test)
+    def in_its_own_loop(*args: P.args, **kwargs: P.kwargs) -> None:
+        run(test(*args, **kwargs))
+
+    return in_its_own_loop
 
 
 def reports() -> list[dict[str, Any]]:
@@ -53,6 +70,23 @@ def chain(head: RunHead, *events: Event, at: float = 1.25) -> list[Record]:
 def values(records: Sequence[Record]) -> list[Any]:
     """What `value` was called with, for each record."""
     return [record.event.value for record in records if isinstance(record.event, ValueRecorded)]
+
+
+def journal_on(store: MemoryStore, **options: Any) -> Journal:
+    """A journal that writes only for barriers and full batches, on a clock that moves when told to."""
+    return Journal(store, **{"clock": ManualClock(), "flush_s": NEVER_S, **options})
+
+
+async def opened(journal: Journal, run_id: str = "r") -> RunLog:
+    """A run of the journal's, claimed and open."""
+    return journal.open(await journal.store.claim(run_id, owner="one", at=0.0))
+
+
+async def fails(log: RunLog, match: str) -> JournalUnavailable:
+    """The error of a barrier that does not come about."""
+    with pytest.raises(JournalUnavailable, match=match) as caught:
+        await log.durable()
+    return caught.value
 
 
 async def settle() -> None:
