@@ -18,6 +18,7 @@ from plimsoll.core.canonical import canonical_json, parse_json
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable
 from plimsoll.core.events import Record
 from plimsoll.journal.chain import admit, check_expected, follow
+from plimsoll.journal.sqlite.commits import GroupCommit
 from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
 from plimsoll.journal.sqlite.opening import create, prepare
 from plimsoll.journal.sqlite.owners import OwnerLocks, inode
@@ -62,7 +63,7 @@ class SQLiteStore:
         except BaseException:
             self._release()
             raise
-        self._writing = ThreadPoolExecutor(1, "plimsoll-journal-write")
+        self._changes = GroupCommit(self._transaction, name="plimsoll-journal-write")
         self._reading = ThreadPoolExecutor(1, "plimsoll-journal-read")
 
     @classmethod
@@ -90,7 +91,7 @@ class SQLiteStore:
     # ------------------------------------------------------------------------------------------------ runs and records
 
     async def append(self, records: Sequence[Record]) -> frozenset[str]:
-        return await self._run(self._writing, lambda: self._append(records))
+        return await self._make(lambda: self._append(records))
 
     def _append(self, records: Sequence[Record]) -> frozenset[str]:
         by_run: dict[str, list[Record]] = {}
@@ -99,21 +100,20 @@ class SQLiteStore:
         refused = []
         events: list[tuple[Any, ...]] = []
         places: list[tuple[Any, ...]] = []
-        with self._transaction():
-            for run_id, group in by_run.items():
-                key, head = self._cached_head(run_id)
-                fresh = None if head is None else admit(head, group, known=partial(self._digest, key))
-                if head is None or fresh is None:
-                    refused.append(run_id)
-                elif fresh:
-                    events += [(key, r.seq, r.epoch, r.at, r.body, r.digest) for r in fresh]
-                    head = follow(old := head, fresh)
-                    places.append((head.seq, head.digest, head.updated_at, key))
-                    if (head.state, head.started_at) != (old.state, old.started_at):
-                        self._restate(key, head)
-                    self._remember(key, head)
-            self._writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
-            self._writer.executemany("UPDATE runs SET seq = ?, digest = ?, updated_at = ? WHERE key = ?", places)
+        for run_id, group in by_run.items():
+            key, head = self._cached_head(run_id)
+            fresh = None if head is None else admit(head, group, known=partial(self._digest, key))
+            if head is None or fresh is None:
+                refused.append(run_id)
+            elif fresh:
+                events += [(key, r.seq, r.epoch, r.at, r.body, r.digest) for r in fresh]
+                head = follow(old := head, fresh)
+                places.append((head.seq, head.digest, head.updated_at, key))
+                if (head.state, head.started_at) != (old.state, old.started_at):
+                    self._restate(key, head)
+                self._remember(key, head)
+        self._writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
+        self._writer.executemany("UPDATE runs SET seq = ?, digest = ?, updated_at = ? WHERE key = ?", places)
         return frozenset(refused)
 
     def _cached_head(self, run_id: str) -> tuple[int, RunHead | None]:
@@ -138,27 +138,26 @@ class SQLiteStore:
         self._heads[head.run_id] = (key, head)
 
     async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
-        return await self._run(self._writing, lambda: self._claim(run_id, owner, at, expected))
+        return await self._make(lambda: self._claim(run_id, owner, at, expected))
 
     def _claim(self, run_id: str, owner: str, at: float, expected: int | None) -> RunHead:
         self._owners.hold(owner)
         new = RunHead(run_id=run_id, epoch=1, owner=owner)
         values = (run_id, 1, owner, new.state, "", 0, new.digest, None, "", None, at, at)
-        with self._transaction():
-            held = self._writer.execute("SELECT epoch FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-            check_expected(run_id, expected, 0 if held is None else held[0])
-            row = self._writer.execute(
-                f"INSERT INTO runs ({HEAD}) VALUES ({', '.join('?' * len(values))}) ON CONFLICT (run_id) DO UPDATE"
-                " SET epoch = epoch + 1, owner = excluded.owner, updated_at = excluded.updated_at"
-                f" RETURNING {HEAD}, key",
-                values,
-            ).fetchone()
-            head = head_of(row)
-            self._remember(row[-1], head)
+        held = self._writer.execute("SELECT epoch FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        check_expected(run_id, expected, 0 if held is None else held[0])
+        row = self._writer.execute(
+            f"INSERT INTO runs ({HEAD}) VALUES ({', '.join('?' * len(values))}) ON CONFLICT (run_id) DO UPDATE"
+            " SET epoch = epoch + 1, owner = excluded.owner, updated_at = excluded.updated_at"
+            f" RETURNING {HEAD}, key",
+            values,
+        ).fetchone()
+        head = head_of(row)
+        self._remember(row[-1], head)
         return head
 
     async def read(self, run_id: str, *, after: int = 0) -> list[Record]:
-        return await self._run(self._reading, lambda: self._read(run_id, after))
+        return await self._look(lambda: self._read(run_id, after))
 
     def _read(self, run_id: str, after: int) -> list[Record]:
         records: list[Record] = []
@@ -243,9 +242,9 @@ class SQLiteStore:
             return
         self._closed = True
         loop = asyncio.get_running_loop()
-        for pool, connection in ((self._reading, self._reader), (self._writing, self._writer)):
-            await loop.run_in_executor(pool, connection.close)
-            pool.shutdown(wait=False)
+        await loop.run_in_executor(self._reading, self._reader.close)
+        self._reading.shutdown(wait=False)
+        await self._changes.close(self._writer.close)
         self._release()
 
     def _release(self) -> None:
@@ -253,27 +252,26 @@ class SQLiteStore:
             connection.close()
         self._owners.release()
 
-    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+    async def _look(self, work: Callable[[], _T]) -> _T:
+        """What `work` finds by the reader, in its thread."""
         if self._closed:
             raise JournalUnavailable(_CLOSED)
+        with translated(self._path):
+            return await asyncio.get_running_loop().run_in_executor(self._reading, work)
 
-        def told() -> _T:
-            with translated(self._path):
-                return work()
-
-        return await asyncio.get_running_loop().run_in_executor(pool, told)
+    async def _make(self, change: Callable[[], _T]) -> _T:
+        """What `change` returns that it made by the writer, in its thread, once it is durable."""
+        if self._closed:
+            raise JournalUnavailable(_CLOSED)
+        with translated(self._path):
+            return await self._changes.make(change)
 
     async def _rows(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        return await self._run(self._reading, lambda: self._reader.execute(sql, values).fetchall())
+        return await self._look(lambda: self._reader.execute(sql, values).fetchall())
 
     async def _change(self, sql: str, values: tuple[Any, ...]) -> int:
         """Executes one statement durably, and says how many rows it changed."""
-
-        def change() -> int:
-            with self._transaction():
-                return self._writer.execute(sql, values).rowcount
-
-        return await self._run(self._writing, change)
+        return await self._make(lambda: self._writer.execute(sql, values).rowcount)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

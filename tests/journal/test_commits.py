@@ -1,0 +1,132 @@
+"""Group commit: what is asked for together is written together, and nobody goes down with another."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from plimsoll.core.clock import LoopClock
+from plimsoll.core.errors import Superseded
+from plimsoll.journal.sqlite.commits import GroupCommit
+from tests.journal.helpers import in_loop
+
+
+class Disk:
+    """A transaction that can be held open, and that can fail."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.groups: list[list[str]] = []
+        self.begin_fails = 0
+        self.commit_fails = 0
+        self._open: list[str] = []
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        self.go_on.wait(10)
+        if self.begin_fails:
+            self.begin_fails -= 1
+            raise OSError("locked")
+        self._open = []
+        yield
+        if self.commit_fails:
+            self.commit_fails -= 1
+            raise OSError("full")
+        self.groups.append(self._open)
+
+    def writes(self, name: str) -> Callable[[], str]:
+        def change() -> str:
+            self._open.append(name)
+            return name.upper()
+
+        return change
+
+
+@contextmanager
+def committing(disk: Disk) -> Iterator[GroupCommit]:
+    yield GroupCommit(disk.transaction, name="test")
+
+
+async def together(changes: GroupCommit, disk: Disk, *works: Callable[[], str]) -> list[object]:
+    """Asks for all of it while a first change is being written, so that the rest is one group."""
+    disk.go_on.clear()
+    first = asyncio.ensure_future(changes.make(disk.writes("first")))
+    await LoopClock().sleep(0)
+    rest = [asyncio.ensure_future(changes.make(work)) for work in works]
+    await LoopClock().sleep(0)
+    disk.go_on.set()
+    await first
+    return await asyncio.gather(*rest, return_exceptions=True)
+
+
+@in_loop
+async def test_what_is_asked_while_one_is_written_shares_the_next() -> None:
+    disk = Disk()
+    with committing(disk) as changes:
+        answers = await together(changes, disk, disk.writes("a"), disk.writes("b"), disk.writes("c"))
+        await changes.close(lambda: None)
+    assert answers == ["A", "B", "C"]
+    assert sum(disk.groups, []) == ["first", "a", "b", "c"]
+    assert len(disk.groups) <= 2
+
+
+@in_loop
+async def test_one_that_is_refused_takes_nobody_with_it() -> None:
+    disk = Disk()
+
+    def refused() -> str:
+        raise Superseded("r", epoch=1)
+
+    with committing(disk) as changes:
+        answers = await together(changes, disk, disk.writes("a"), refused, disk.writes("b"))
+        await changes.close(lambda: None)
+    assert [answers[0], answers[2]] == ["A", "B"]
+    assert isinstance(answers[1], Superseded)
+    assert sum(disk.groups, []) == ["first", "a", "b"]
+
+
+@in_loop
+async def test_one_that_breaks_down_is_left_out_and_the_others_are_made_again() -> None:
+    disk = Disk()
+
+    def breaks() -> str:
+        raise ValueError("no such table")
+
+    with committing(disk) as changes:
+        answers = await together(changes, disk, disk.writes("a"), breaks, disk.writes("b"))
+        await changes.close(lambda: None)
+    assert [answers[0], answers[2]] == ["A", "B"]
+    assert isinstance(answers[1], ValueError)
+    assert sum(disk.groups, []) == ["first", "a", "b"]
+
+
+@pytest.mark.parametrize("at", ["begin_fails", "commit_fails"])
+@in_loop
+async def test_where_the_transaction_itself_fails_nobody_is_told_that_it_was_made(at: str) -> None:
+    disk = Disk()
+    with committing(disk) as changes:
+        setattr(disk, at, 1)
+        with pytest.raises(OSError, match=r"locked|full"):
+            await changes.make(disk.writes("a"))
+        assert await changes.make(disk.writes("b")) == "B"
+        await changes.close(lambda: None)
+    assert disk.groups == [["b"]]
+
+
+@in_loop
+async def test_whoever_gave_up_is_left_alone() -> None:
+    disk = Disk()
+    with committing(disk) as changes:
+        disk.go_on.clear()
+        waiting = asyncio.ensure_future(changes.make(disk.writes("a")))
+        await LoopClock().sleep(0)
+        waiting.cancel()
+        await LoopClock().sleep(0)
+        disk.go_on.set()
+        assert await changes.make(disk.writes("b")) == "B"
+        await changes.close(lambda: None)
+    assert waiting.cancelled()
+    assert sum(disk.groups, []) == ["a", "b"]
