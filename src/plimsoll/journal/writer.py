@@ -81,15 +81,28 @@ class RunLog:
 
 
 class _Waiter:
-    """A barrier that waits: for the queue to be written up to `position`, until `deadline` on the journal's clock."""
+    """A barrier that waits: for the queue to be written up to `position`.
 
-    __slots__ = ("deadline", "future", "log", "position")
+    It has patience until `deadline` on the journal's clock while the store fails, and until `gives_up_at` on the loop's
+    while it gives no answer.
+    """
 
-    def __init__(self, position: int, log: RunLog | None, future: "asyncio.Future[None]", deadline: float) -> None:
+    __slots__ = ("deadline", "future", "gives_up_at", "log", "position")
+
+    def __init__(
+        self,
+        position: int,
+        log: RunLog | None,
+        future: "asyncio.Future[None]",
+        *,
+        deadline: float,
+        gives_up_at: float,
+    ) -> None:
         self.position = position
         self.log = log
         self.future = future
         self.deadline = deadline
+        self.gives_up_at = gives_up_at
 
     def fail(self, error: Exception) -> None:
         if not self.future.done():
@@ -133,7 +146,8 @@ class Journal:
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None  # the timer's
+        self._patience: asyncio.TimerHandle | None = None  # goes off when the barrier that waits longest has waited enough
+        self._loop: asyncio.AbstractEventLoop | None = None  # where all of these are
         self._due = False
         self._trouble: JournalUnavailable | None = None
         self._closed = ""
@@ -184,7 +198,7 @@ class Journal:
         """Drops what is queued and stops at once, as a crash would."""
         self._closed = "it was abandoned; open another"
         self._abandoned = True
-        self._cancel_timer()
+        self._cancel_timers()
         if self._task is not None and not self._task.done():
             self._task.cancel()
         self._queue.clear()
@@ -202,7 +216,14 @@ class Journal:
             why = f" ({_text(self._trouble)})" if self._trouble else ""
             raise JournalUnavailable(f"{len(self._queue)} events wait for the disk already{why}")
         if not self.store.inline:
-            asyncio.get_running_loop()  # outside of one, raises before anything has changed
+            self._running_loop()  # outside of one, raises before anything has changed
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop. A journal stays in one for as long as that runs, and asking each time is a system call."""
+        if self._loop is None or not self._loop.is_running():
+            self._loop = asyncio.get_running_loop()
+            self._timer = self._patience = None  # those of a loop that is gone
+        return self._loop
 
     def _enqueue(self, log: RunLog, record: Record) -> int:
         self._queue.append((log, record))
@@ -227,34 +248,38 @@ class Journal:
             raise JournalUnavailable(self._closed)
 
     async def _wait(self, position: int, log: RunLog | None) -> None:
-        loop = asyncio.get_running_loop()
-        waiter = _Waiter(position, log, loop.create_future(), self._clock.monotonic() + self._patience_s)
+        loop = self._running_loop()
+        patience_s = self._patience_s
+        waiter = _Waiter(
+            position,
+            log,
+            loop.create_future(),
+            deadline=self._clock.monotonic() + patience_s,
+            gives_up_at=loop.time() + patience_s,
+        )
         self._waiters.append(waiter)
-        timer = loop.call_later(self._patience_s, self._give_up, waiter)
+        if self._patience is None:
+            self._patience = loop.call_at(waiter.gives_up_at, self._give_up, waiter.gives_up_at)
         self._kick()
-        try:
-            await waiter.future
-        finally:
-            timer.cancel()
+        await waiter.future
 
     def _schedule(self) -> None:
         """Sees to it that what is queued gets written soon, though no barrier may come."""
-        loop = asyncio.get_running_loop()
         if len(self._queue) >= self._max_batch:
             self._kick()
-        elif self._task is None and (self._timer is None or self._loop is not loop):
-            self._loop = loop
-            self._timer = loop.call_later(self._flush_s, self._flush_is_due)
+        elif self._task is None and self._timer is None:
+            self._timer = self._running_loop().call_later(self._flush_s, self._flush_is_due)
 
     def _flush_is_due(self) -> None:
         self._timer = None
         self._due = bool(self._queue)
         self._kick()
 
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+    def _cancel_timers(self) -> None:
+        for timer in (self._timer, self._patience):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._patience = None
 
     # -------------------------------------------------------------------------------------------- the queue's far end
 
@@ -335,7 +360,7 @@ class Journal:
             _guarded(self._on_trouble, self._trouble)
 
     async def _stop_writing(self) -> None:
-        self._cancel_timer()
+        self._cancel_timers()
         task = self._task
         if task is not None:
             task.cancel()
@@ -371,12 +396,19 @@ class Journal:
                 self._fail_waiter(waiter)
         self._forget_waiters()
 
-    def _give_up(self, waiter: _Waiter) -> None:
-        """The store neither wrote nor failed for as long as a barrier has patience."""
-        if self._trouble is None:
-            self._failed(JournalUnavailable("the store gives no answer"))
-        self._fail_waiter(waiter)
+    def _give_up(self, at: float) -> None:
+        """The store neither wrote nor failed for as long as the barriers that wait since longest have patience."""
+        self._patience = None
         self._forget_waiters()
+        overdue = [waiter for waiter in self._waiters if waiter.gives_up_at <= at]
+        if overdue and self._trouble is None:
+            self._failed(JournalUnavailable("the store gives no answer"))
+        for waiter in overdue:
+            self._fail_waiter(waiter)
+        self._forget_waiters()
+        if self._waiters:
+            first = self._waiters[0].gives_up_at
+            self._patience = self._running_loop().call_at(first, self._give_up, first)
 
     def _fail_waiter(self, waiter: _Waiter) -> None:
         why = _text(self._trouble)
