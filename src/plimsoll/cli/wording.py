@@ -8,15 +8,20 @@ from plimsoll.core.events import (
     AttemptSettled,
     CallIntended,
     CallSettled,
+    CancelRequested,
     DoubtRaised,
     DoubtResolved,
     Event,
     FindingRaised,
+    RunAdopted,
     RunEnded,
     RungChanged,
     RunParkedEvent,
     RunResumed,
     RunStarted,
+    SignalReceived,
+    TimerFired,
+    TimerSet,
     ValueRecorded,
     event_type,
 )
@@ -66,10 +71,21 @@ def describe(event: Event) -> str:  # noqa: PLR0911, PLR0912 -- one line for eac
             return f"[{event.finding.severity}] {event.finding.kind}: {event.finding.message}"
         case RungChanged():
             return f"{event.dependency} falls back to {event.to} ({event.fault})"
+        case TimerSet():
+            return f"{event.key} waits until {stamp(event.until)}"
+        case TimerFired():
+            return f"{event.key}: its time has come"
+        case SignalReceived():
+            return f"{event.key} got {event.name} from {event.by} ({event.signal_id})"
+        case CancelRequested():
+            return f"cancelled by {event.by}: {event.reason}"
         case RunParkedEvent():
             return f"waits: {event.reason} {event.detail}"
         case RunResumed():
-            return "goes on after a crash" if event.crashed else "goes on"
+            forced = f", let go on by {event.forced_by}" if event.forced_by else ""
+            return ("goes on after a crash" if event.crashed else "goes on") + forced
+        case RunAdopted():
+            return f"adopted by {event.by}: version {event.old[:12]} is now {event.new[:12]}"
         case RunEnded():
             return f"{event.ending}{': ' + event.reason if event.reason else ''}"
         case _:

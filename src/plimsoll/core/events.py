@@ -18,17 +18,22 @@ __all__ = [
     "AttemptSettled",
     "CallIntended",
     "CallSettled",
+    "CancelRequested",
     "DoubtRaised",
     "DoubtResolved",
     "Event",
     "Finding",
     "FindingRaised",
     "Record",
+    "RunAdopted",
     "RunEnded",
     "RunParkedEvent",
     "RunResumed",
     "RunStarted",
     "RungChanged",
+    "SignalReceived",
+    "TimerFired",
+    "TimerSet",
     "ValueRecorded",
     "chain_digest",
     "decode_event",
@@ -180,20 +185,66 @@ class RungChanged(_Event, frozen=True, kw_only=True, tag="rung_changed"):
     fault: Fault
 
 
+class TimerSet(_Event, frozen=True, kw_only=True, tag="timer_set"):
+    """The run waits at `key` until the wall-clock time `until`, at the latest. Durable before the wait begins."""
+
+    key: str
+    until: float
+
+
+class TimerFired(_Event, frozen=True, kw_only=True, tag="timer_fired"):
+    """The wait at `key` is over, because its time has come."""
+
+    key: str
+
+
+class SignalReceived(_Event, frozen=True, kw_only=True, tag="signal_received"):
+    """The wait at `key` is over, because the signal `name` came. `signal_id` identifies it; no wait gets it again."""
+
+    key: str
+    name: str
+    signal_id: str
+    payload: Any
+    by: str
+
+
+class CancelRequested(_Event, frozen=True, kw_only=True, tag="cancel_requested"):
+    """Somebody wants the run to end, and it will make no further call."""
+
+    by: str
+    reason: str
+
+
 class RunParkedEvent(_Event, frozen=True, kw_only=True, tag="run_parked"):
-    """The run waits. `until` is the wall-clock time at which it may go on by itself, if any; `active_s` was used up."""
+    """The run waits. `until` is the wall-clock time at which it may go on by itself, if any; `active_s` was used up.
+
+    `seen` is the position in the inbox up to which it has acted on everything: what comes later wakes it.
+    """
 
     reason: str
     detail: str
     active_s: float
     until: float | None = None
+    seen: int = 0
 
 
 class RunResumed(_Event, frozen=True, kw_only=True, tag="run_resumed"):
-    """An owner goes on with the run, after parking or after a crash (`crashed`)."""
+    """An owner goes on with the run, after parking or after a crash (`crashed`). Durable before the agent's code runs.
+
+    `forced_by` is who let it go on although it had crashed too often; crashes are counted from there.
+    """
 
     crashed: bool
     fingerprint: str
+    forced_by: str = ""
+
+
+class RunAdopted(_Event, frozen=True, kw_only=True, tag="run_adopted"):
+    """From here on the run belongs to another version of its agent, whose code replays it. `by` is who said so."""
+
+    by: str
+    old: str
+    new: str
 
 
 class RunEnded(_Event, frozen=True, kw_only=True, tag="run_ended"):
@@ -217,8 +268,13 @@ Event = (
     | DoubtResolved
     | FindingRaised
     | RungChanged
+    | TimerSet
+    | TimerFired
+    | SignalReceived
+    | CancelRequested
     | RunParkedEvent
     | RunResumed
+    | RunAdopted
     | RunEnded
 )
 
