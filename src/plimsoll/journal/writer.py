@@ -146,7 +146,7 @@ class Journal:
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._patience: asyncio.TimerHandle | None = None  # goes off when the barrier that waits longest has waited enough
+        self._patience: asyncio.TimerHandle | None = None  # of the barrier that waits longest
         self._loop: asyncio.AbstractEventLoop | None = None  # where all of these are
         self._due = False
         self._trouble: JournalUnavailable | None = None
