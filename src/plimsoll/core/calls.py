@@ -35,6 +35,8 @@ class CallKind(StrEnum):
     TOOL = "tool"
     HTTP = "http"
     HUMAN = "human"
+    RUN = "run"
+    """Another agent, as a run of its own: a child of this one."""
 
 
 class Effect(StrEnum):
@@ -44,6 +46,9 @@ class Effect(StrEnum):
     """Changes nothing: may be called again, and may descend the fallback ladder."""
     IDEMPOTENT = "idempotent"
     """The dependency deduplicates by idempotency key: sent again with the same key and the same arguments."""
+    TRANSACTION = "transaction"
+    """The effect and the record of it commit together, in one transaction of the tool's own database: the record tells
+    whether it happened, so that it is looked up, and never guessed."""
     WRITE = "write"
     """Must happen exactly once: without a known outcome it is in doubt, and is never retried."""
 
@@ -68,6 +73,8 @@ class Ending(StrEnum):
     FAILED = "failed"
     PARKED = "parked"
     """It waits for a person, or for the journal. It costs no memory, and `resume` goes on with it."""
+    CONTINUED = "continued"
+    """It goes on as a new run with a journal of its own. `run` and `resume` follow it there and never return this."""
 
 
 class Fault(StrEnum):
@@ -171,9 +178,10 @@ class NotHappenedAndCannot:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """`verify` cannot tell. The run parks for a person."""
+    """`verify` cannot tell. It is asked again soon, unless this is `final`; then the run parks for a person."""
 
     why: str = ""
+    final: bool = False
 
 
 Verification = Happened | NotHappenedAndCannot | Unknown

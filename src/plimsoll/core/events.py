@@ -50,16 +50,20 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
 
 class RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
-    """A run was accepted. `input` is what it was asked, as JSON."""
+    """A run was accepted. `input` is what it was asked, as JSON. `undoes` is the run whose effects it takes back."""
 
     agent: str
     fingerprint: str
     contract_digest: str
     input: Any
+    undoes: str = ""
 
 
 class CallIntended(_Event, frozen=True, kw_only=True, tag="call_intended"):
-    """A call with an effect is about to be sent. Durable before it is. Consumes the decision that it names."""
+    """A call with an effect is about to be sent. Durable before it is. Consumes the decision that it names.
+
+    `undoable` is whether the contract had a `compensate` for it.
+    """
 
     key: str
     kind: CallKind
@@ -69,6 +73,7 @@ class CallIntended(_Event, frozen=True, kw_only=True, tag="call_intended"):
     args_digest: str
     idempotency_key: str
     decision_id: str | None = None
+    undoable: bool = False
 
 
 class AttemptSettled(_Event, frozen=True, kw_only=True, tag="attempt_settled"):
@@ -144,12 +149,13 @@ class DoubtRaised(_Event, frozen=True, kw_only=True, tag="doubt_raised"):
 
 
 class DoubtResolved(_Event, frozen=True, kw_only=True, tag="doubt_resolved"):
-    """`answer` is `happened`, `not_happened` or `unknown`; `by` is `verify` or a person."""
+    """`answer` is `happened`, `not_happened` or `unknown`; `by` is `verify` or a person, and `note` how they know."""
 
     key: str
     answer: str
     by: str
     value: Any = None
+    note: str = ""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -302,7 +308,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """An event as it stands in the journal.
 
     `seq` counts from 1 within the run; `epoch` is the owner's, rising by one with each takeover; `at` is wall-clock
-    seconds; `digest` chains it to the one before (32 bytes).
+    seconds; `digest` chains it to the one before (32 bytes). `body` is what is stored, and `opened` the event's JSON
+    where the body is compressed or sealed.
     """
 
     run_id: str
@@ -311,11 +318,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     at: float
     body: bytes
     digest: bytes
+    opened: bytes | None = None
+
+    @property
+    def json(self) -> bytes:
+        """The event's canonical JSON."""
+        return self.body if self.opened is None else self.opened
 
     @property
     def event(self) -> Event:
         """The event itself, decoded."""
-        return decode_event(self.body)
+        return decode_event(self.json)
 
 
 def chain_digest(previous: bytes, *, run_id: str, seq: int, epoch: int, at: float, body: bytes) -> bytes:
