@@ -2,19 +2,29 @@
 
 Two rules keep it honest. Recorded outcomes are handed out in the order in which they settled, so that parallel branches
 interleave as they did. And nothing goes live before the code has asked for everything that the journal has: every
-recorded outcome, and every write that was about to be sent. Until then a call that the journal does not know waits, and
-where the code never asks, that is a `ReplayMismatch`.
+recorded outcome, every write that was about to be sent, every timer that was set. Until then a call that the journal
+does not know waits, and where the code never asks, that is a `ReplayMismatch`.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping
 
 from plimsoll.core.errors import ReplayMismatch
-from plimsoll.core.events import CallIntended, CallSettled, DoubtResolved, Event, ValueRecorded
+from plimsoll.core.events import (
+    CallIntended,
+    CallSettled,
+    DoubtResolved,
+    Event,
+    SignalReceived,
+    TimerFired,
+    TimerSet,
+    ValueRecorded,
+)
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "place_of"]
 
-Recorded = CallSettled | ValueRecorded
+Recorded = CallSettled | ValueRecorded | TimerFired | SignalReceived
+Begun = CallIntended | TimerSet
 LIVE = -1
 """The turn of what is not recorded: after everything that is."""
 
@@ -32,9 +42,11 @@ class Replay:
         "_next",
         "_order",
         "_patience_s",
+        "_places",
         "_position",
         "_resolved",
         "_run_id",
+        "_timers",
         "_turns",
         "_unasked",
     )
@@ -45,9 +57,10 @@ class Replay:
         self._order: list[str] = []
         self._by_key: dict[str, Recorded] = {}
         self._intents: dict[str, CallIntended] = {}
+        self._timers: dict[str, TimerSet] = {}
         self._resolved: dict[str, DoubtResolved] = {}
         for event in events:
-            if isinstance(event, (CallSettled, ValueRecorded)):
+            if isinstance(event, Recorded):
                 self._order.append(event.key)
                 self._by_key[event.key] = event
             elif isinstance(event, CallIntended):
@@ -55,8 +68,11 @@ class Replay:
                 self._resolved.pop(event.key, None)  # it was sent again after that answer
             elif isinstance(event, DoubtResolved):
                 self._resolved[event.key] = event
+            elif isinstance(event, TimerSet):
+                self._timers[event.key] = event
         self._position = {key: position for position, key in enumerate(self._order)}
-        self._unasked = {key for key in self._intents if key not in self._by_key}
+        self._unasked = {key for key in (*self._intents, *self._timers) if key not in self._by_key}
+        self._places = {place: key for key in (*self._unasked, *self._order) if (place := place_of(key))}
         self._next = 0
         self._turns: dict[int, asyncio.Future[None]] = {}
 
@@ -68,6 +84,10 @@ class Replay:
     def intent(self, key: str) -> CallIntended | None:
         """The durable intent of `key`, where the journal has one."""
         return self._intents.get(key)
+
+    def timer(self, key: str) -> TimerSet | None:
+        """The timer that was set at the wait `key`, where the journal has one."""
+        return self._timers.get(key)
 
     def resolved(self, key: str) -> DoubtResolved | None:
         """The latest recorded answer to the doubt about `key`."""
@@ -86,17 +106,16 @@ class Replay:
         if not self.active:
             return None
         what = _words(key, dependency, args_digest)
-        recorded = self._by_key.get(key) or self._intents.get(key)
+        recorded = self._find(key, what)
         if recorded is None:
             await self._turn(LIVE, what)
             return None
-        same = not isinstance(recorded, ValueRecorded) and recorded.dependency == dependency
-        if isinstance(recorded, ValueRecorded) or not same or recorded.args_digest != args_digest:
+        if not isinstance(recorded, (CallSettled, CallIntended)) or (
+            (recorded.dependency, recorded.args_digest) != (dependency, args_digest)
+        ):
             raise ReplayMismatch(self._run_id, expected=_describe(recorded), actual=what)
         if isinstance(recorded, CallIntended):
-            self._unasked.discard(key)
-            self._wake()
-            await self._turn(LIVE, what)
+            await self._begun(key, what)
             return None
         await self._take(key, what)
         return recorded
@@ -106,7 +125,7 @@ class Replay:
         if not self.active:
             return None
         what = f"value {key}"
-        recorded = self._by_key.get(key) or self._intents.get(key)
+        recorded = self._find(key, what)
         if recorded is None:
             await self._turn(LIVE, what)
             return None
@@ -115,15 +134,50 @@ class Replay:
         await self._take(key, what)
         return recorded
 
+    async def waited(self, key: str) -> TimerFired | SignalReceived | None:
+        """What ended the wait `key`, in its turn; None when it begins now, or goes on. Raises `ReplayMismatch`."""
+        if not self.active:
+            return None
+        what = f"wait {key}"
+        recorded = self._find(key, what)
+        if recorded is None:
+            await self._turn(LIVE, what)
+            return None
+        if isinstance(recorded, TimerSet):
+            await self._begun(key, what)
+            return None
+        if not isinstance(recorded, (TimerFired, SignalReceived)):
+            raise ReplayMismatch(self._run_id, expected=_describe(recorded), actual=what)
+        await self._take(key, what)
+        return recorded
+
     def unasked(self) -> str | None:
         """The first thing in the journal that the code never asked for; None when it asked for everything."""
         if self._next < len(self._order):
             return _describe(self._by_key[self._order[self._next]])
-        return _describe(self._intents[min(self._unasked)]) if self._unasked else None
+        return _describe(self._begins(min(self._unasked))) if self._unasked else None
 
     def unasked_intents(self) -> list[CallIntended]:
         """The writes that were about to be sent, or were, and that the code never asked for again."""
-        return [self._intents[key] for key in sorted(self._unasked)]
+        return [self._intents[key] for key in sorted(self._unasked) if key in self._intents]
+
+    def _find(self, key: str, what: str) -> Recorded | Begun | None:
+        """What the journal has under `key`. Raises `ReplayMismatch` where it has another in the same place."""
+        found = self._by_key.get(key) or self._intents.get(key) or self._timers.get(key)
+        other = self._places.get(place_of(key)) if found is None else None
+        if other is not None:
+            recorded = self._by_key.get(other) or self._begins(other)
+            raise ReplayMismatch(self._run_id, expected=_describe(recorded), actual=what)
+        return found
+
+    def _begins(self, key: str) -> Begun:
+        return self._intents.get(key) or self._timers[key]
+
+    async def _begun(self, key: str, what: str) -> None:
+        """Something that had begun, and had no outcome yet, is asked for. It goes on when all else was handed out."""
+        self._unasked.discard(key)
+        self._wake()
+        await self._turn(LIVE, what)
 
     async def _take(self, key: str, what: str) -> None:
         position = self._position[key]
@@ -155,11 +209,19 @@ class Replay:
             raise ReplayMismatch(self._run_id, expected=self.unasked() or "nothing more", actual=what) from None
 
 
+def place_of(key: str) -> str:
+    """The ordinal of issue in a key that was made of it; empty for a key that the code gave. No two calls share one."""
+    ordinal, colon, _ = key.partition(":")
+    return ordinal if colon and ordinal.isdecimal() else ""
+
+
 def _words(key: str, dependency: str, args_digest: str) -> str:
     return f"call {key} to {dependency} (arguments {args_digest[:12]})"
 
 
-def _describe(recorded: Recorded | CallIntended) -> str:
+def _describe(recorded: Recorded | Begun) -> str:
     if isinstance(recorded, ValueRecorded):
         return f"value {recorded.key}"
+    if isinstance(recorded, (TimerSet, TimerFired, SignalReceived)):
+        return f"wait {recorded.key}"
     return _words(recorded.key, recorded.dependency, recorded.args_digest)
