@@ -13,6 +13,7 @@
     │   ├── JournalUnavailable      the journal cannot be written now
     │   ├── JournalCorrupt          the journal does not verify
     │   ├── RunBusy                 somebody else is advancing this run now
+    │   ├── SessionBusy             a turn of this session has not ended yet
     │   └── Superseded              another owner has taken this run over
     └── Misuse                      the caller must change something
         ├── ContractError           the contract is wrong; carries every problem with its place
@@ -23,11 +24,12 @@
         ├── DecisionRefused         a decision that may not be made (wrong person, wrong arguments, too late)
         └── MissingExtra            an optional dependency is not installed
 
-`RunParked` and `RunHalted` are no errors but control flow. They derive from `BaseException` (by `Unwind`), so that an
-agent's `except Exception` does not swallow them and go on.
+`RunParked`, `RunHalted`, `RunHandedOff` and `RunContinued` are no errors but control flow. They derive from
+`BaseException` (by `Unwind`), so that an agent's `except Exception` does not swallow them and go on.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = [
     "ApprovalRefused",
@@ -48,8 +50,11 @@ __all__ = [
     "Rejected",
     "ReplayMismatch",
     "RunBusy",
+    "RunContinued",
     "RunHalted",
+    "RunHandedOff",
     "RunParked",
+    "SessionBusy",
     "Superseded",
     "UnknownDependency",
     "UnknownRequest",
@@ -173,6 +178,19 @@ class RunBusy(OperationFailed):
         super().__init__(f"run {run_id} is being advanced by {owner}; ask again when it is done")
 
 
+class SessionBusy(OperationFailed):
+    """A turn of this session has not ended yet, and there is one turn at a time. Nothing was done.
+
+    `run_id` is that turn's run; `why` says whether it runs or what it waits for.
+    """
+
+    def __init__(self, session: str, *, run_id: str, why: str) -> None:
+        self.session = session
+        self.run_id = run_id
+        self.why = why
+        super().__init__(f"session {session}: its turn {run_id} {why}; the next begins when that one has ended")
+
+
 class Superseded(OperationFailed):
     """Another owner has taken this run over; this one must stop."""
 
@@ -276,6 +294,24 @@ class RunParked(Unwind):
         self.detail = detail
         self.until = until
         super().__init__(f"parked ({reason}): {detail}")
+
+
+class RunHandedOff(Unwind):
+    """A child took over, and has ended. How it ended (an `Ending`), its output and its reason are now this run's."""
+
+    def __init__(self, ending: str, *, output: Any, reason: str) -> None:
+        self.ending = ending
+        self.output = output
+        self.reason = reason
+        super().__init__(f"handed off to a run that ended as {ending}{': ' + reason if reason else ''}")
+
+
+class RunContinued(Unwind):
+    """The run goes on as a new run, with `input` (JSON)."""
+
+    def __init__(self, input: Any) -> None:
+        self.input = input
+        super().__init__("the run goes on as a new one")
 
 
 class RunHalted(Unwind):

@@ -26,6 +26,7 @@ __all__ = [
     "FindingRaised",
     "Record",
     "RunAdopted",
+    "RunContinuedEvent",
     "RunEnded",
     "RunParkedEvent",
     "RunResumed",
@@ -56,6 +57,13 @@ class RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
     fingerprint: str
     contract_digest: str
     input: Any
+    parent: str = ""
+    session: str = ""
+    turn: str = ""
+    within: tuple[str, ...] = ()
+    allowed_s: float | None = None
+    used_s: float = 0.0
+    did: tuple[str, ...] = ()
     undoes: str = ""
 
 
@@ -253,13 +261,26 @@ class RunAdopted(_Event, frozen=True, kw_only=True, tag="run_adopted"):
     new: str
 
 
+class RunContinuedEvent(_Event, frozen=True, kw_only=True, tag="run_continued"):
+    """The run goes on as the run `following`, with `input`. Durable before that begins; once it has, this one ends."""
+
+    following: str
+    input: Any
+
+
 class RunEnded(_Event, frozen=True, kw_only=True, tag="run_ended"):
-    """The run is over. `output` is JSON; `reason` says why it did not complete."""
+    """The run is over. `output` is JSON; `reason` says why it did not complete.
+
+    `did` names the tools that were carried out by then, for the runs that it is part of; `carried` is what the next
+    turn of its session is handed besides the output.
+    """
 
     ending: Ending
     output: Any = None
     reason: str = ""
     active_s: float = 0.0
+    did: tuple[str, ...] = ()
+    carried: Any = None
 
 
 Event = (
@@ -281,6 +302,7 @@ Event = (
     | RunParkedEvent
     | RunResumed
     | RunAdopted
+    | RunContinuedEvent
     | RunEnded
 )
 
