@@ -51,7 +51,13 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_
 
 
 class RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
-    """A run was accepted. `input` is what it was asked, as JSON. `undoes` is the run whose effects it takes back."""
+    """A run was accepted. `input` is what it was asked, as JSON. `undoes` is the run whose effects it takes back.
+
+    `parent` is the run that it is a child of, `session` the conversation that it is a turn of, `turn` the caller's own
+    name for that turn. `within` names whatever it is part of, the outermost first: who halts one of these halts this
+    run too. `allowed_s` are the active seconds that its parent had left, `used_s` those that earlier runs of its chain
+    used up. `did` names the tools that were carried out before, in its session or its chain.
+    """
 
     agent: str
     fingerprint: str
