@@ -53,11 +53,15 @@ class LoopDetector:
 
     def _observe_step(self, event: CallSettled) -> Sequence[Finding]:
         step = (event.dependency, event.args_digest, _result(event))
-        for period in range(1, _MAX_PERIOD + 1):
+        known = step in self._steps
+        for period in range(1, _MAX_PERIOD + 1) if known else ():
             same = len(self._steps) >= period and self._steps[-period] == step
             self._matches[period] = self._matches[period] + 1 if same else 0
         self._steps.append(step)
         self._keys.append(event.key)
+        if not known:
+            self._matches = [0] * (_MAX_PERIOD + 1)
+            return ()
         if self._matches[1] == self._k - 1:
             return (self._finding(event, "repeat", f"the same call with the same result {self._k} times in a row", 1),)
         for period in range(2, _MAX_PERIOD + 1):

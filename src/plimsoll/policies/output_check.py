@@ -73,14 +73,15 @@ def check_text(text: str | None, *, finish_reason: str | None, has_tool_calls: b
     return _check_string(text)
 
 
-def check_value(value: Any, rule: OutputRule) -> OutputProblem | None:
-    """What is wrong with a tool's result, or None. `value` is JSON, as Python's own types.
+def check_value(value: Any, rule: OutputRule, *, parsed: bool = False) -> OutputProblem | None:
+    """What is wrong with a tool's result, or None. `value` is JSON, as Python's own types; `parsed` says that it was
+    read from JSON, so that there is no need to look whether it is.
 
     Looked at in this order: NaN and infinities, emptiness, an error in disguise, the type, the required keys. With
     `may_be_empty`, null is right for every type and an empty object needs no keys. Where the rule says nothing of it,
     null, [] and {} are answers as far as nothing that it declares speaks against them; a blank text is none.
     """
-    problem = _check_json(value)
+    problem = None if parsed else _check_json(value)
     if problem is not None:
         return problem
     if value is None or (isinstance(value, (str, list, tuple, dict)) and not value):

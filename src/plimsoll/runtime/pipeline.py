@@ -58,7 +58,7 @@ def rejection(dependency: str, error: ErrorRecord) -> Rejected:
 
 async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
     """Takes one call through the pipeline."""
-    recorded = await _replayed(state, exchange, key)
+    recorded = await _replayed(state, exchange, key) if state.replay.active else None
     if recorded is not None:
         state.answered_by(exchange, recorded.outcome.rung)
         return Settled(exchange, recorded.outcome)

@@ -26,7 +26,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _NOTHING_YET = object()
-_PLAIN = frozenset({str, int, float, bool, type(None), list, dict})
+_ATOMS = frozenset({str, int, float, bool, type(None)})
+_PLAIN = _ATOMS | {list, dict}
 
 Verifier = Callable[[Mapping[str, Any], str], Any]
 """`verify(args, idempotency_key)`: `Happened`, `NotHappenedAndCannot` or `Unknown`; may be async."""
@@ -169,7 +170,7 @@ class ToolExchange:
     """
 
     __slots__ = (
-        "_answer", "_answer_json", "_as_given", "_native", "_rule", "_spec", "_under_way", "_verifier", "_watched",
+        "_answer", "_answer_json", "_as_given", "_atomic", "_native", "_rule", "_spec", "_under_way", "_verifier", "_watched",
         "_written", "args", "args_digest",
     )  # fmt: skip
 
@@ -195,8 +196,9 @@ class ToolExchange:
             self._written = canonical_json(args)
         except Misuse as error:
             raise Misuse(f"the arguments of {spec.name} have no JSON form: {error}. Nothing was sent") from error
-        self.args: dict[str, Any] = parse_json(self._written)
-        self._as_given = self.args == args and _PLAIN.issuperset(map(type, args.values()))
+        self._atomic = _ATOMS.issuperset(map(type, args.values()))  # then a shallow copy is a copy
+        self.args: dict[str, Any] = dict(args) if self._atomic else parse_json(self._written)
+        self._as_given = self._atomic or (self.args == args and _PLAIN.issuperset(map(type, args.values())))
         self.args_digest = hashlib.sha256(self._written).hexdigest()
         self._native: Any = _NOTHING_YET
         self._answer: Any = None
@@ -224,11 +226,11 @@ class ToolExchange:
 
     def _arguments(self) -> dict[str, Any]:
         """The arguments as they were written down; what JSON has another form for, by the function's annotations."""
-        arguments: dict[str, Any] = parse_json(self._written)
+        arguments: dict[str, Any] = dict(self.args) if self._atomic else parse_json(self._written)
         return arguments if self._as_given else _annotated(self._spec.function, arguments)
 
     def inspect(self, native: Any) -> Inspection:
-        return Inspection(problem=check_value(self.encode(native), self._rule))
+        return Inspection(problem=check_value(self.encode(native), self._rule, parsed=True))
 
     def encode(self, native: Any) -> Any:
         if native is not self._native:
