@@ -11,7 +11,7 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.clock import ManualClock
 from plimsoll.core.errors import JournalUnavailable
 from plimsoll.core.events import Event, Record, RunEnded, RunStarted, ValueRecorded, chain_digest, encode_event
-from plimsoll.journal import Journal, MemoryStore, RunHead, RunLog
+from plimsoll.journal import Journal, MemoryStore, RunHead, RunLog, Store
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -72,7 +72,7 @@ def values(records: Sequence[Record]) -> list[Any]:
     return [record.event.value for record in records if isinstance(record.event, ValueRecorded)]
 
 
-def journal_on(store: MemoryStore, **options: Any) -> Journal:
+def journal_on(store: Store, **options: Any) -> Journal:
     """A journal that writes only for barriers and full batches, on a clock that moves when told to."""
     return Journal(store, **{"clock": ManualClock(), "flush_s": NEVER_S, **options})
 

@@ -8,7 +8,7 @@ from plimsoll.core.errors import Misuse
 from plimsoll.core.events import Record, RunParkedEvent, RunResumed
 from plimsoll.journal import Halt, InboxEntry, InboxKind, RunHead, RunState, Store, verify_chain
 from tests.journal.conftest import OpenStore
-from tests.journal.helpers import ENDED, STARTED, chain, in_loop, value, values
+from tests.journal.helpers import ENDED, STARTED, chain, in_loop, journal_on, value, values
 
 PARKED = RunParkedEvent(reason="approval", detail="req-1", active_s=1.5, until=99.5)
 RESUMED = RunResumed(crashed=False, fingerprint="f")
@@ -94,6 +94,23 @@ async def test_a_batch_may_park_and_resume_a_run(open_store: OpenStore) -> None:
     await store.append(records)
     head = await store.head("r")
     assert head is not None and (head.state, head.seq, head.wake_at) == (RunState.RUNNING, 4, None)
+    await store.close()
+
+
+@in_loop
+async def test_large_events_are_read_back_and_move_the_head_too(open_store: OpenStore) -> None:
+    store = open_store("one")
+    log = journal_on(store).open(await claimed(store))
+    started = replace(STARTED, input="word " * 10_000)
+    ended = replace(ENDED, output="word " * 10_000)
+    written = [log.append(started), log.append(value("small")), await log.commit(ended)]
+    assert [len(record.body) < 1000 for record in written] == [True] * 3, "compressed"
+    records = await store.read("r")
+    assert records == written
+    assert [record.event for record in records] == [started, value("small"), ended]
+    head = await store.head("r")
+    assert head is not None and (head.agent, head.ending, head.reason) == ("shop", Ending.DEGRADED, "fallback")
+    verify_chain(records, head=head)
     await store.close()
 
 

@@ -131,7 +131,7 @@ def show(contract_path: Path, journal: Path | None, run_id: str, as_json: bool) 
     result, records, head = with_operations(contract_path, journal, look)
     state = _state(head) if head is not None else result.ending.value
     if as_json:
-        events = [{"seq": record.seq, "at": record.at, **json.loads(record.body)} for record in records]
+        events = [{"seq": record.seq, "at": record.at, **json.loads(record.json)} for record in records]
         click.echo(json.dumps({"state": state, "result": summary(result), "events": events}))
         return
     out = console()

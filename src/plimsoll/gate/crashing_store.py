@@ -6,6 +6,7 @@ from plimsoll.core.errors import JournalUnavailable
 from plimsoll.core.events import Record
 from plimsoll.gate.faults import How
 from plimsoll.gate.scene import Life, Planned, Scene
+from plimsoll.journal.codec import Encode
 from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
 
 __all__ = ["CrashingStore"]
@@ -77,6 +78,9 @@ class CrashingStore:
         self._life.check()
         self._check_disk()
         return await self._inner.claim(run_id, owner=owner, at=at, expected=expected)
+
+    def encoder(self, run_id: str) -> Encode:
+        return self._inner.encoder(run_id)
 
     async def read(self, run_id: str, *, after: int = 0) -> list[Record]:
         self._life.check()

@@ -2,25 +2,34 @@
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 from msgspec.structs import replace
 
+from plimsoll.core.calls import Ending
 from plimsoll.core.errors import JournalCorrupt, Superseded
-from plimsoll.core.events import (
-    GENESIS,
-    Record,
-    RunEnded,
-    RunParkedEvent,
-    RunResumed,
-    RunStarted,
-    chain_digest,
-    decode_event,
-)
+from plimsoll.core.events import GENESIS, Record, chain_digest
+from plimsoll.journal.codec import readable
 from plimsoll.journal.store import RunHead, RunState
 
 __all__ = ["admit", "check_expected", "follow", "verify_chain"]
 
 _ABOUT_THE_RUN = b'"type":"run_'
 """Stands in the body of every event that changes a head's state, and in few others: only these are decoded."""
+
+_JSON = ord("{")  # what a body begins with that stands as it is
+
+
+class _AboutTheRun(msgspec.Struct):
+    """What a head takes from an event. Personal fields have no place in a head, so none is missed here."""
+
+    type: str
+    agent: str = ""
+    reason: str = ""
+    until: float | None = None
+    ending: Ending | None = None
+
+
+_decoder = msgspec.json.Decoder(_AboutTheRun)
 
 
 def check_expected(run_id: str, expected: int | None, epoch: int) -> None:
@@ -78,21 +87,22 @@ def admit(head: RunHead, records: Sequence[Record], *, known: Callable[[int], by
 def follow(head: RunHead, records: Sequence[Record]) -> RunHead:
     """The head after `records`, which are not empty and extend it."""
     for record in records:
-        if _ABOUT_THE_RUN in record.body:
-            head = _follow_event(head, record)
+        json = record.body if record.body[0] == _JSON else readable(record.body)
+        if _ABOUT_THE_RUN in json:
+            head = _follow_event(head, _decoder.decode(json), record.at)
     last = records[-1]
     return replace(head, seq=last.seq, digest=last.digest, updated_at=last.at)
 
 
-def _follow_event(head: RunHead, record: Record) -> RunHead:
-    match decode_event(record.body):
-        case RunStarted(agent=agent):
-            return replace(head, agent=agent, started_at=record.at)
-        case RunParkedEvent(reason=reason, until=until):
-            return replace(head, state=RunState.PARKED, reason=reason, wake_at=until)
-        case RunResumed():
+def _follow_event(head: RunHead, about: _AboutTheRun, at: float) -> RunHead:
+    match about.type:
+        case "run_started":
+            return replace(head, agent=about.agent, started_at=at)
+        case "run_parked":
+            return replace(head, state=RunState.PARKED, reason=about.reason, wake_at=about.until)
+        case "run_resumed":
             return replace(head, state=RunState.RUNNING, reason="", wake_at=None)
-        case RunEnded(ending=ending, reason=reason):
-            return replace(head, state=RunState.ENDED, ending=ending, reason=reason, wake_at=None)
+        case "run_ended":
+            return replace(head, state=RunState.ENDED, ending=about.ending, reason=about.reason, wake_at=None)
         case _:
             return head

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from plimsoll.core.canonical import canonical_json, parse_json
 from plimsoll.core.events import Record
 from plimsoll.journal.chain import admit, check_expected, follow
+from plimsoll.journal.codec import Encode, encode
 from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
 
 __all__ = ["MemoryStore"]
@@ -59,6 +60,9 @@ class MemoryStore:
         self._owners.add(owner)
         self._heads[run_id] = head
         return head
+
+    def encoder(self, run_id: str) -> Encode:
+        return encode
 
     async def read(self, run_id: str, *, after: int = 0) -> list[Record]:
         return self._records.get(run_id, [])[after:]

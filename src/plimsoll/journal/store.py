@@ -12,6 +12,7 @@ import msgspec
 
 from plimsoll.core.calls import Ending
 from plimsoll.core.events import GENESIS, Record
+from plimsoll.journal.codec import Encode
 
 __all__ = ["Halt", "InboxEntry", "InboxKind", "RunHead", "RunState", "Store"]
 
@@ -100,6 +101,10 @@ class Store(Protocol):
         `expected` is the epoch that the claim was decided on, 0 for a run that there is not yet: when the run has
         another by now, somebody else was faster, and it raises `Superseded` and changes nothing. None claims anyway.
         """
+        ...
+
+    def encoder(self, run_id: str) -> Encode:
+        """What makes the bodies of a run's events, for whoever has claimed it."""
         ...
 
     async def read(self, run_id: str, *, after: int = 0) -> list[Record]:

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import JournalUnavailable, Misuse, Superseded
-from plimsoll.core.events import Event, Record, chain_digest, encode_event
+from plimsoll.core.events import Event, Record, chain_digest
 from plimsoll.journal.store import RunHead, Store
 
 __all__ = ["Journal", "RunLog"]
@@ -33,7 +33,7 @@ class RunLog:
     `seq` and `digest` are those of the last event appended, durable or not.
     """
 
-    __slots__ = ("__weakref__", "_journal", "_position", "_superseded", "digest", "epoch", "run_id", "seq")
+    __slots__ = ("__weakref__", "_encode", "_journal", "_position", "_superseded", "digest", "epoch", "run_id", "seq")
 
     def __init__(self, journal: "Journal", head: RunHead) -> None:
         self.run_id = head.run_id
@@ -41,6 +41,7 @@ class RunLog:
         self.seq = head.seq
         self.digest = head.digest
         self._journal = journal
+        self._encode = journal.store.encoder(head.run_id)
         self._position = 0
         self._superseded = False
 
@@ -52,11 +53,11 @@ class RunLog:
         """
         journal = self._journal
         journal._check_open(self)
-        body = encode_event(event)
+        body, opened = self._encode(event)
         at = float(journal._clock.now())
         run_id, epoch, seq = self.run_id, self.epoch, self.seq + 1
         digest = chain_digest(self.digest, run_id=run_id, seq=seq, epoch=epoch, at=at, body=body)
-        record = Record(run_id=run_id, seq=seq, epoch=epoch, at=at, body=body, digest=digest)
+        record = Record(run_id=run_id, seq=seq, epoch=epoch, at=at, body=body, digest=digest, opened=opened)
         self.seq, self.digest = seq, digest
         self._position = journal._enqueue(self, record)
         return record

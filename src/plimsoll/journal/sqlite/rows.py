@@ -8,6 +8,7 @@ import msgspec
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import JournalCorrupt
 from plimsoll.core.events import Record, decode_event
+from plimsoll.journal.codec import Unreadable, opened
 from plimsoll.journal.sqlite.errors import RESTORE
 from plimsoll.journal.store import RunHead, RunState
 
@@ -36,7 +37,8 @@ def record_of(run_id: str, seq: int, row: tuple[Any, ...]) -> Record:
     if number != seq:
         raise JournalCorrupt(run_id, seq, f"it is missing, {number} is the next. {RESTORE}")
     try:
-        decode_event(body)
-    except (msgspec.DecodeError, TypeError) as error:
+        json = opened(body, None)
+        decode_event(body if json is None else json)
+    except (msgspec.DecodeError, Unreadable, TypeError) as error:
         raise JournalCorrupt(run_id, seq, f"it cannot be read: {error}. {RESTORE}") from error
-    return Record(run_id=run_id, seq=seq, epoch=epoch, at=at, body=body, digest=digest)
+    return Record(run_id=run_id, seq=seq, epoch=epoch, at=at, body=body, digest=digest, opened=json)

@@ -18,6 +18,7 @@ from plimsoll.core.canonical import canonical_json, parse_json
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable
 from plimsoll.core.events import Record
 from plimsoll.journal.chain import admit, check_expected, follow
+from plimsoll.journal.codec import Encode, encode
 from plimsoll.journal.sqlite.commits import GroupCommit
 from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
 from plimsoll.journal.sqlite.opening import create, prepare
@@ -155,6 +156,9 @@ class SQLiteStore:
         head = head_of(row)
         self._remember(row[-1], head)
         return head
+
+    def encoder(self, run_id: str) -> Encode:
+        return encode
 
     async def read(self, run_id: str, *, after: int = 0) -> list[Record]:
         return await self._look(lambda: self._read(run_id, after))

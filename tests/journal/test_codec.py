@@ -1,0 +1,117 @@
+"""How events stand in a store: as they are, compressed, or sealed."""
+
+from hashlib import sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plimsoll.core.events import Event, decode_event, encode_event
+from plimsoll.journal.codec import (
+    COMPRESSED_FROM_BYTES,
+    ERASED,
+    SEALED,
+    RunKey,
+    Unreadable,
+    encode,
+    encoder,
+    opened,
+    readable,
+    seal,
+    unseal,
+)
+from tests.journal.events import any_event
+from tests.journal.helpers import value
+
+
+class PaperKey:
+    """A key that hides nothing from anybody who looks closely, and tells whether something was altered."""
+
+    def seal(self, plain: bytes, *, bound: bytes) -> bytes:
+        hidden = bytes(byte ^ 0x55 for byte in plain)
+        return sha256(bound + hidden).digest() + hidden
+
+    def unseal(self, sealed: bytes, *, bound: bytes) -> bytes:
+        if sha256(bound + sealed[32:]).digest() != sealed[:32]:
+            raise Unreadable("altered")
+        return bytes(byte ^ 0x55 for byte in sealed[32:])
+
+
+KEY: RunKey = PaperKey()
+LARGE = value("word " * COMPRESSED_FROM_BYTES)
+
+
+@given(any_event())
+def test_a_small_event_stands_as_it_is(event: Event) -> None:
+    body, json = encode(event)
+    assert (body, json) == (encode_event(event), None)
+    assert opened(body, None) is None
+    assert readable(body) is body
+
+
+def test_a_large_one_is_compressed() -> None:
+    body, json = encode(LARGE)
+    assert len(body) < 500 < COMPRESSED_FROM_BYTES
+    assert json == opened(body, None) == readable(body) == encode_event(LARGE)
+
+
+def test_what_does_not_become_less_is_left_as_it_is() -> None:
+    noise = "".join(chr(0x4E00 + byte * 7) for seed in range(200) for byte in sha256(bytes([seed])).digest())
+    body, json = encode(value(noise))
+    assert json is None or len(body) < len(json)
+
+
+@given(any_event(), st.booleans())
+def test_a_sealed_event_is_read_back_with_its_key_alone(event: Event, large: bool) -> None:
+    body, json = encoder(KEY)(event)
+    plain = encode_event(event)
+    assert plain in (body, json)
+    assert (opened(body, KEY) or body) == plain
+    if json is not None:
+        decode_event(opened(body, None) or body)
+
+
+def test_nothing_personal_can_be_read_in_a_sealed_body() -> None:
+    body, json = encoder(KEY)(value({"card": "4111 1111"}))
+    assert json is not None and b"4111" in json
+    assert b"4111" not in body
+    assert readable(body) == b'{"key":"k","type":"value_recorded"}'
+    assert decode_event(opened(body, None) or b"") == value(SEALED)
+    assert decode_event(opened(body, None, missing=ERASED) or b"") == value(ERASED)
+
+
+def test_a_large_sealed_body_is_compressed_first() -> None:
+    body, json = encoder(KEY)(LARGE)
+    assert len(body) < 500
+    assert opened(body, KEY) == json == encode_event(LARGE)
+
+
+def test_what_was_sealed_apart_is_unsealed() -> None:
+    assert unseal(seal({}, {"note": "ok"}, KEY), KEY) == {"note": "ok"}
+
+
+@pytest.mark.parametrize("event", [value("x"), LARGE], ids=["small", "large"])
+@pytest.mark.parametrize("key", [None, KEY], ids=["plain", "sealed"])
+@given(data=st.data())
+def test_no_altered_body_is_read_as_another(event: Event, key: RunKey | None, data: st.DataObject) -> None:
+    """Only JSON that stands as it is can be altered into other JSON: there the hash chain is what tells."""
+    body, json = encoder(key)(event)
+    if json is None:
+        return
+    place = data.draw(st.integers(1, len(body) - 1))
+    altered = body[:place] + bytes([body[place] ^ data.draw(st.integers(1, 255))]) + body[place + 1 :]
+    for damaged in (altered, body[:place], b"\x03" + body[1:], b""):
+        try:
+            assert opened(damaged, key) == json, "a bit that zlib does not use"
+        except Unreadable:
+            pass
+        else:
+            assert key is None and damaged == altered
+
+
+def test_no_body_may_claim_to_be_enormous(monkeypatch: pytest.MonkeyPatch) -> None:
+    body, json = encode(LARGE)
+    monkeypatch.setattr("plimsoll.journal.codec._MOST_BYTES", len(json or b"") - 1)
+    with pytest.raises(Unreadable, match="too large"):
+        opened(body, None)
+    assert encode(LARGE) == (json, None)
