@@ -67,6 +67,10 @@ class RuleBook:
             name: _ToolRules.of(tool) for name, tool in contract.tools.items() if tool.refuse_when or tool.approval
         }
 
+    def speaks_of(self, tool: str) -> bool:
+        """Whether any rule is about `tool`: without one, it just runs."""
+        return tool in self._rules
+
     def ruling(self, tool: str, args: Mapping[str, Any]) -> Ruling:
         """What the rules say of calling `tool` with `args`."""
         rules = self._rules.get(tool)

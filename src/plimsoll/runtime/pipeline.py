@@ -19,8 +19,9 @@ from plimsoll.core.errors import (
     RunParked,
 )
 from plimsoll.core.events import CallIntended, CallSettled
-from plimsoll.runtime.approving import approve
+from plimsoll.runtime.approving import approve, may_need_approval
 from plimsoll.runtime.attempts import Answer, climb
+from plimsoll.runtime.children import ChildExchange, follow
 from plimsoll.runtime.effects import recover_intent, write
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.state import RunState
@@ -68,7 +69,9 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
     if effect is not Effect.READ:
         state.check_switch()  # nothing may be intended any more; a read is stopped at its first attempt
     intent = state.replay.intent(key)
-    if intent is not None:
+    if isinstance(exchange, ChildExchange):
+        answer = await _child(state, exchange, key)
+    elif intent is not None:
         state.sent[key] = (intent, exchange)
         answer = await recover_intent(state, exchange, intent)
     else:
@@ -96,8 +99,17 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
 
 
 def effect_of(state: RunState, exchange: Exchange) -> Effect:
-    """What the contract says that the call does to the world."""
+    """What the contract says that the call does to the world. Whatever a child does, it is begun but once."""
+    if exchange.kind is CallKind.RUN:
+        return Effect.IDEMPOTENT
     return Effect.READ if exchange.kind is CallKind.MODEL else state.env.tool(exchange.dependency).effect
+
+
+async def _child(state: RunState, exchange: ChildExchange, key: str) -> Answer:
+    """How a child ended. One may write, so none is begun where this run may not."""
+    if state.read_only and state.replay.intent(key) is None:
+        return rejected("ReadOnly", f"{state.read_only!r} answered in this run, and may not write")
+    return Answer(await follow(state, exchange, key))
 
 
 async def _replayed(state: RunState, exchange: Exchange, key: str) -> CallSettled | None:
@@ -114,7 +126,8 @@ async def _send(state: RunState, exchange: Exchange, key: str, effect: Effect) -
         if effect is not Effect.READ and state.read_only:
             return rejected("ReadOnly", f"{state.read_only!r} answered in this run, and may not write")
         try:
-            decision_id = await approve(state, exchange, key)
+            if may_need_approval(state, exchange.dependency):
+                decision_id = await approve(state, exchange, key)
         except ApprovalRefused as refused:
             return rejected("ApprovalRefused", f"{refused.reason}: {refused.note}")
     if effect is Effect.READ:

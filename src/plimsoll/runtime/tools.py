@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
 
@@ -39,6 +39,11 @@ class ToolSpec:
 
     name: str
     function: Callable[..., Any]
+    is_async: bool = field(init=False)
+    """Whether calling the function makes a coroutine. Asked once: it costs as much as a call from memory."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "is_async", inspect.iscoroutinefunction(self.function))
 
 
 def tool_spec(function: Callable[..., Any] | ToolSpec) -> ToolSpec:
@@ -213,6 +218,8 @@ class ToolExchange:
         token = run_context.set(None)  # what a tool calls inside is part of it, and no call of the run
         watch = watch_context.set(self._watch())
         try:
+            if self._spec.is_async:
+                return await self._spec.function(**self._arguments())
             return await run_function(self._spec.function, self._arguments(), answers=True)
         finally:
             watch_context.reset(watch)
