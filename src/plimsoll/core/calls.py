@@ -37,8 +37,6 @@ class CallKind(StrEnum):
     HUMAN = "human"
     RUN = "run"
     """Another agent, as a run of its own: a child of this one."""
-    RUN = "run"
-    """Another agent, as a run of its own: a child of this one."""
 
 
 class Effect(StrEnum):
@@ -75,8 +73,6 @@ class Ending(StrEnum):
     FAILED = "failed"
     PARKED = "parked"
     """It waits for a person, or for the journal. It costs no memory, and `resume` goes on with it."""
-    CONTINUED = "continued"
-    """It goes on as a new run with a journal of its own. `run` and `resume` follow it there and never return this."""
     CONTINUED = "continued"
     """It goes on as a new run with a journal of its own. `run` and `resume` follow it there and never return this."""
 
