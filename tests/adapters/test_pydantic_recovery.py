@@ -1,6 +1,7 @@
 """Crashes and resumes: nothing lost, nothing doubled, parallel calls under the same keys."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +256,32 @@ def test_what_a_tool_said_is_replayed_and_not_asked_again() -> None:
         retried, taken, _ = tool_results(result.native.all_messages())
         assert (retried.outcome, taken.content) == ("retried", "taken")
         assert "did you mean W1?" in str(retried.content)
+
+    simulated(main)
+
+
+def test_a_tool_result_has_its_keys_in_the_same_order_after_a_crash() -> None:
+    async def main() -> None:
+        agent = shop_agent()
+
+        @agent.tool_plain
+        async def search() -> dict[str, Any]:
+            return {"zebra": 1, "ant": {"wing": 2, "leg": 6}}
+
+        told: list[str] = []
+
+        def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+            results = tool_results(messages)
+            if not results:
+                return ModelResponse(parts=[call("search")])
+            told.append(json.dumps(results[0].content))
+            return ModelResponse(parts=[TextPart("done")])
+
+        desk = Desk(agent=agent, model=FunctionModel(answer), tools={"search": Tool(effect=Effect.READ)})
+        with pytest.raises(Crash):
+            await desk.live(CrashingStore(desk.store, at=2, keep=2)).run("Search", run_id="r")
+        await desk.live().wake()
+        assert len(told) == 2 and told[0] == told[1]
 
     simulated(main)
 

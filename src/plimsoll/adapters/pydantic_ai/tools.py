@@ -108,8 +108,8 @@ class ToolExchange:
 
     def encode(self, native: Any) -> Any:
         if self._encoded is None or self._encoded[0] is not native:
-            value = encode_result(native)
-            self._encoded = (native, value, canonical_json(value))  # what the journal cannot carry is no answer
+            written = canonical_json(encode_result(native))  # what the journal cannot carry is no answer
+            self._encoded = (native, parse_json(written), written)  # as a replay will have it, to the order of its keys
         return self._encoded[1]
 
     def decode(self, value: Any) -> Any:
