@@ -9,7 +9,7 @@ import pytest
 
 from plimsoll.core.clock import LoopClock
 from plimsoll.gate.simulator import simulate
-from plimsoll.policies.timeout import Expired, within
+from plimsoll.policies.timeout import Expired, Stopwatch, within
 
 pause = LoopClock().sleep
 
@@ -178,3 +178,72 @@ def test_closing_it_closes_the_work() -> None:
 
     played(main)
     assert ended == ["closed"]
+
+
+async def shown(stopwatch: Stopwatch, *steps: tuple[str, float]) -> str:
+    """Waits as the steps say, `works` for the dependency and `stands` for somebody else."""
+    for kind, seconds in steps:
+        if kind == "stands":
+            with stopwatch.standing_still():
+                await pause(seconds)
+        else:
+            await pause(seconds)
+    return "whole"
+
+
+@pytest.mark.parametrize(
+    ("steps", "ended_s"),
+    [
+        ([("works", 2.0), ("stands", 100.0), ("works", 2.9)], 104.9),
+        ([("stands", 100.0), ("works", 4.9)], 104.9),
+        ([("stands", 3.0), ("stands", 3.0), ("works", 4.9)], 10.9),
+    ],
+)
+def test_the_time_that_somebody_else_takes_is_not_the_attempts(steps: Any, ended_s: float) -> None:
+    async def main() -> tuple[str, float, float]:
+        stopwatch = Stopwatch()
+        result = await within(5.0, shown(stopwatch, *steps), stopwatch=stopwatch)
+        return result, stopwatch.stood_s, now_s()
+
+    result, stood_s, now = played(main)
+    assert (result, now) == ("whole", pytest.approx(ended_s))
+    assert stood_s == pytest.approx(sum(seconds for kind, seconds in steps if kind == "stands"))
+
+
+@pytest.mark.parametrize(
+    ("steps", "expired_s"),
+    [
+        ([("works", 2.0), ("stands", 100.0), ("works", 50.0)], 105.0),
+        ([("stands", 100.0), ("works", 50.0)], 105.0),
+        ([("works", 50.0)], 5.0),
+    ],
+)
+def test_a_stopwatch_takes_back_no_more_than_it_stood_still(steps: Any, expired_s: float) -> None:
+    async def main() -> float:
+        stopwatch = Stopwatch()
+        with pytest.raises(Expired):
+            await within(5.0, shown(stopwatch, *steps), stopwatch=stopwatch)
+        return now_s()
+
+    assert played(main) == pytest.approx(expired_s)
+
+
+def test_a_stopwatch_without_a_timeout_only_counts() -> None:
+    async def main() -> float:
+        stopwatch = Stopwatch()
+        await within(None, shown(stopwatch, ("stands", 7.0), ("works", 1.0)), stopwatch=stopwatch)
+        return stopwatch.stood_s
+
+    assert played(main) == pytest.approx(7.0)
+
+
+def test_an_attempt_given_up_while_it_stands_still_is_cancelled_by_whoever_gives_it_up() -> None:
+    async def main() -> bool:
+        stopwatch = Stopwatch()
+        task = asyncio.ensure_future(within(5.0, shown(stopwatch, ("stands", 100.0)), stopwatch=stopwatch))
+        await pause(50.0)
+        task.cancel()
+        await asyncio.wait([task])
+        return task.cancelled()
+
+    assert played(main)
