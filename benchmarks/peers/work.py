@@ -11,10 +11,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ANSWERS", "STEPS", "Ledger", "answer", "order_line", "prompt"]
+__all__ = ["ANSWERS", "LEDGER", "STEPS", "Ledger", "answer", "order_line", "prompt"]
 
 STEPS = ("model",) + ("read",) * 5 + ("model",) + ("read",) * 5 + ("model",) + ("read",) * 5 + ("write", "model")
 """15 reads, 4 model calls, 1 write, in the order of an agent that looks things up, pays, and says so."""
+
+LEDGER = "ledger"
+"""The name of the ledger's file."""
 
 _PROSE = (
     "the order that you asked about was sent on Monday and is with our carrier in Rotterdam now since it holds two "
