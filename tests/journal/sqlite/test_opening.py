@@ -72,9 +72,9 @@ def test_another_programs_database_is_left_as_it_is(path: Path) -> None:
 def test_a_journal_of_a_newer_plimsoll_is_left_as_it_is(path: Path) -> None:
     run(filled(path))
     with raw(path) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     before = path.read_bytes()
-    with pytest.raises(Misuse, match=r"newer Plimsoll \(its format is 2, this one knows 1\): upgrade"):
+    with pytest.raises(Misuse, match=r"newer Plimsoll \(its format is 3, this one knows 2\): upgrade"):
         SQLiteStore.open(path)
     assert path.read_bytes() == before
 

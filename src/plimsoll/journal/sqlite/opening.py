@@ -1,5 +1,6 @@
 """Opening a journal's file: made where there is none, and left as it is where it is not ours."""
 
+import logging
 import os
 import sqlite3
 from contextlib import closing, suppress
@@ -7,9 +8,11 @@ from pathlib import Path
 from tempfile import mkstemp
 
 from plimsoll.core.errors import JournalUnavailable, Misuse
-from plimsoll.journal.sqlite.schema import APPLICATION_ID, SCHEMA, VERSION
+from plimsoll.journal.sqlite.schema import APPLICATION_ID, STEPS
 
 __all__ = ["create", "prepare"]
+
+_logger = logging.getLogger("plimsoll.journal")
 
 
 def create(path: Path) -> None:
@@ -34,33 +37,46 @@ def create(path: Path) -> None:
 
 
 def prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Checks that the file is ours, before anything in it is changed; makes the tables where there are none."""
+    """Checks that the file is ours, before anything in it is changed; brings its tables up to this version's."""
     connection.execute("BEGIN")
-    _is_new(connection, path)
+    _version(connection, path)
     connection.execute("COMMIT")
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
         raise JournalUnavailable(f"{path} is no place for a write-ahead log (a network drive?); use a local disk")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache; elsewhere nothing
+    connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
     connection.execute("BEGIN IMMEDIATE")  # shows a read-only or locked file at once
-    if _is_new(connection, path):
-        for statement in SCHEMA.split(";"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
+    _migrate(connection, path)
     connection.execute("COMMIT")
 
 
-def _is_new(connection: sqlite3.Connection, path: Path) -> bool:
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Takes the steps that the file has not taken: all of them, or with a crash in between none."""
+    version, newest = _version(connection, path), len(STEPS)
+    if version == newest:
+        return
+    if version:
+        _logger.warning("%s has format %d: bringing it to format %d, in one transaction", path, version, newest)
+    for step in STEPS[version:]:
+        step(connection)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {newest}")
+    if version:
+        _logger.warning("%s has format %d now; an earlier Plimsoll will refuse it", path, newest)
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """How many steps the file has taken; 0 for an empty one. Raises `Misuse` for one that is not ours to write."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables and application != APPLICATION_ID:
         raise Misuse(f"{path} is another program's database; name another file. Nothing was changed")
-    if version > VERSION:
+    if version > len(STEPS):
         raise Misuse(
-            f"{path} was written by a newer Plimsoll (its format is {version}, this one knows {VERSION}):"
+            f"{path} was written by a newer Plimsoll (its format is {version}, this one knows {len(STEPS)}):"
             " upgrade plimsoll-ai. Nothing was changed"
         )
-    return not tables
+    return int(version)

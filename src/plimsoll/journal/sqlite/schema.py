@@ -1,10 +1,23 @@
-"""The tables, and the marks in the file's header that say whose they are and which format they have."""
+"""The tables, made step by step: a new file takes every step, an older one those that it has not taken yet.
 
-__all__ = ["APPLICATION_ID", "SCHEMA", "VERSION"]
+A step is a small function on the connection, inside the one transaction of the whole migration. What a step did in a
+release is never changed; a new version is a new step at the end.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from plimsoll.core.events import GENESIS
+from plimsoll.journal.trail import linked
+
+__all__ = ["APPLICATION_ID", "STEPS", "Step", "message_link"]
+
+Step = Callable[[sqlite3.Connection], None]
 
 APPLICATION_ID = 0x504C494D  # "PLIM", in the file's header
-VERSION = 1
-SCHEMA = """
+
+_RUNS_AND_EVENTS = """
 CREATE TABLE runs (
     key INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, epoch INTEGER NOT NULL, owner TEXT NOT NULL,
     state TEXT NOT NULL, agent TEXT NOT NULL, seq INTEGER NOT NULL, digest BLOB NOT NULL, ending TEXT,
@@ -19,3 +32,46 @@ CREATE TABLE inbox (
 CREATE INDEX inbox_by_run ON inbox (run_id, position);
 CREATE TABLE halts (scope TEXT PRIMARY KEY, engaged_by TEXT NOT NULL, reason TEXT NOT NULL, at REAL NOT NULL);
 """
+
+_EVIDENCE = """
+ALTER TABLE runs ADD COLUMN erased_at REAL;
+ALTER TABLE inbox ADD COLUMN digest BLOB NOT NULL DEFAULT x'';
+CREATE TABLE keys (run INTEGER PRIMARY KEY, master TEXT NOT NULL, wrapped BLOB NOT NULL);
+CREATE TABLE acts (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, act TEXT NOT NULL, subject TEXT NOT NULL,
+    actor TEXT NOT NULL, reason TEXT NOT NULL, digest BLOB NOT NULL);
+CREATE TABLE checkpoints (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL, signature BLOB NOT NULL, covers INTEGER NOT NULL);
+CREATE TABLE leaves (
+    checkpoint INTEGER NOT NULL, place INTEGER NOT NULL, run_id TEXT NOT NULL, seq INTEGER NOT NULL,
+    digest BLOB NOT NULL, PRIMARY KEY (checkpoint, place)) WITHOUT ROWID;
+"""
+
+
+def message_link(previous: bytes, row: Sequence[Any]) -> bytes:
+    """The digest of a message in the inbox: (request_id, run_id, kind, body, sender, at)."""
+    return linked(previous, "message", *row)
+
+
+def _runs_and_events(connection: sqlite3.Connection) -> None:
+    """Version 1: runs, their events, the inbox, the kill switches."""
+    _execute(connection, _RUNS_AND_EVENTS)
+
+
+def _evidence(connection: sqlite3.Connection) -> None:
+    """Version 2: run keys, the trail, checkpoints; the inbox becomes a chain."""
+    _execute(connection, _EVIDENCE)
+    digest = GENESIS
+    messages = "SELECT position, request_id, run_id, kind, body, sender, at FROM inbox ORDER BY position"
+    for position, *row in connection.execute(messages).fetchall():
+        digest = message_link(digest, row)
+        connection.execute("UPDATE inbox SET digest = ? WHERE position = ?", (digest, position))
+
+
+def _execute(connection: sqlite3.Connection, statements: str) -> None:
+    for statement in statements.split(";"):  # `executescript` would commit what is open
+        connection.execute(statement)
+
+
+STEPS: Sequence[Step] = (_runs_and_events, _evidence)
+"""The step that leads to each version, from version 1 on. A file's version counts those it has taken."""

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from plimsoll.core.canonical import canonical_json, parse_json
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable
-from plimsoll.core.events import Record
+from plimsoll.core.events import GENESIS, Record
 from plimsoll.journal.chain import admit, check_expected, follow
 from plimsoll.journal.codec import Encode, encode
 from plimsoll.journal.sqlite.commits import GroupCommit
@@ -24,6 +24,7 @@ from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
 from plimsoll.journal.sqlite.opening import create, prepare
 from plimsoll.journal.sqlite.owners import OwnerLocks, inode
 from plimsoll.journal.sqlite.rows import HEAD, head_of, record_of
+from plimsoll.journal.sqlite.schema import message_link
 from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState
 
 __all__ = ["SQLiteStore"]
@@ -195,13 +196,19 @@ class SQLiteStore:
 
     async def post(self, entry: InboxEntry) -> bool:
         body = canonical_json(entry.body)
-        values = (entry.request_id, entry.run_id, entry.kind.value, body, entry.by, entry.at)
-        added = await self._change(
-            "INSERT INTO inbox (request_id, run_id, kind, body, sender, at) VALUES (?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (request_id) DO NOTHING",
-            values,
+        return await self._make(lambda: self._post(entry, body))
+
+    def _post(self, entry: InboxEntry, body: bytes) -> bool:
+        values = (entry.request_id, entry.run_id, entry.kind.value, body, entry.by, float(entry.at))
+        if self._writer.execute("SELECT 1 FROM inbox WHERE request_id = ?", values[:1]).fetchone():
+            return False
+        last = self._writer.execute("SELECT digest FROM inbox ORDER BY position DESC LIMIT 1").fetchone()
+        digest = message_link(GENESIS if last is None else last[0], values)
+        self._writer.execute(
+            "INSERT INTO inbox (request_id, run_id, kind, body, sender, at, digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (*values, digest),
         )
-        return added == 1
+        return True
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
         rows = await self._rows(
