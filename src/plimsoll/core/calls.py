@@ -60,6 +60,8 @@ class Status(StrEnum):
     FAILED = "failed"
     REJECTED = "rejected"
     IN_DOUBT = "in_doubt"
+    ABANDONED = "abandoned"
+    """Whoever was shown a streamed answer left before it was whole. Nobody failed."""
 
 
 class Ending(StrEnum):
@@ -123,7 +125,10 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What came of a call. `value` is JSON; `rung` is the position on the ladder that answered, 0 being the first."""
+    """What came of a call. `value` is JSON; `rung` is the position on the ladder that answered, 0 being the first.
+
+    The value of a call that was abandoned is what was shown of its answer.
+    """
 
     status: Status
     value: Any = None

@@ -117,12 +117,14 @@ class KillSwitchEngaged(Rejected):
 
 
 class CallTimeout(OperationFailed):
-    """An attempt had no answer within `timeout_s` seconds."""
+    """An attempt had no answer within `timeout_s` seconds, or while it streamed one was `silent` for so long."""
 
-    def __init__(self, dependency: str, *, timeout_s: float) -> None:
+    def __init__(self, dependency: str, *, timeout_s: float, silent: bool = False) -> None:
         self.dependency = dependency
         self.timeout_s = timeout_s
-        super().__init__(f"{dependency} gave no answer within {timeout_s:g} s")
+        self.silent = silent
+        what = f"said nothing for {timeout_s:g} s while it streamed its answer"
+        super().__init__(f"{dependency} {what if silent else f'gave no answer within {timeout_s:g} s'}")
 
 
 class OutputRejected(OperationFailed):
