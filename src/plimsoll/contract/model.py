@@ -138,14 +138,16 @@ class Model(_Section, frozen=True, kw_only=True):
 
     `id` is the framework's name for the model (`openai:gpt-5`); None is the agent's own. `canned` makes the rung an
     honest fixed answer instead. `fallback` names the rungs below, in order. `slow_s` is from when an answer is
-    reported as slow (None: half of `timeout_s`). `max_output_tokens` and the prices give a call's worst case.
-    `may_write` false: after this rung answered, the run may not do anything but read.
+    reported as slow (None: half of `timeout_s`). `idle_timeout_s` is how long a streamed answer may be silent, from the
+    request or its last part (None: no limit but `timeout_s`). `max_output_tokens` and the prices give a call's worst
+    case. `may_write` false: after this rung answered, the run may not do anything but read.
     """
 
     id: str | None = None
     canned: Annotated[str, Meta(min_length=1)] | None = None
     fallback: tuple[str, ...] = ()
     timeout_s: Positive = 30.0
+    idle_timeout_s: Positive | None = None
     slow_s: Positive | None = None
     retry: Retry | None = None
     max_output_tokens: AtLeastOne = 4096
