@@ -8,6 +8,8 @@ does not know waits, and where the code never asks, that is a `ReplayMismatch`.
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import NoReturn
 
 from plimsoll.core.errors import ReplayMismatch
 from plimsoll.core.events import (
@@ -33,7 +35,7 @@ class Replay:
     """The recorded outcomes of one run, handed out once each.
 
     `patience_s` is how long (event-loop seconds) a recorded outcome may go unasked while something else waits for its
-    turn; after that the code is taken to have left the recorded path.
+    turn; after that the code is taken to have left the recorded path. `resumed` is whether there is a journal at all.
     """
 
     __slots__ = (
@@ -49,6 +51,7 @@ class Replay:
         "_timers",
         "_turns",
         "_unasked",
+        "resumed",
     )
 
     def __init__(self, run_id: str, events: Iterable[Event], *, patience_s: float = 300.0) -> None:
@@ -59,7 +62,9 @@ class Replay:
         self._intents: dict[str, CallIntended] = {}
         self._timers: dict[str, TimerSet] = {}
         self._resolved: dict[str, DoubtResolved] = {}
+        self.resumed = False
         for event in events:
+            self.resumed = True
             if isinstance(event, Recorded):
                 self._order.append(event.key)
                 self._by_key[event.key] = event
@@ -150,6 +155,18 @@ class Replay:
             raise ReplayMismatch(self._run_id, expected=_describe(recorded), actual=what)
         await self._take(key, what)
         return recorded
+
+    async def left(self, key: str) -> NoReturn:
+        """Waits to be cancelled by whoever is shown the stream `key`, and left it when it was recorded.
+
+        Raises `ReplayMismatch` when nobody leaves.
+        """
+        never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._patience_s):
+                await never
+        expected = f"that the stream {key} is left where it was left"
+        raise ReplayMismatch(self._run_id, expected=expected, actual="more of it")
 
     def unasked(self) -> str | None:
         """The first thing in the journal that the code never asked for; None when it asked for everything."""
