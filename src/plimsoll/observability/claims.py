@@ -1,10 +1,10 @@
 """Claimed but not done: an answer that says that something was done, while the journal holds no such effect."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from plimsoll.contract.model import Contract, Mode
-from plimsoll.core.calls import Status
+from plimsoll.core.calls import CallKind, Status
 from plimsoll.core.events import CallSettled, DoubtRaised, DoubtResolved, Event, Finding, RunEnded
 from plimsoll.observability.findings import claim_finding
 from plimsoll.observability.wording import Wording
@@ -20,25 +20,27 @@ class ClaimDetector:
 
     A phrase counts where the answer states it: not in a question, not denied, not only promised or conditional. Tools
     that share a phrase are all cleared by one of them being done. Done is a call that settled as ok, or a doubt that
-    was resolved as happened.
+    was resolved as happened; what a child did, and what `did` says was done before this run, counts too.
     """
 
     reads: frozenset[type[Any]] = frozenset({CallSettled, DoubtRaised, DoubtResolved, RunEnded})
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, *, did: Iterable[str] = ()) -> None:
         self._observed = contract.protections.silent_failures is Mode.OBSERVE
         self._tools_of: dict[str, tuple[str, ...]] = {}
         for name, tool in contract.tools.items():
             for phrase in tool.claims:
                 self._tools_of[phrase] = (*self._tools_of.get(phrase, ()), name)
         self._wordings = [(Wording(phrase), tools) for phrase, tools in self._tools_of.items()]
-        self._done: set[str] = set()
+        self._done: set[str] = set(did)
         self._doubts: dict[str, str] = {}
 
     def observe(self, event: Event, *, at: float) -> Sequence[Finding]:
         if isinstance(event, CallSettled):
             if event.outcome.status is Status.OK:
                 self._done.add(event.dependency)
+            if event.kind is CallKind.RUN and isinstance(event.outcome.value, dict):
+                self._done.update(event.outcome.value.get("did", ()))
         elif isinstance(event, DoubtRaised):
             self._doubts[event.key] = event.dependency
             if len(self._doubts) > _MAX_OPEN:
@@ -55,6 +57,11 @@ class ClaimDetector:
 
     def restore(self, event: Event) -> None:
         self.observe(event, at=0.0)
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """The dependencies whose effect was brought about so far, by name."""
+        return tuple(sorted(self._done))
 
     def undone_in(self, output: Any) -> list[str]:
         """The tools whose effect `output` claims although it was not brought about so far, in the contract's order.

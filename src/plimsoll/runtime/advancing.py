@@ -2,22 +2,25 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from msgspec.structs import replace
 
 from plimsoll.contract.model import Mode
 from plimsoll.core.calls import Ending
-from plimsoll.core.errors import ReplayMismatch, RunHalted, RunParked, Unwind
-from plimsoll.core.events import RunEnded, RunParkedEvent
+from plimsoll.core.errors import ReplayMismatch, RunContinued, RunHalted, RunHandedOff, RunParked, Unwind
+from plimsoll.core.events import RunContinuedEvent, RunEnded, RunParkedEvent
 from plimsoll.observability.findings import claim_finding
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.effects import settle_leftovers
+from plimsoll.runtime.lineage import link_id, link_of
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.state import RunState
 
-__all__ = ["AgentFunction", "advance"]
+__all__ = ["AgentFunction", "Telling", "advance"]
 
 AgentFunction = Callable[[Run, Any], Awaitable[Any]]
 """An agent: an async callable from its run and its input (JSON) to its output (JSON)."""
@@ -26,8 +29,16 @@ GRACE_S = 5.0
 """How long parallel calls under way may still settle when their run leaves the stack."""
 
 
-async def advance(state: RunState, agent: AgentFunction, output_of: Callable[[Any], Any]) -> RunResult:
-    """Executes `agent` until the run ends or parks.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telling:
+    """How what an agent returned is told: its output as JSON, and what the next turn of its session is handed."""
+
+    output_of: Callable[[Any], Any]
+    carried_of: Callable[[Any], Any]
+
+
+async def advance(state: RunState, agent: AgentFunction, telling: Telling) -> RunResult:
+    """Executes `agent` until the run ends, parks, or is to go on as a new one (`Ending.CONTINUED`).
 
     Raises `ReplayMismatch` when the code no longer follows the journal; the run is parked then. When the caller
     cancels, calls under way are cancelled and awaited, and the run is left as a crash would leave it.
@@ -35,7 +46,7 @@ async def advance(state: RunState, agent: AgentFunction, output_of: Callable[[An
     run = Run(state)
     token = run_context.set(run)
     try:
-        return await _until_it_stops(run, agent, output_of)
+        return await _until_it_stops(run, agent, telling)
     except asyncio.CancelledError:
         state.unwind(RunHalted("the caller gave the run up"))
         await _drain(state, grace_s=0.0)
@@ -44,15 +55,16 @@ async def advance(state: RunState, agent: AgentFunction, output_of: Callable[[An
         run_context.reset(token)
 
 
-async def _until_it_stops(run: Run, agent: AgentFunction, output_of: Callable[[Any], Any]) -> RunResult:
+async def _until_it_stops(run: Run, agent: AgentFunction, telling: Telling) -> RunResult:
     state = run.state
     native = None
+    ended: RunEnded | RunContinuedEvent
     try:
         try:
             native = await agent(run, state.started.input)
             state.guard()
             _check_all_asked(state)
-            ended = _ended(state, output_of(native))
+            ended = _ended(state, native, telling)
         except BaseException as error:
             signal = _unwind_in(error)
             if signal is None and not isinstance(error, Exception):
@@ -60,14 +72,16 @@ async def _until_it_stops(run: Run, agent: AgentFunction, output_of: Callable[[A
             await _leave(state, signal or RunHalted("the run failed"))
             if isinstance(signal, RunParked):
                 return await _parked(state, signal)
-            ended = RunEnded(ending=Ending.HALTED, reason=str(signal))
-            if signal is None:  # an agent's own error is how its run ends
-                _check_all_asked(state)
-                ended = RunEnded(ending=Ending.FAILED, reason=f"{type(error).__name__}: {error}")
+            ended = _ended_by(state, signal, error)
         else:
             await _leave(state, RunHalted("the run is over"))
         await settle_leftovers(state)
-        await state.commit(replace(ended, active_s=round(state.active_s, 6)))
+        if isinstance(ended, RunContinuedEvent):
+            await state.commit(ended)
+            state.continued = ended
+            return RunResult(run_id=state.id, ending=Ending.CONTINUED)
+        ended = replace(ended, active_s=round(state.active_s, 6), did=state.did)
+        await state.commit(ended)
     except RunParked as signal:  # the ending itself could not be written
         return await _parked(state, signal)
     answered = ended.ending in (Ending.COMPLETE, Ending.DEGRADED)
@@ -77,18 +91,24 @@ async def _until_it_stops(run: Run, agent: AgentFunction, output_of: Callable[[A
         output=ended.output if answered else None,
         reason=ended.reason,
         findings=tuple(state.findings),
+        did=ended.did,
         native=native if answered else None,
     )
 
 
 def _unwind_in(error: BaseException) -> Unwind | None:
-    """The signal that took the run off the stack, also where a task group has wrapped it. Halting goes first."""
+    """The signal that took the run off the stack, also where a task group has wrapped it. Halting goes before
+    parking, and that before whatever else ends the run."""
     if isinstance(error, Unwind):
         return error
     if not isinstance(error, BaseExceptionGroup):
         return None
     found = [signal for inner in error.exceptions if (signal := _unwind_in(inner)) is not None]
-    return next((signal for signal in found if isinstance(signal, RunHalted)), found[0] if found else None)
+    return min(found, key=_rank, default=None)
+
+
+def _rank(signal: Unwind) -> int:
+    return 0 if isinstance(signal, RunHalted) else 1 if isinstance(signal, RunParked) else 2
 
 
 def _check_all_asked(state: RunState) -> None:
@@ -98,8 +118,23 @@ def _check_all_asked(state: RunState) -> None:
         raise RunParked("mismatch", detail=str(mismatch)) from mismatch
 
 
-def _ended(state: RunState, output: Any) -> RunEnded:
+def _ended_by(state: RunState, signal: Unwind | None, error: BaseException) -> RunEnded | RunContinuedEvent:
+    """The ending of a run whose code did not return. An agent's own error is how its run ends."""
+    if isinstance(signal, RunHalted):
+        return RunEnded(ending=Ending.HALTED, reason=str(signal))
+    _check_all_asked(state)
+    if isinstance(signal, RunHandedOff):
+        return RunEnded(ending=Ending(signal.ending), output=signal.output, reason=signal.reason)
+    if isinstance(signal, RunContinued):
+        first, number = link_of(state.id)
+        return RunContinuedEvent(following=link_id(first, number + 1), input=signal.input)
+    return RunEnded(ending=Ending.FAILED, reason=f"{type(error).__name__}: {error}")
+
+
+def _ended(state: RunState, native: Any, telling: Telling) -> RunEnded:
     """The ending of a run whose code returned: honest about who answered, and about what was claimed."""
+    output = telling.output_of(native)
+    carried = telling.carried_of(native) if state.started.session else None
     undone = state.claims_undone(output)
     if undone:
         observed = state.env.contract.protections.silent_failures is Mode.OBSERVE
@@ -108,8 +143,8 @@ def _ended(state: RunState, output: Any) -> RunEnded:
         if not observed:
             return RunEnded(ending=Ending.HALTED, reason=finding.message)
     if state.degraded:
-        return RunEnded(ending=Ending.DEGRADED, output=output, reason=state.degraded)
-    return RunEnded(ending=Ending.COMPLETE, output=output)
+        return RunEnded(ending=Ending.DEGRADED, output=output, reason=state.degraded, carried=carried)
+    return RunEnded(ending=Ending.COMPLETE, output=output, carried=carried)
 
 
 async def _leave(state: RunState, signal: Unwind) -> None:
@@ -150,5 +185,5 @@ async def _parked(state: RunState, signal: RunParked) -> RunResult:
         ending=Ending.PARKED,
         reason=f"{signal.reason}: {signal.detail}",
         findings=tuple(state.findings),
-        waiting_for=tuple(request.asked for request in state.approvals.open(now)),
+        waiting_for=(*(request.asked for request in state.approvals.open(now)), *chain(*state.asked_below.values())),
     )

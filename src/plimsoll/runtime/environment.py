@@ -17,6 +17,7 @@ from plimsoll.policies.ladder import Ladder, build_windows
 from plimsoll.policies.retry import RetryBudget, RetryPolicy
 from plimsoll.runtime.compiled import CompiledContract
 from plimsoll.runtime.exchange import Interceptor
+from plimsoll.runtime.kin import ChildExchange, Kin
 from plimsoll.runtime.models import ModelExchange, ModelFunction
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.runtime.tools import Parameters, ToolExchange, ToolSpec, Verifier
@@ -35,6 +36,7 @@ class Environment:
     tools: Mapping[str, ToolSpec]
     models: Mapping[str, ModelFunction]
     verifiers: Mapping[str, Verifier]
+    children: Mapping[str, Kin] = field(default_factory=dict)
     store: Store = field(init=False)
     clock: Clock = field(init=False)
     rng: Rng = field(init=False)
@@ -87,6 +89,13 @@ class Environment:
             verifier=self.verifiers.get(name),
             under_way=self.under_way,
         )
+
+    def child_exchange(self, name: str, input: Any) -> ChildExchange:
+        """One call of a child. Raises `UnknownDependency`, and `Misuse` for an input that JSON cannot carry."""
+        kin = self.children.get(name)
+        if kin is None:
+            raise UnknownDependency(name, known=list(self.children))
+        return ChildExchange(name, input, kin=kin)
 
     def model_exchange(self, name: str, prompt: Any) -> ModelExchange:
         """One request to a registered ladder. Raises `UnknownDependency`."""

@@ -95,9 +95,11 @@ def default_fingerprint(
     *,
     tools: Mapping[str, Callable[..., Any]],
     models: Mapping[str, Callable[..., Any]],
+    children: Mapping[str, str] | None = None,
     contract: CompiledContract,
 ) -> str:
-    """The fingerprint of an agent without a framework: its own code, its tools' and its models', under its contract.
+    """The fingerprint of an agent without a framework: its own code, its tools' and its models', under its contract,
+    and the fingerprints of its children.
 
     What a function holds in variables of an enclosing one is not part of it; who keeps prompts there gives a
     fingerprint of their own.
@@ -105,7 +107,7 @@ def default_fingerprint(
     return fingerprint_of(
         contract_digest=contract.digest,
         functions=[agent, *tools.values(), *models.values()],
-        parts=[sorted(tools), sorted(models)],
+        parts=[sorted(tools), sorted(models), dict(children or {})],
     )
 
 

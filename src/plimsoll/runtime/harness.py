@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace as replace_result
 from functools import partial
 from typing import Any, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Ending
@@ -16,20 +18,24 @@ from plimsoll.core.errors import (
     PlimsollError,
     ReplayMismatch,
     RunBusy,
+    RunParked,
     Superseded,
     UnknownRun,
 )
-from plimsoll.core.events import Event, Finding, Record, RunResumed, RunStarted
+from plimsoll.core.events import Event, Finding, Record, RunEnded, RunResumed, RunStarted
 from plimsoll.journal.chain import verify_chain
 from plimsoll.journal.store import RunHead
 from plimsoll.journal.store import RunState as HeadState
 from plimsoll.journal.writer import Journal
 from plimsoll.observability.findings import FindingHub, journal_finding, stuck_finding
-from plimsoll.runtime.advancing import AgentFunction, advance
+from plimsoll.policies.deadline import Deadline
+from plimsoll.runtime.advancing import AgentFunction, Telling, advance
 from plimsoll.runtime.compiled import CompiledContract, compiled
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.fingerprint import default_fingerprint
 from plimsoll.runtime.inbox import copy_inbox
+from plimsoll.runtime.kin import Descent
+from plimsoll.runtime.lineage import check_run_id, latest_link, link_of
 from plimsoll.runtime.models import ModelFunction
 from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.replay import Replay
@@ -49,12 +55,19 @@ def to_json(native: Any) -> Any:
         raise Misuse(f"the agent returned {type(native).__name__}, which is no JSON value: {error}") from error
 
 
+def nothing(native: Any) -> None:
+    """What is carried on to the next turn where nobody says anything else."""
+
+
 class Harness:
     """Runs one agent under one contract, over one journal: one life of a process.
 
     `agent` is an async callable; `tools` and `models` are what it may call. `verifiers` answer, by tool, whether a
-    write happened. `output_of` makes JSON of what the agent returns. `fingerprint` identifies the agent's version; the
-    default is over its code, its tools' and models', the contract and the installed distributions.
+    write happened. `children` are the agents that it may have do a part of its work, by name: harnesses over the same
+    store, or whatever makes one in given surroundings, such as `partial(Harness, contract, agent=billing)`; those that
+    are made here are closed with this one. `output_of` makes JSON of what the agent returns, `carried_of` what the next
+    turn of a session is handed besides. `fingerprint` identifies the agent's version; the default is over its code, its
+    tools', models' and children's, the contract and the installed distributions.
 
     >>> async with Harness(contract, agent=agent, surroundings=local(contract), tools=[refund]) as harness:
     ...     result = await harness.run({"order": "W1"}, run_id="ticket-7713")
@@ -69,8 +82,10 @@ class Harness:
         tools: Sequence[Callable[..., Any] | ToolSpec] = (),
         models: Mapping[str, ModelFunction] | None = None,
         verifiers: Mapping[str, Verifier] | None = None,
+        children: Mapping[str, "Harness | Callable[..., Harness]"] | None = None,
         fingerprint: str = "",
         output_of: Callable[[Any], Any] = to_json,
+        carried_of: Callable[[Any], Any] = nothing,
     ) -> None:
         self.agent = agent
         self.store = surroundings.store
@@ -78,13 +93,23 @@ class Harness:
         ready = compiled(contract)
         specs = {spec.name: spec for spec in map(tool_spec, tools)}
         functions = {name: spec.function for name, spec in specs.items()}
-        self.env = Environment(
+        self.children = _brought_up(children or {}, surroundings)
+        self._made_here = [child for child in self.children.values() if child not in (children or {}).values()]
+        self.env: Environment = Environment(
             compiled=ready,
-            fingerprint=fingerprint or default_fingerprint(agent, tools=functions, models=models or {}, contract=ready),
+            fingerprint=fingerprint
+            or default_fingerprint(
+                agent,
+                tools=functions,
+                models=models or {},
+                children={name: child.env.fingerprint for name, child in self.children.items()},
+                contract=ready,
+            ),
             surroundings=surroundings,
             tools=specs,
             models=models or {},
             verifiers=verifiers or {},
+            children=self.children,
         )
         self.journal = Journal(
             self.store,
@@ -93,7 +118,7 @@ class Harness:
             on_trouble=partial(_alert_trouble, self.env),
         )
         self.operations = Operations(self.store, clock=surroundings.clock)
-        self._output_of = output_of
+        self._telling = Telling(output_of=output_of, carried_of=carried_of)
         self._active = surroundings.active
         self._used_s: dict[str, float] = {}
 
@@ -105,6 +130,8 @@ class Harness:
 
     async def close(self) -> None:
         """Writes what is queued, and closes the journal. The store stays open: it belongs to whoever made it."""
+        for child in self._made_here:
+            await child.close()
         await self.journal.close()
 
     async def run(self, input: Any, *, run_id: str | None = None) -> RunResult:
@@ -115,13 +142,8 @@ class Harness:
         advances the run, and `JournalUnavailable` when it cannot be recorded: nothing was done then.
         """
         run_id = run_id or self.env.ids.new("run")
-        with self._advancing(run_id):
-            head = await self.store.head(run_id)
-            if head is None or head.seq == 0:
-                head = await self._claim(run_id, head)
-            if head.seq == 0:
-                return await self._advance(await self._accepted(head, input))
-            return await self._go_on(head)
+        check_run_id(run_id)
+        return await self.lead(run_id, self.beginning(input))
 
     async def resume(self, run_id: str) -> RunResult:
         """Goes on with a run that parked, or whose process died. One that has ended is answered from the journal.
@@ -130,11 +152,7 @@ class Harness:
         follows the run's journal (the run is parked then, and nothing was sent); `JournalCorrupt` when the journal does
         not verify; `Misuse` when it is another agent's run.
         """
-        with self._advancing(run_id):
-            head = await self.store.head(run_id)
-            if head is None or head.seq == 0:  # without a first event it was never accepted
-                raise UnknownRun(run_id)
-            return await self._go_on(head)
+        return await self.lead(run_id, None)
 
     async def wake(self) -> list[RunResult]:
         """Goes on with every run of this agent that can: decided, expired, or left behind by a process that died.
@@ -142,7 +160,7 @@ class Harness:
         Call it at startup, and whenever somebody may have decided something. A run that cannot be gone on with raises a
         finding and is left as it is; the others are not held up.
         """
-        results = []
+        results = [result for child in self.children.values() for result in await child.wake()]
         for head in reversed(await self.store.heads()):
             if head.seq == 0 or head.agent != self.env.contract.agent.name:
                 continue
@@ -163,9 +181,70 @@ class Harness:
 
     # -- the inner life of a run
 
+    def beginning(self, input: Any) -> RunStarted:
+        """The first event of a run of this agent."""
+        return RunStarted(
+            agent=self.env.contract.agent.name,
+            fingerprint=self.env.fingerprint,
+            contract_digest=self.env.compiled.digest,
+            input=msgspec.to_builtins(input),
+        )
+
+    async def run_child(self, run_id: str, input: Any, *, descent: Descent) -> RunResult:
+        """Begins the run `run_id` as somebody's child, or goes on with it, until it ends or parks."""
+        left_s = None if descent.deadline is None else descent.deadline.remaining(self.env.clock)
+        began = replace(self.beginning(input), parent=descent.parent, within=descent.within, allowed_s=left_s)
+        return await self.lead(run_id, began, deadline=descent.deadline)
+
+    async def lead(
+        self, run_id: str, began: RunStarted | None, *, fresh: bool = False, deadline: Deadline | None = None
+    ) -> RunResult:
+        """Takes a run, and those that it goes on as, until the last ends or parks.
+
+        `began` begins a run that there is not yet; without it, such a run raises `UnknownRun`. `fresh` wants a new one:
+        raises `RunBusy` when it is there already. `deadline` is one that a child has to keep besides its own.
+        """
+        first, _ = link_of(run_id)
+        with self._advancing(first):
+            taken = await self._taken(run_id, began, fresh=fresh)
+            while isinstance(taken, RunState):
+                if taken.continued is None:
+                    if deadline is not None:
+                        taken.deadline = min(taken.deadline, deadline, key=lambda one: one.at)
+                    result = await self._advance(taken)
+                    if taken.continued is None:
+                        return replace_result(result, run_id=first)
+                taken = await self._next(taken)
+            return replace_result(taken, run_id=first)
+
+    async def _taken(self, run_id: str, began: RunStarted | None, *, fresh: bool = False) -> RunState | RunResult:
+        """The run, or the latest of its chain, ready to be advanced; how it ended, where it has."""
+        head = await self.store.head(run_id)
+        if head is not None:
+            head = await latest_link(self.store, head)
+        if head is not None and head.seq > 0:
+            if fresh:
+                raise RunBusy(run_id, owner="somebody who was faster")
+            return await self._going_on(head)
+        if began is None:  # without a first event it was never accepted
+            raise UnknownRun(run_id)
+        return await self._accepted(await self._claim(run_id, head), began)
+
+    async def _next(self, state: RunState) -> RunState | RunResult:
+        """Begins the run that `state` goes on as, and then ends `state`."""
+        assert state.continued is not None
+        try:
+            following = await self._taken(state.continued.following, _following(state, self))
+            await state.commit(RunEnded(ending=Ending.CONTINUED, active_s=round(state.active_s, 6)))
+        except JournalUnavailable as error:  # what is recorded says how to go on
+            return RunResult(run_id=state.id, ending=Ending.PARKED, reason=f"journal: {error}")
+        except RunParked as signal:
+            return RunResult(run_id=state.id, ending=Ending.PARKED, reason=f"{signal.reason}: {signal.detail}")
+        return following
+
     @contextmanager
     def _advancing(self, run_id: str) -> Iterator[None]:
-        """Holds the run against every other harness in these surroundings. Raises `RunBusy`."""
+        """Holds a run, and all of its chain, against every other harness in these surroundings. Raises `RunBusy`."""
         if run_id in self._active:
             raise RunBusy(run_id, owner="this process")
         self._active.add(run_id)
@@ -188,14 +267,10 @@ class Harness:
         """Whether nobody advances a running run: its owner died, or is this process and has let go of it."""
         return head.owner == self.owner or not self.store.owner_alive(head.owner)
 
-    async def _accepted(self, head: RunHead, input: Any) -> RunState:
+    async def _accepted(self, head: RunHead, started: RunStarted) -> RunState | RunResult:
         """The state of a new run, once its acceptance is durable."""
-        started = RunStarted(
-            agent=self.env.contract.agent.name,
-            fingerprint=self.env.fingerprint,
-            contract_digest=self.env.compiled.digest,
-            input=msgspec.to_builtins(input),
-        )
+        if head.seq > 0:  # somebody else's claim came to nothing, but for its beginning
+            return await self._going_on(head)
         log = self.journal.open(head)
         log.append(started)
         try:
@@ -205,13 +280,13 @@ class Harness:
             raise
         return RunState(head.run_id, env=self.env, log=log, replay=Replay(head.run_id, ()), started=started)
 
-    async def _go_on(self, head: RunHead) -> RunResult:
+    async def _going_on(self, head: RunHead) -> RunState | RunResult:
         if head.state is HeadState.ENDED:
             return await self.result(head.run_id)
         if head.agent != self.env.contract.agent.name:
             raise Misuse(f"run {head.run_id} is agent {head.agent!r}'s, not {self.env.contract.agent.name!r}'s")
         claimed = await self._claim(head.run_id, head)
-        return await self._advance(await self._restored(claimed, crashed=head.state is HeadState.RUNNING))
+        return await self._restored(claimed, crashed=head.state is HeadState.RUNNING)
 
     async def _restored(self, head: RunHead, *, crashed: bool) -> RunState:
         records = await self.store.read(head.run_id)
@@ -230,20 +305,49 @@ class Harness:
         return state
 
     async def _advance(self, state: RunState) -> RunResult:
-        result = await advance(state, self.agent, self._output_of)
+        result = await advance(state, self.agent, self._telling)
         if result.ending is Ending.PARKED:
             self._used_s[state.id] = state.active_s  # where the journal could not be told
         return result
 
     async def _due(self, head: RunHead) -> bool:
         """Whether a run can go on now."""
-        if head.state is HeadState.ENDED or head.run_id in self._active:
+        if head.state is HeadState.ENDED or link_of(head.run_id)[0] in self._active:
             return False
         if head.state is HeadState.RUNNING:
             return self._is_left(head)
         if head.wake_at is not None and head.wake_at <= self.env.clock.now():
             return True
         return await self.operations.has_news(head.run_id)
+
+
+def _brought_up(
+    children: Mapping[str, "Harness | Callable[..., Harness]"], surroundings: Surroundings
+) -> dict[str, Harness]:
+    """The harnesses of the children. Raises `Misuse` for one over another store: its runs would not be found again."""
+    made = {
+        name: child if isinstance(child, Harness) else child(surroundings=surroundings)
+        for name, child in children.items()
+    }
+    for name, harness in made.items():
+        if harness.store is not surroundings.store:
+            raise Misuse(f"the child {name!r} runs over another store than its parent; give it the same surroundings")
+    return made
+
+
+def _following(state: RunState, harness: Harness) -> RunStarted:
+    """The first event of the run that `state` goes on as."""
+    assert state.continued is not None
+    return replace(
+        harness.beginning(state.continued.input),
+        parent=state.started.parent,
+        session=state.started.session,
+        turn=state.started.turn,
+        within=state.started.within,
+        allowed_s=state.started.allowed_s,
+        used_s=round(state.active_s, 6),
+        did=state.claims.done,
+    )
 
 
 def _alert_trouble(env: Environment, trouble: JournalUnavailable | None) -> None:

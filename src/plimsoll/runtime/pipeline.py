@@ -21,9 +21,10 @@ from plimsoll.core.errors import (
 from plimsoll.core.events import CallIntended, CallSettled
 from plimsoll.runtime.approving import approve, may_need_approval
 from plimsoll.runtime.attempts import Answer, climb
-from plimsoll.runtime.children import ChildExchange, follow
+from plimsoll.runtime.children import follow
 from plimsoll.runtime.effects import recover_intent, write
 from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.kin import ChildExchange
 from plimsoll.runtime.state import RunState
 
 __all__ = ["Settled", "call"]

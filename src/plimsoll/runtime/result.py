@@ -15,7 +15,9 @@ class RunResult:
 
     `output` is what the agent returned (None unless `complete` or `degraded`); `reason` says why it stands otherwise;
     `findings` are those raised in the run's whole life; `waiting_for` are the approval requests that a parked run needs
-    decided; `native` is the framework's own result object where there is one and the run ended in this process.
+    decided, its children's among them; `did` are the tools that were carried out, where the run is a child, a turn of a
+    session, or has continued as new; `native` is the framework's own result object where there is one and the run ended
+    in this process. Of a run that has continued as new, `run_id` is the first one's and all else the latest one's.
     """
 
     run_id: str
@@ -24,6 +26,7 @@ class RunResult:
     reason: str = ""
     findings: tuple[Finding, ...] = ()
     waiting_for: tuple[ApprovalRequested, ...] = ()
+    did: tuple[str, ...] = ()
     native: Any = field(default=None, compare=False, repr=False)
 
     @property

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
-from plimsoll.core.errors import Misuse, RunParked, Unwind
+from plimsoll.core.canonical import canonical_json, parse_json
+from plimsoll.core.errors import Misuse, RunContinued, RunParked, Unwind
 from plimsoll.core.events import ValueRecorded
+from plimsoll.runtime.children import taken_over
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.models import ModelReply
@@ -45,6 +47,34 @@ class Run:
         reply: ModelReply = (await self.exchange(self.state.env.model_exchange(name, prompt), key=key)).unwrap()
         return reply
 
+    async def child(self, name: str, input: Any, *, key: str | None = None) -> Any:
+        """Has another agent do a part of the work, in a run of its own, and returns its output.
+
+        `name` is one of the harness's `children`, `input` is JSON. After a crash the same child is gone on with. This
+        run parks while the child waits. Where the child was degraded, so is this run. Raises `CallFailed` when it was
+        halted or failed, and `UnknownDependency` when there is no such child.
+        """
+        return (await self.exchange(self.state.env.child_exchange(name, input), key=key)).unwrap()
+
+    async def handoff(self, name: str, input: Any, *, key: str | None = None) -> NoReturn:
+        """Hands over to another agent for good: however the child ends, this run ends so too. Never returns."""
+        settled = await self.exchange(self.state.env.child_exchange(name, input), key=key)
+        if settled.outcome.value is None:
+            settled.unwrap()  # refused: there was no child
+        raise self._leaving(taken_over(settled.outcome))
+
+    async def continue_as_new(self, input: Any) -> NoReturn:
+        """Ends this run and goes on as a new one with `input` (JSON), whose journal begins empty. Never returns.
+
+        Whoever asks for this run gets the latest one's result. Limits count anew in each, except `seconds`.
+        """
+        raise self._leaving(RunContinued(parse_json(canonical_json(input))))
+
+    def _leaving(self, signal: Unwind) -> Unwind:
+        self.state.guard()
+        self.state.unwind(signal)
+        return signal
+
     async def now(self) -> float:
         """Wall-clock seconds since the epoch, recorded: a replay gets the same."""
         return float(await self._value("now", self.state.env.clock.now))
@@ -75,7 +105,7 @@ class Run:
         try:
             return await call(state, exchange, key)
         except Unwind as signal:
-            if not (defers and isinstance(signal, RunParked) and signal.reason in ("approval", "doubt")):
+            if not (defers and isinstance(signal, RunParked) and signal.reason in ("approval", "doubt", "child")):
                 state.unwind(signal)
             raise
         finally:

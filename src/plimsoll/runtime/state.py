@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from plimsoll.contract.model import Mode, Protections
+from msgspec.structs import replace
+
+from plimsoll.contract.model import Contract, Limits, Mode, Protections
 from plimsoll.core.calls import CallKind, Status, Usage
 from plimsoll.core.canonical import digest
 from plimsoll.core.errors import (
@@ -27,6 +29,7 @@ from plimsoll.core.events import (
     Event,
     Finding,
     FindingRaised,
+    RunContinuedEvent,
     RunParkedEvent,
     RunResumed,
     RunStarted,
@@ -39,7 +42,9 @@ from plimsoll.policies.deadline import Deadline
 from plimsoll.policies.limits import ALL_LIMITS, LimitLedger, add_usage
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.lineage import link_of, scopes_of
 from plimsoll.runtime.replay import Replay
+from plimsoll.runtime.siblings import Siblings
 
 __all__ = ["RunState"]
 
@@ -47,6 +52,7 @@ NOTHING = Usage()
 BOOKED = frozenset({ApprovalRequested, ApprovalDecided, CallIntended, DoubtResolved})
 """The events that the books of a run take note of."""
 REPEATS = frozenset({"repeats"})
+_ANSWER_BY_RUNG = frozenset({CallKind.MODEL, CallKind.RUN})
 LONG_S = 1.0
 """From how many seconds on an attempt is long enough to be worth a write to the disk."""
 
@@ -61,10 +67,14 @@ class RunState:
         self.log = log
         self.replay = replay
         self.started = started
-        self.limits = LimitLedger(contract.limits)
+        self.limits = LimitLedger(_limits_of(contract, started))
         self.approvals = ApprovalBook()
         self.hub = FindingHub(env.sinks)
-        self.claims = ClaimDetector(contract)
+        self.scopes = scopes_of(run_id, started)
+        self.siblings = Siblings()
+        self.asked_below: dict[str, tuple[ApprovalRequested, ...]] = {}
+        self.continued: RunContinuedEvent | None = None
+        self.claims = ClaimDetector(contract, did=started.did)
         self.detectors: list[Detector] = [*default_detectors(contract), self.claims]
         self._readers_of: dict[type[Event], list[Detector]] = {}
         self.findings: list[Finding] = []
@@ -78,8 +88,8 @@ class RunState:
         self.inflight: set[asyncio.Task[Any]] = set()
         self.loop = asyncio.get_running_loop()  # asked once: in Python 3.11 each asking is a system call
         self.segment_started = env.clock.monotonic()
-        self.active_before_s = 0.0
-        self.deadline = Deadline(self.segment_started + contract.limits.seconds)
+        self.active_before_s = started.used_s
+        self.deadline = Deadline(self.segment_started + self.limits.limits.seconds - started.used_s)
         self._observed_limits = observed_limits(contract.protections)
         self._unwinding: Unwind | None = None
         self._halting = ""
@@ -201,7 +211,7 @@ class RunState:
     def check_deadline(self) -> None:
         """Halts the run whose time ran out while a call was under way."""
         if self.env.contract.protections.limits is Mode.ENFORCE and self.deadline.passed(self.env.clock):
-            allowed = self.env.contract.limits.seconds
+            allowed = self.limits.limits.seconds
             self.halt_at(LimitExceeded("seconds", allowed=allowed, needed=self.active_s))
 
     def halt_at(self, error: LimitExceeded) -> NoReturn:
@@ -217,9 +227,10 @@ class RunState:
             raise RunHalted(self._halting)
 
     def check_switch(self) -> None:
-        """Halts the run when a kill switch is engaged on it, or on all. Asked before every attempt."""
+        """Halts the run when a kill switch is engaged on it, on what it is part of, or on all. Asked before every
+        attempt."""
         halts = self.env.store.halts()
-        halt = (halts.get("*") or halts.get(self.id)) if halts else None
+        halt = next((halts[scope] for scope in ("*", *self.scopes) if scope in halts), None) if halts else None
         if halt is not None:
             error = KillSwitchEngaged(halt.scope, by=halt.by, reason=halt.reason)
             self.raise_finding(kill_finding(error))
@@ -240,7 +251,10 @@ class RunState:
 
     def answered_by(self, exchange: Exchange, rung: int) -> None:
         """Notes that rung `rung` of a ladder answered; below the first, the run is degraded."""
-        if rung == 0 or exchange.kind is not CallKind.MODEL:
+        if rung == 0 or exchange.kind not in _ANSWER_BY_RUNG:
+            return
+        if exchange.kind is CallKind.RUN:
+            self.degraded = self.degraded or f"{exchange.dependency!r}, which it called, was degraded"
             return
         name = self.env.ladders[exchange.dependency].rungs[rung].name
         self.degraded = self.degraded or f"answered by {name!r}, because {exchange.dependency!r} could not"
@@ -273,8 +287,10 @@ class RunState:
             elif isinstance(event, RunParkedEvent):
                 self.active_before_s = event.active_s
                 segment_began = at
+            elif isinstance(event, RunContinuedEvent):
+                self.continued = event
         self.active_before_s = max(used_s, self.active_before_s + max(0.0, last - segment_began))
-        self.deadline = Deadline(self.segment_started + self.env.contract.limits.seconds - self.active_before_s)
+        self.deadline = Deadline(self.segment_started + self.limits.limits.seconds - self.active_before_s)
 
     def _note_doubt(self, event: Event) -> None:
         """Keeps the latest answer to each doubt. An intent after it means that the write is sent again: no answer."""
@@ -283,6 +299,14 @@ class RunState:
         elif isinstance(event, CallIntended):
             self.sends[event.key] += 1
             self.doubts.pop(event.key, None)
+
+    @property
+    def did(self) -> tuple[str, ...]:
+        """The tools that were carried out by now, where somebody else will have to know: the run is a child, a turn, or
+        of a chain."""
+        started = self.started
+        known = bool(started.parent or started.session or started.did) or link_of(self.id)[1] > 1
+        return self.claims.done if known else ()
 
     def claims_undone(self, output: Any) -> list[str]:
         """The tools whose effect the answer claims and the journal does not have."""
@@ -300,6 +324,14 @@ class RunState:
         """The key of the next call: its ordinal of issue in the run, and its dependency."""
         self._ordinal += 1
         return f"{self._ordinal}:{dependency}"
+
+
+def _limits_of(contract: Contract, started: RunStarted) -> Limits:
+    """The contract's limits; of a child, no more seconds than its parent had left."""
+    limits = contract.limits
+    if started.allowed_s is None or started.allowed_s >= limits.seconds:
+        return limits
+    return replace(limits, seconds=started.allowed_s)
 
 
 def observed_limits(protections: Protections) -> frozenset[str]:
