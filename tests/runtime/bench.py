@@ -1,11 +1,12 @@
 """A small shop, an agent without a framework, and processes that crash: what the runtime's tests share."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from plimsoll.contract.model import AgentSection, Approval, Contract, Limits, Model, Retry, Tool
 from plimsoll.core.calls import CallInfo, Effect, Fault, Happened, NotHappenedAndCannot, Usage
 from plimsoll.core.clock import LoopClock
+from plimsoll.core.events import Record
 from plimsoll.core.ids import SequentialIds
 from plimsoll.core.rng import seeded_rng
 from plimsoll.gate.simulator import simulate
@@ -92,6 +93,26 @@ def contract(**changes: Any) -> Contract:
     return Contract(**(settings | changes | {"tools": tools}))
 
 
+class CrashingStore:
+    """Crashes at its nth append, keeping `keep` of the batch."""
+
+    def __init__(self, inner: Any, *, at: int, keep: int) -> None:
+        self._inner = inner
+        self._left = at
+        self._keep = keep
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def append(self, records: Sequence[Record]) -> frozenset[str]:
+        self._left -= 1
+        if self._left == 0:
+            await self._inner.append(list(records)[: self._keep])
+            raise Crash
+        refused: frozenset[str] = await self._inner.append(records)
+        return refused
+
+
 Intercept = Callable[[str, CallInfo, Exchange, Send], Awaitable[Any]]
 
 
@@ -111,22 +132,26 @@ class Desk:
         self.tools: list[Any] = [self.shop.look, self.shop.refund]
         self.fingerprint = "v1"
 
-    def live(self, store: Any = None) -> Harness:
-        """Begins a life of the process; those before it are dead."""
+    def surroundings(self, store: Any = None) -> Surroundings:
+        """Those of a new life of the process; those before it are dead."""
         self.store.kill_owner(f"life-{self.lives}")
         self.lives += 1
+        return Surroundings(
+            store=store or self.store,
+            owner=f"life-{self.lives}",
+            clock=LoopClock(),
+            rng=seeded_rng(self.lives),
+            ids=SequentialIds(),
+            sinks=(self.sink,),
+            interceptor=self.intercept or through,
+        )
+
+    def live(self, store: Any = None) -> Harness:
+        """Begins a life of the process; those before it are dead."""
         return Harness(
             self.contract,
             agent=self.agent,
-            surroundings=Surroundings(
-                store=store or self.store,
-                owner=f"life-{self.lives}",
-                clock=LoopClock(),
-                rng=seeded_rng(self.lives),
-                ids=SequentialIds(),
-                sinks=(self.sink,),
-                interceptor=self.intercept or through,
-            ),
+            surroundings=self.surroundings(store),
             tools=self.tools,
             models=self.models,
             verifiers={"refund": self.shop.verify} if self.verify else {},

@@ -11,27 +11,7 @@ from plimsoll.core.errors import JournalUnavailable, ReplayMismatch
 from plimsoll.core.events import CallSettled, DoubtResolved, Record
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.run import Run
-from tests.runtime.bench import Crash, Desk, simulated
-
-
-class CrashingStore:
-    """Crashes at its nth append, keeping `keep` of the batch."""
-
-    def __init__(self, inner: Any, *, at: int, keep: int) -> None:
-        self._inner = inner
-        self._left = at
-        self._keep = keep
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    async def append(self, records: Sequence[Record]) -> frozenset[str]:
-        self._left -= 1
-        if self._left == 0:
-            await self._inner.append(list(records)[: self._keep])
-            raise Crash
-        refused: frozenset[str] = await self._inner.append(records)
-        return refused
+from tests.runtime.bench import Crash, CrashingStore, Desk, simulated
 
 
 @pytest.mark.parametrize("keep", [0, 1, 99])
