@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -149,6 +150,8 @@ def _ended(state: RunState, native: Any, telling: Telling) -> RunEnded:
 
 async def _leave(state: RunState, signal: Unwind) -> None:
     """Refuses every further call, and gives parallel calls under way a bounded grace to settle."""
+    with suppress(RunParked):  # the journal cannot be written; the next barrier says so
+        state.settle_left()
     state.unwind(signal)
     await _drain(state, grace_s=GRACE_S)
 

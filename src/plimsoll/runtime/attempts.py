@@ -20,6 +20,7 @@ from plimsoll.policies.timeout import Expired, within
 from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.models import estimate_tokens
+from plimsoll.runtime.showing import Showing, showing_context
 from plimsoll.runtime.state import RunState
 
 __all__ = ["Answer", "Attempt", "Footing", "climb", "retrying"]
@@ -236,6 +237,7 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
     """One attempt: within its timeout, seen by the interceptor, its answer checked."""
     state, exchange, env = footing.state, footing.exchange, footing.state.env
     state.check_switch()
+    showing = await _showing(footing)
     allowed_s = attempt_timeout_s(
         footing.section.timeout_s, remaining_s=footing.remaining_s(), reserve_s=footing.reserve_s
     )
@@ -251,11 +253,10 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
         rung=footing.index,
         deadline_s=started + (footing.section.timeout_s if timeout_s is None else timeout_s),
     )
-    native, error = await _sent(footing, info, timeout_s)
-    duration_s = env.clock.monotonic() - started
-    if timeout_s is None and duration_s >= allowed_s:
-        words = f"it would have been given up after {allowed_s:.3g} s"
-        state.raise_finding(_would("time_out", footing.site, Fault.TIMEOUT, words))
+    native, error = await _sent(footing, info, timeout_s, showing)
+    duration_s = env.clock.monotonic() - started - (0.0 if showing is None else showing.stopwatch.stood_s)
+    if timeout_s is None:
+        _note_patience(footing, allowed_s, duration_s, showing)
     if error is not None:
         return Attempt(number, duration_s, error=error)
     window = env.windows.get(footing.site)
@@ -267,12 +268,40 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
     return attempt
 
 
-async def _sent(footing: Footing, info: CallInfo, timeout_s: float | None) -> tuple[Any, ErrorRecord | None]:
+async def _showing(footing: Footing) -> Showing | None:
+    """How this attempt at a model shows its answer. None for anything else. Whoever was shown another is told."""
+    section = footing.section
+    if not isinstance(section, Model):
+        return None
+    enforced = footing.state.env.contract.protections.timeout is Mode.ENFORCE
+    relay = footing.state.streams.relays.get(footing.key)
+    showing = Showing(footing.site, relay=relay, idle_s=section.idle_timeout_s if enforced else None)
+    await showing.begin(rung=footing.index)
+    return showing
+
+
+def _note_patience(footing: Footing, allowed_s: float, duration_s: float, showing: Showing | None) -> None:
+    """Reports an attempt that a timeout which only observes would have given up."""
+    idle_s = footing.section.idle_timeout_s if isinstance(footing.section, Model) else None
+    if duration_s >= allowed_s:
+        words = f"it would have been given up after {allowed_s:.3g} s"
+    elif idle_s is not None and showing is not None and showing.silent_s >= idle_s:
+        words = f"it would have been given up after a silence of {idle_s:.3g} s"
+    else:
+        return
+    footing.state.raise_finding(_would("time_out", footing.site, Fault.TIMEOUT, words))
+
+
+async def _sent(
+    footing: Footing, info: CallInfo, timeout_s: float | None, showing: Showing | None
+) -> tuple[Any, ErrorRecord | None]:
     exchange, env = footing.exchange, footing.state.env
     token = call_context.set(info)
+    shown = None if showing is None else showing_context.set(showing)
+    stopwatch = None if showing is None else showing.stopwatch
     try:
         sending = env.interceptor(footing.site, info, exchange, lambda: exchange.send(footing.rung))
-        return await within(timeout_s, sending, loop=footing.state.loop), None
+        return await within(timeout_s, sending, loop=footing.state.loop, stopwatch=stopwatch), None
     except Misuse:
         raise
     except Expired:
@@ -288,6 +317,8 @@ async def _sent(footing: Footing, info: CallInfo, timeout_s: float | None) -> tu
         return None, classify(error, now=env.clock.now())
     finally:
         call_context.reset(token)
+        if shown is not None:
+            showing_context.reset(shown)
 
 
 async def _late(footing: Footing, info: CallInfo, timeout_s: float) -> tuple[Any, ErrorRecord | None] | None:

@@ -1,6 +1,7 @@
 """Models without a framework: any async function from a prompt to a `ModelReply`."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
 from hashlib import sha256
 from typing import Any
 
@@ -8,12 +9,13 @@ import msgspec
 from msgspec.structs import replace
 
 from plimsoll.contract.model import Model
-from plimsoll.core.calls import CallKind, Unknown, Usage
+from plimsoll.core.calls import CallKind, Fault, Unknown, Usage
 from plimsoll.core.canonical import canonical_json, digest, parse_json
-from plimsoll.core.errors import Misuse, UnknownDependency
+from plimsoll.core.errors import Misuse, OutputRejected, UnknownDependency
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import check_text
 from plimsoll.runtime.exchange import Inspection
+from plimsoll.runtime.showing import followed
 
 __all__ = ["ModelExchange", "ModelFunction", "ModelReply", "estimate_tokens"]
 
@@ -30,7 +32,9 @@ class ModelReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     usage: Usage | None = None
 
 
-ModelFunction = Callable[[Any], Awaitable[ModelReply]]
+ModelFunction = Callable[[Any], Awaitable[ModelReply] | AsyncIterator[str | ModelReply]]
+"""A model: from a prompt to its reply. One that streams is an async generator of texts that ends with a `ModelReply`,
+whose own text may be left empty: it is all of them."""
 
 
 def estimate_tokens(prompt: bytes) -> int:
@@ -76,7 +80,8 @@ class ModelExchange:
         function = self._functions.get(name)
         if function is None:
             raise UnknownDependency(name, known=list(self._functions))
-        return _in_json(await function(self._prompt))
+        answer = function(self._prompt)
+        return _in_json(await (_gathered(name, answer) if isinstance(answer, AsyncIterator) else answer))
 
     def inspect(self, native: ModelReply) -> Inspection:
         problem = check_text(native.text, finish_reason=native.finish_reason, has_tool_calls=bool(native.tool_calls))
@@ -93,3 +98,50 @@ class ModelExchange:
 
     async def verify(self, idempotency_key: str) -> Any:
         return Unknown("a model call changes nothing; there is nothing to verify")
+
+    def is_whole(self, shown: Sequence[str], native: ModelReply) -> bool:
+        return "".join(shown) == native.text
+
+    async def parts(self, native: ModelReply) -> AsyncGenerator[str]:
+        if native.text:
+            yield native.text
+
+    def left(self, shown: Sequence[str]) -> tuple[Any, Usage]:
+        tokens = estimate_tokens("".join(shown).encode())
+        return {"parts": list(shown)}, Usage(input_tokens=self.input_tokens, output_tokens=tokens)
+
+    async def again(self, left: Any) -> AsyncGenerator[str]:
+        for part in left["parts"]:
+            yield part
+
+
+async def _gathered(name: str, answer: AsyncIterator[str | ModelReply]) -> ModelReply:
+    """What the model `name` streams, as one reply."""
+    ends: list[ModelReply] = []
+    texts: list[str] = []
+    async with aclosing(followed(_texts(name, answer, ends))) as parts:
+        async for text in parts:
+            texts.append(text)
+    if not ends:
+        raise OutputRejected(name, fault=Fault.TRUNCATED, detail="its stream ended without a ModelReply")
+    (reply,), text = ends, "".join(texts)
+    if text and reply.text not in ("", text):
+        raise OutputRejected(name, fault=Fault.MALFORMED, detail="its reply is not the text that it streamed")
+    return replace(reply, text=text or reply.text)
+
+
+async def _texts(name: str, answer: AsyncIterator[Any], ends: list[ModelReply]) -> AsyncGenerator[str]:
+    """The texts before the reply, which goes to `ends`. Whatever comes after it is not asked for."""
+    try:
+        async for part in answer:
+            if isinstance(part, ModelReply):
+                ends.append(part)
+                return
+            if not isinstance(part, str):
+                what = f"it streamed a {type(part).__name__}, which is neither text nor a ModelReply"
+                raise OutputRejected(name, fault=Fault.MALFORMED, detail=what)
+            if part:
+                yield part
+    finally:
+        if isinstance(answer, AsyncGenerator):
+            await answer.aclose()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from plimsoll.core.canonical import canonical_json, parse_json
 from plimsoll.core.errors import Misuse, RunContinued, RunParked, Unwind
@@ -13,8 +13,11 @@ from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.pipeline import Settled, call
 from plimsoll.runtime.state import RunState
+from plimsoll.runtime.streaming import ModelStream, StreamedExchange
 
 __all__ = ["Run", "current_run"]
+
+P = TypeVar("P")
 
 
 class Run:
@@ -75,6 +78,25 @@ class Run:
         self.state.unwind(signal)
         return signal
 
+    def stream(self, prompt: Any, *, name: str = "primary", key: str | None = None) -> ModelStream[str]:
+        """Asks the model `name`, or what its ladder falls back to, and shows its answer as it comes.
+
+        What is shown is provisional until the call is settled, at the end; `reply` is the `ModelReply` then. A
+        `Restarted` among the texts says that those before it are void. A receiver that leaves the `async with` early
+        ends the call. The task that is shown the texts makes no call in between: it would be gone after a crash.
+
+        >>> async with run.stream({"say": "hello"}) as parts:
+        ...     async for part in parts:
+        ...         text = "" if isinstance(part, Restarted) else text + part
+        >>> reply = parts.reply
+        """
+        return self.streaming(self.state.env.model_exchange(name, prompt), key=key)
+
+    def streaming(self, exchange: StreamedExchange[P], *, key: str | None = None) -> ModelStream[P]:
+        """Takes one model call through the pipeline, and shows its answer as it comes."""
+        key = key or self.state.next_key(exchange.dependency)
+        return ModelStream(self.state, exchange, key, lambda: self.exchange(exchange, key=key))
+
     async def now(self) -> float:
         """Wall-clock seconds since the epoch, recorded: a replay gets the same."""
         return float(await self._value("now", self.state.env.clock.now))
@@ -99,10 +121,12 @@ class Run:
             raise Misuse(f"two calls of run {state.id} have the key {key!r}; each needs its own")
         state.keys.add(key)
         task = asyncio.current_task(state.loop)
+        state.streams.check(task)
         begins = task is not None and task not in state.inflight
         if task is not None:
             state.inflight.add(task)
         try:
+            state.settle_left()
             return await call(state, exchange, key)
         except Unwind as signal:
             if not (defers and isinstance(signal, RunParked) and signal.reason in ("approval", "doubt", "child")):
@@ -114,6 +138,8 @@ class Run:
 
     async def _value(self, name: str, make: Callable[[], Any]) -> Any:
         state = self.state
+        state.streams.check(asyncio.current_task(state.loop))
+        state.settle_left()
         key = state.next_key(name)
         recorded = await state.replay.value(key)
         if recorded is not None:

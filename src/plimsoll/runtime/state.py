@@ -45,6 +45,7 @@ from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.lineage import link_of, scopes_of
 from plimsoll.runtime.replay import Replay
 from plimsoll.runtime.siblings import Siblings
+from plimsoll.runtime.streams import Streams
 
 __all__ = ["RunState"]
 
@@ -86,6 +87,7 @@ class RunState:
         self.degraded: str = ""
         self.read_only: str = ""
         self.inflight: set[asyncio.Task[Any]] = set()
+        self.streams = Streams()
         self.loop = asyncio.get_running_loop()  # asked once: in Python 3.11 each asking is a system call
         self.segment_started = env.clock.monotonic()
         self.active_before_s = started.used_s
@@ -319,6 +321,12 @@ class RunState:
         if settled.kind is not CallKind.MODEL and outcome.ok:
             result = settled.result_digest or digest(outcome.value)
             self.limits.repeated(settled.dependency, settled.args_digest, result, effect=settled.effect)
+
+    def settle_left(self) -> None:
+        """Settles the streams whose receivers have left. Only now is it known that the run goes on after that."""
+        for settled in self.streams.written():
+            self.account(settled)
+            self.record(settled)
 
     def next_key(self, dependency: str) -> str:
         """The key of the next call: its ordinal of issue in the run, and its dependency."""
