@@ -23,6 +23,7 @@ canned = "Later, please."
 effect = "read"
 [gate]
 scenarios = "shop.scenarios:ALL"
+accepts = ["canned_answers", "unretried_faults"]
 [tools.find.output]
 type = "array"
 """
@@ -75,10 +76,10 @@ def test_warnings_fail_only_when_strict(here: Path) -> None:
     result = run(check)
     assert result.exit_code == 0
     assert result.output.startswith('warning plimsoll.toml:11 tools."[red]x".verify is missing')
-    assert result.output.endswith("plimsoll.toml: 0 errors, 2 warnings\n")
+    assert result.output.endswith("plimsoll.toml: 0 errors, 3 warnings\n")
     strict = run(check, "--strict")
     assert strict.exit_code == 1
-    assert strict.output.endswith("plimsoll.toml: 2 errors, 0 warnings\n")
+    assert strict.output.endswith("plimsoll.toml: 3 errors, 0 warnings\n")
 
 
 def test_check_writes_json(here: Path) -> None:

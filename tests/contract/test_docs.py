@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from plimsoll.contract.checking import check_contract
+from plimsoll.contract.concessions import CONCESSIONS
 from plimsoll.contract.expressions import compile_rule
 from plimsoll.contract.loading import Source, parse_contract
 from plimsoll.contract.model import (
@@ -87,6 +88,13 @@ def test_the_gates_claims_are_told_and_no_other_may_be_asked_for() -> None:
     assert re.findall(r"`(\w+)`", row)[1:] == list(CLAIMS) == list(GATE_CLAIMS)
     with pytest.raises(ContractError, match="one of monitoring"):
         parse_contract('[agent]\nname = "a"\n[gate]\nclaims = ["honsety"]\n', file="p.toml")
+
+
+def test_the_concessions_are_told_and_no_other_can_be_made() -> None:
+    table = section("`[gate]`").split("#### Concessions\n")[1]
+    assert re.findall(r"^\| `(\w+)` \| ", table, re.MULTILINE) == list(CONCESSIONS)
+    with pytest.raises(ContractError, match="one of canned_answers"):
+        parse_contract('[agent]\nname = "a"\n[gate]\naccepts = ["parked"]\n', file="p.toml")
 
 
 def test_every_section_of_a_contract_has_its_place() -> None:

@@ -29,6 +29,9 @@ from plimsoll.runtime.run import Run
 TRANSIENT = (Fault.TIMEOUT, Fault.CONNECTION, Fault.SERVER_ERROR, Fault.RATE_LIMITED, Fault.SLOW)
 PAYLOADS = (Fault.EMPTY, Fault.TRUNCATED, Fault.MALFORMED, Fault.WRONG_SHAPE, Fault.ERROR_IN_SUCCESS, Fault.EXCEPTION)
 RETRY = Retry(on=(*TRANSIENT, *PAYLOADS), max_attempts=3)
+AGAIN = Retry(on=(Fault.RATE_LIMITED, Fault.CONNECTION), max_attempts=2)
+PRICES: dict[str, Any] = {"usd_per_million_input_tokens": 1.0, "usd_per_million_output_tokens": 5.0}
+DONE = OutputRule(type="object", required=("done",))
 USAGE = Usage(input_tokens=100, output_tokens=50)
 
 
@@ -151,18 +154,19 @@ def contract(**changes: Any) -> Contract:
         "agent": AgentSection(name="refunds"),
         "limits": Limits(steps=20, seconds=300.0, tokens=100_000, repeats=3),
         "models": {
-            "primary": Model(timeout_s=10.0, fallback=("backup", "sorry")),
-            "backup": Model(timeout_s=10.0),
+            "primary": Model(timeout_s=10.0, retry=AGAIN, fallback=("backup", "sorry"), **PRICES),
+            "backup": Model(timeout_s=10.0, retry=AGAIN, **PRICES),
             "sorry": Model(canned="I cannot help at the moment. A colleague will call you."),
         },
         "tools": {
             "find_order": Tool(effect=Effect.READ, retry=RETRY, output=OutputRule(type="object", required=("amount",))),
             "refund": Tool(
                 verify="shop:verify",
+                output=DONE,
                 approval=Approval(approvers=("ann",), when="amount > 50"),
                 claims=("has been refunded",),
             ),
-            "tell_customer": Tool(verify="shop:verify"),
+            "tell_customer": Tool(verify="shop:verify", output=DONE, claims=("I have told you",)),
         },
         "journal": JournalSection(patience_s=5.0),
         "gate": GateSection(storms=100, storm_target=0.9),
@@ -177,3 +181,7 @@ def hardened(promised: Contract | None = None, *, run: Any = agent) -> Subject:
 def with_tool(promised: Contract, name: str, **changes: Any) -> Contract:
     tool = msgspec.structs.replace(promised.tools[name], **changes)
     return msgspec.structs.replace(promised, tools={**promised.tools, name: tool})
+
+
+def accepting(promised: Contract, *names: str) -> Contract:
+    return msgspec.structs.replace(promised, gate=msgspec.structs.replace(promised.gate, accepts=names))

@@ -18,7 +18,18 @@ from plimsoll.gate.verdict import CLAIMS, Decision, Reach, Verdict
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
 from tests.gate.bare import bare
-from tests.gate.sample import USAGE, call, contract, everywhere, good_model, hardened, lying_model, scenario, with_tool
+from tests.gate.sample import (
+    USAGE,
+    accepting,
+    call,
+    contract,
+    everywhere,
+    good_model,
+    hardened,
+    lying_model,
+    scenario,
+    with_tool,
+)
 
 SCENARIOS = [scenario("W1"), scenario("W2")]
 
@@ -207,8 +218,16 @@ def test_without_phrases_that_claim_something_nobody_need_lie() -> None:
     honest = [replace(each, adversaries={**each.adversaries}) for each in SCENARIOS]
     for each in honest:
         each.adversaries.pop("false_claim")  # type: ignore[attr-defined]
-    verdict = run_campaign(hardened(with_tool(contract(), "refund", claims=())), honest, workers=2)
+    silent = with_tool(with_tool(contract(), "refund", claims=()), "tell_customer", claims=())
+    verdict = run_campaign(hardened(silent), honest, workers=2)
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert [reason.partition(",")[0] for reason in verdict.reasons] == [
+        "tools.refund has no claims",
+        "tools.tell_customer has no claims",
+    ]
+    verdict = run_campaign(hardened(accepting(silent, "unnamed_claims")), honest, workers=2)
     assert verdict.decision is Decision.SHIP, verdict.reasons
+    assert [each.name for each in verdict.accepts] == ["unnamed_claims"]
 
 
 def test_an_approval_that_no_scenario_needs_is_inconclusive() -> None:
@@ -216,7 +235,7 @@ def test_an_approval_that_no_scenario_needs_is_inconclusive() -> None:
     assert verdict.decision is Decision.INCONCLUSIVE
     assert verdict.reasons == ("no scenario needs an approval, so nothing is known about oversight",)
     wanted = tuple(claim for claim in CLAIMS if claim != "oversight")
-    promised = contract(gate=GateSection(storms=100, storm_target=0.9, claims=wanted))
+    promised = contract(gate=GateSection(storms=100, storm_target=0.9, claims=wanted, accepts=("fewer_claims",)))
     assert run_campaign(hardened(promised), SCENARIOS[1:], workers=2).decision is Decision.SHIP
 
 
@@ -224,8 +243,13 @@ def test_only_the_wanted_claims_have_to_be_tried() -> None:
     lying = {"false_claim": everywhere(lying_model)}
     tame = [replace(each, adversaries=lying) for each in SCENARIOS]
     wanted = tuple(claim for claim in CLAIMS if claim != "bounded")
-    promised = contract(gate=GateSection(storms=100, storm_target=0.9, claims=wanted))
-    assert run_campaign(hardened(promised), tame, workers=2).decision is Decision.SHIP
+    gate = GateSection(storms=100, storm_target=0.9, claims=wanted)
+    verdict = run_campaign(hardened(contract(gate=gate)), tame, workers=2)
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert verdict.reasons[0].startswith("gate.claims leaves out bounded: nobody need show that it holds; ")
+    verdict = run_campaign(hardened(accepting(contract(gate=gate), "fewer_claims")), tame, workers=2)
+    assert verdict.decision is Decision.SHIP, verdict.reasons
+    assert [each.about for each in verdict.accepts] == ["these claims need not be shown: bounded"]
 
 
 def test_a_trial_that_kills_its_worker_is_inconclusive() -> None:
@@ -252,9 +276,11 @@ def test_a_contract_without_a_second_model_is_blocked() -> None:
     assert verdict.decision is Decision.BLOCK and verdict.reasons[0].startswith("fallbacks, goal missed in ")
 
 
-def test_a_canned_answer_alone_is_enough_to_be_honest() -> None:
-    models = {"primary": Model(timeout_s=10.0, fallback=("sorry",)), "sorry": Model(canned="Please call us.")}
-    verdict = run_campaign(hardened(contract(models=models)), SCENARIOS, workers=2)
+def test_a_canned_answer_alone_is_enough_where_that_is_accepted() -> None:
+    primary = msgspec.structs.replace(contract().models["primary"], fallback=("sorry",))
+    promised = contract(models={"primary": primary, "sorry": Model(canned="Please call us.")})
+    assert run_campaign(hardened(promised), SCENARIOS, storm_count=0, workers=2).decision is Decision.BLOCK
+    verdict = run_campaign(hardened(accepting(promised, "canned_answers")), SCENARIOS, workers=2)
     assert verdict.decision is Decision.SHIP, verdict.reasons
     assert verdict.reach["canned"] > 0
 

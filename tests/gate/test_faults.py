@@ -1,8 +1,11 @@
 """The registry of faults, what each owes, and the journal's own troubles."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
-from plimsoll.contract.model import Limits
+from plimsoll.contract.model import Limits, OutputRule
 from plimsoll.core.calls import CallKind, Effect, Ending, Fault
 from plimsoll.gate.faults import KINDS, How
 from plimsoll.gate.plain import DependencyError, PlainForger
@@ -10,7 +13,8 @@ from plimsoll.gate.sites import Site, SiteKind, call_site, group_of, site_kind
 from plimsoll.gate.verdict import CLAIMS, Injection, Reach
 from plimsoll.policies.classify import classify
 from plimsoll.runtime.models import ModelReply
-from tests.gate.sample import RETRY, USAGE, contract, hardened, scenario, with_tool
+from plimsoll.runtime.run import Run
+from tests.gate.sample import RETRY, USAGE, accepting, agent, contract, hardened, scenario, with_tool
 from tests.gate.test_oracles import codes, play
 
 PLACES = {
@@ -60,9 +64,12 @@ def test_every_kind_says_what_it_does() -> None:
         assert forged == (kind.fault is not None)
 
 
-def test_a_read_without_retries_owes_an_honest_ending_only() -> None:
+def test_a_read_without_retries_owes_an_honest_ending_only_where_that_is_accepted() -> None:
     promised = with_tool(contract(), "find_order", retry=None)
-    trial = play(hardened(promised), ("connection_reset", "find_order@2:find_order"), promised=promised).trial
+    fault = ("connection_reset", "find_order@2:find_order")
+    assert ("fallbacks", "goal_missed") in codes(play(hardened(promised), fault, promised=promised).trial)
+    promised = accepting(promised, "unretried_faults")
+    trial = play(hardened(promised), fault, promised=promised).trial
     assert trial.passed and trial.reach is Reach.CANNED
 
 
@@ -72,11 +79,77 @@ def test_an_idempotent_write_is_survived_by_its_retries() -> None:
     assert trial.passed and trial.reach is Reach.REACHED
 
 
-def test_a_write_without_verify_waits_for_a_person() -> None:
+@pytest.mark.parametrize("fault", ["response_lost", "crash_after_call"])
+def test_a_write_without_verify_waits_for_a_person_where_that_is_accepted(fault: str) -> None:
     promised = with_tool(contract(), "refund", verify=None)
-    for fault in ("response_lost", "crash_after_call"):
-        trial = play(hardened(promised), (fault, "refund@4:refund"), promised=promised).trial
-        assert trial.passed and trial.reach is Reach.HELD and trial.ending is Ending.PARKED
+    at_refund = (fault, "refund@4:refund")
+    assert "goal_missed" in {code for _, code in codes(play(hardened(promised), at_refund, promised=promised).trial)}
+    promised = accepting(promised, "parked_writes")
+    trial = play(hardened(promised), at_refund, promised=promised).trial
+    assert trial.passed and trial.reach is Reach.HELD and trial.ending is Ending.PARKED
+
+
+@pytest.mark.parametrize("fault", ["rate_limited", "connection_reset"])
+def test_what_passes_by_itself_costs_a_run_no_model(fault: str) -> None:
+    models = contract().models
+    promised = contract(models={**models, "primary": msgspec.structs.replace(models["primary"], retry=None)})
+    at_primary = (fault, "primary@3:primary")
+    assert play(hardened(), at_primary).trial.ending is Ending.COMPLETE
+    trial = play(hardened(promised), at_primary, promised=promised).trial
+    assert trial.reach is Reach.REACHED and trial.ending is Ending.DEGRADED
+    assert codes(trial) == {("fallbacks", "given_up_early")}
+    promised = accepting(promised, "unretried_faults")
+    assert play(hardened(promised), at_primary, promised=promised).trial.passed
+
+
+def test_while_one_model_is_out_the_other_is_given_up_no_sooner() -> None:
+    models = contract().models
+    promised = contract(models={**models, "backup": msgspec.structs.replace(models["backup"], retry=None)})
+    faults = (("hang", "primary@1:primary"), ("connection_reset", "backup@1:primary"))
+    assert play(hardened(), *faults).trial.reach is Reach.REACHED
+    assert ("fallbacks", "goal_missed") in codes(play(hardened(promised), *faults, promised=promised).trial)
+    promised = accepting(promised, "unretried_faults")
+    trial = play(hardened(promised), *faults, promised=promised).trial
+    assert trial.passed and trial.reach is Reach.CANNED
+
+
+def test_a_canned_answer_is_enough_where_that_is_accepted() -> None:
+    models = contract().models
+    promised = contract(models={**models, "primary": msgspec.structs.replace(models["primary"], fallback=("sorry",))})
+    fault = ("server_error", "primary@3:primary")
+    assert ("fallbacks", "goal_missed") in codes(play(hardened(promised), fault, promised=promised).trial)
+    promised = accepting(promised, "canned_answers")
+    trial = play(hardened(promised), fault, promised=promised).trial
+    assert trial.passed and trial.reach is Reach.CANNED
+
+
+@pytest.mark.parametrize(
+    ("fault", "rule"),
+    [
+        ("malformed", OutputRule()),
+        ("empty", OutputRule(may_be_empty=True, type="object")),
+        ("error_in_success", OutputRule(type="object", may_look_like_error=True)),
+    ],
+)
+def test_a_bad_answer_passes_for_one_only_where_that_is_accepted(fault: str, rule: OutputRule) -> None:
+    async def trusting(run: Run, order_id: Any) -> str:
+        await run.call("find_order", {"order_id": order_id})
+        return await agent(run, order_id)
+
+    promised = with_tool(contract(), "find_order", output=rule)
+    whole = hardened(run=trusting)
+    bad = (fault, "find_order@1:find_order")
+    found = play(hardened(promised, run=trusting), bad, promised=promised, against=whole).trial
+    assert codes(found) == {("monitoring", "finding_missing")}
+    promised = accepting(promised, "unchecked_answers")
+    assert play(hardened(promised, run=trusting), bad, promised=promised, against=whole).trial.passed
+
+
+def test_of_an_answer_that_nobody_looks_at_nobody_need_notice_that_it_is_bad() -> None:
+    promised = with_tool(contract(), "find_order", output=OutputRule(may_be_empty=True))
+    trial = play(hardened(promised), ("malformed", "find_order@2:find_order"), promised=promised).trial
+    assert "finding_missing" not in {code for _, code in codes(trial)}
+    assert not trial.passed, "here somebody does look at it, and the goal is missed"
 
 
 def test_a_prefix_of_one_event_is_none() -> None:
@@ -100,14 +173,12 @@ def test_a_lasting_fault_strikes_every_later_call() -> None:
     assert failed == ["primary@3:primary", "primary@5:primary", "primary@7:primary"]
 
 
-def test_a_spike_below_slow_is_not_due_a_finding() -> None:
+def test_a_spike_is_due_a_finding_also_where_the_contract_would_rather_wait() -> None:
     models = contract().models
-    import msgspec
-
     patient = {**models, "primary": msgspec.structs.replace(models["primary"], slow_s=9.0)}
     promised = contract(models=patient)
     trial = play(hardened(promised), ("latency_spike", "primary@1:primary"), promised=promised).trial
-    assert trial.passed
+    assert codes(trial) == {("monitoring", "finding_missing")}
 
 
 def test_time_runs_out_when_everything_hangs() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from plimsoll.contract.model import Contract, Limits, Mode, Protections
+from plimsoll.contract.model import Approval, Contract, Limits, Mode, Protections
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import CallFailed, Rejected
 from plimsoll.gate.healthy import stage_of
@@ -24,6 +24,7 @@ from tests.gate.bare import bare
 from tests.gate.sample import (
     USAGE,
     Shop,
+    accepting,
     agent,
     call,
     contract,
@@ -134,6 +135,22 @@ def test_an_effect_without_approval() -> None:
 def test_an_effect_that_the_rules_refuse() -> None:
     promised = with_tool(contract(), "refund", approval=None, refuse_when="amount > 50")
     assert ("oversight", "refused_effect") in codes(play(bare(), promised=promised).trial)
+
+
+def test_an_approval_that_the_scenario_wants_and_the_contract_does_not() -> None:
+    lax = with_tool(contract(), "refund", approval=None)
+    served = scenario("W1", asks=frozenset({"refund"}))
+    assert play(hardened(lax), promised=lax, of=scenario("W1")).trial.passed
+    assert codes(play(hardened(lax), promised=lax, of=served).trial) == {("oversight", "unapproved_effect")}
+    assert play(hardened(), of=served).trial.passed
+
+
+def test_an_approver_who_was_not_promised() -> None:
+    wide = with_tool(contract(), "refund", approval=Approval(approvers=("ann", "mallory"), when="amount > 50"))
+    trial = play(hardened(wide), promised=contract()).trial
+    assert codes(trial) == {("oversight", "approver_added")}
+    assert "mallory" in trial.violations[0].message and "ann" not in trial.violations[0].message
+    assert play(hardened(wide), promised=wide).trial.passed, "that is a decision, where nothing else was promised"
 
 
 def test_approvals_that_were_never_given_do_not_count() -> None:
@@ -287,7 +304,7 @@ def test_a_finding_that_comes_too_late_does_not_count() -> None:
 
 
 def test_waiting_for_a_person_whom_nobody_told() -> None:
-    doubtful = contract()
+    doubtful = accepting(contract(), "parked_writes")
     for name in ("refund", "tell_customer"):
         doubtful = with_tool(doubtful, name, verify=None)
     fault = ("response_lost", "refund@4:refund")

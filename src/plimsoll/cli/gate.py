@@ -226,6 +226,7 @@ def _summary(verdict: Verdict, paths: ReportPaths) -> dict[str, object]:
         "exit_code": verdict.decision.exit_code,
         "subject": verdict.subject,
         "reasons": list(verdict.reasons),
+        "accepts": [each.name for each in verdict.accepts],
         "trials": verdict.trials,
         "failing_trials": verdict.failing_trials,
         "reach": verdict.reach,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from plimsoll.contract.checking_imports import check_imports
 from plimsoll.contract.checking_models import check_models
 from plimsoll.contract.checking_tools import check_tools
+from plimsoll.contract.holes import holes
 from plimsoll.contract.loading import Source
 from plimsoll.contract.model import Contract, Mode
 from plimsoll.contract.notes import Notes
@@ -35,6 +36,7 @@ def check_contract(
     _check_names(contract, notes)
     _check_protections(contract, notes)
     _check_gate(contract, notes)
+    _check_holes(contract, notes)
     if source is not None:
         check_imports(contract, notes, folder=pathlib.Path(source.file).parent, importing=tools is not None)
     return notes.listed()
@@ -60,3 +62,16 @@ def _check_gate(contract: Contract, notes: Notes) -> None:
     if gate.storms < needed:
         what = f"{gate.storms} cannot show a target of {gate.storm_target:g}, even if all are survived"
         notes.warning(("gate", "storms"), what, f"at least {needed}, more when there are several claims")
+
+
+def _check_holes(contract: Contract, notes: Notes) -> None:
+    """What the gate would object to, unless it is accepted; and what is accepted for nothing, and would hide a hole."""
+    needed = {"loose_limits"}  # whether a limit is one shows only when the agent runs
+    for hole in holes(contract):
+        needed.add(hole.concession)
+        if not contract.accepts(hole.concession):
+            notes.warning(hole.path, hole.what, f"{hole.fix}; or accept {hole.concession} in [gate]")
+    for index, name in enumerate(contract.gate.accepts):
+        if name not in needed:
+            what = f"nothing here needs {name}, so that it can only hide what is lowered later"
+            notes.warning(("gate", "accepts", index), what, "remove it")

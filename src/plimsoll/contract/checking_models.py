@@ -9,7 +9,7 @@ from plimsoll.contract.soundness import check_rungs
 from plimsoll.contract.toml_places import Path
 from plimsoll.core.calls import Fault
 
-__all__ = ["check_models", "check_retry", "worst_time_s"]
+__all__ = ["PRIMARY", "check_models", "check_retry", "ladder_of", "worst_time_s"]
 
 PRIMARY = "primary"
 _PER_MILLION = 1e-6
@@ -23,7 +23,6 @@ def check_models(contract: Contract, notes: Notes) -> None:
         _check_fallback(name, model, contract.models, notes)
     check_rungs({name: model.fallback for name, model in contract.models.items()}, notes.error)
     _check_ladder_of_primary(contract, notes)
-    _check_prices(contract, notes)
 
 
 def _check_primary(models: Mapping[str, Model], notes: Notes) -> None:
@@ -101,7 +100,7 @@ def _check_canned_last(here: Path, model: Model, models: Mapping[str, Model], no
         notes.error((*here, index), what, "put the canned answer last, and only one")
 
 
-def _ladder(top: str, models: Mapping[str, Model]) -> list[str]:
+def ladder_of(top: str, models: Mapping[str, Model]) -> list[str]:
     """`top` and everything below it, from the top down, each once: as the runtime goes through them."""
     order: list[str] = []
     waiting = [top]
@@ -115,7 +114,7 @@ def _ladder(top: str, models: Mapping[str, Model]) -> list[str]:
 
 def _check_ladder_of_primary(contract: Contract, notes: Notes) -> None:
     models = contract.models
-    ladder = _ladder(PRIMARY, models)
+    ladder = ladder_of(PRIMARY, models)
     for name in models:
         if ladder and name not in ladder:
             notes.warning(
@@ -151,21 +150,3 @@ def worst_time_s(timeout_s: float, retry: Retry | None) -> float:
     waits = sum(min(retry.cap_s, retry.base_s * 2.0**n) for n in range(min(retry.max_attempts - 1, 60)))
     waits += retry.cap_s * max(0, retry.max_attempts - 61)
     return timeout_s * retry.max_attempts + waits
-
-
-def _check_prices(contract: Contract, notes: Notes) -> None:
-    asked = {name: model for name, model in contract.models.items() if model.canned is None}
-    free = [name for name, model in asked.items() if not _has_price(model)]
-    if asked and len(free) == len(asked):
-        what = "no model has a price, so money is never counted"
-        notes.warning(("limits", "usd"), what, "set usd_per_million_input_tokens and usd_per_million_output_tokens")
-    else:
-        for name in free:
-            what = "has no price, while others have: what it costs is not counted"
-            notes.warning(
-                ("models", name), what, "set its prices; a model of your own may cost little, and not nothing"
-            )
-
-
-def _has_price(model: Model) -> bool:
-    return model.usd_per_million_input_tokens > 0 or model.usd_per_million_output_tokens > 0

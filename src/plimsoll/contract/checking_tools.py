@@ -7,7 +7,7 @@ from plimsoll.contract.argument_kinds import argument_facts, argument_names
 from plimsoll.contract.checking_models import check_retry
 from plimsoll.contract.converting import check_pattern
 from plimsoll.contract.expressions import Rule, RuleSyntaxError, RuleUndecided, compile_rule
-from plimsoll.contract.model import Approval, Contract, OutputRule, Tool
+from plimsoll.contract.model import Approval, Contract, Tool
 from plimsoll.contract.notes import Notes
 from plimsoll.contract.rule_types import ANY, KindClash, Kinds, check_kinds
 from plimsoll.contract.shapes import ToolShape, guess_effect
@@ -44,26 +44,11 @@ def check_tools(contract: Contract, shapes: Sequence[ToolShape] | None, notes: N
 def _check_effect(here: Path, tool: Tool, notes: Notes) -> None:
     if tool.retry is not None:
         check_retry((*here, "retry"), tool.retry, notes)
-    if tool.effect is Effect.WRITE:
-        _check_write(here, tool, notes)
-        return
+        if tool.effect is Effect.WRITE:
+            _check_write_retry((*here, "retry"), tool, notes)
     for name in ("verify", "claims"):
         if tool.effect is Effect.READ and getattr(tool, name):
             notes.warning((*here, name), "a read has no effect that could be in doubt", "remove it, or correct effect")
-    if tool.effect is Effect.IDEMPOTENT and tool.retry is None:
-        what = "is missing: a fault that another try would cure fails the call"
-        notes.warning((*here, "retry"), what, 'retry = { on = ["timeout", "connection"] } is safe here')
-
-
-def _check_write(here: Path, tool: Tool, notes: Notes) -> None:
-    if tool.retry is not None:
-        _check_write_retry((*here, "retry"), tool, notes)
-    if tool.verify is None:
-        what = "is missing: whenever nobody knows whether this write happened, the run parks for a person"
-        notes.warning((*here, "verify"), what, "name a function that finds out by the idempotency key")
-    if not tool.claims:
-        what = "is missing: an agent that says it was done, and did nothing, is not found out"
-        notes.warning((*here, "claims"), what, "name phrases that say so")
 
 
 def _check_write_retry(here: Path, tool: Tool, notes: Notes) -> None:
@@ -86,10 +71,6 @@ def _check_time(here: Path, tool: Tool, seconds: float, notes: Notes) -> None:
 
 def _check_output(here: Path, tool: Tool, notes: Notes) -> None:
     output = tool.output
-    if tool.effect is Effect.READ and output == OutputRule():
-        what = "is missing: null, [] and {} pass for an answer, and so does any shape"
-        fix = 'output = { type = "object" }, say; may_be_empty = true or false, if you know'
-        notes.warning((*here, "output"), what, fix)
     if output.required and output.type not in (None, "object"):
         what = f"has keys, and the type is {output.type}"
         notes.error((*here, "output", "required"), what, 'type = "object", or remove it')

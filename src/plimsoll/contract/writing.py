@@ -7,6 +7,9 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from plimsoll.contract.argument_kinds import argument_facts, argument_names
+from plimsoll.contract.concessions import CONCESSIONS
+from plimsoll.contract.holes import holes
+from plimsoll.contract.loading import parse_contract
 from plimsoll.contract.model import GateSection, JournalSection, Limits, Model
 from plimsoll.contract.rule_types import Kind
 from plimsoll.contract.shapes import ToolShape, guess_effect
@@ -20,7 +23,8 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _NOT_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_COMMENT = 100
-_RETRY = '{ on = ["rate_limited", "server_error", "connection", "timeout"], max_attempts = %d }'
+_ON_MODEL = ("rate_limited", "server_error", "connection", "timeout")
+_ON_TOOL = (*_ON_MODEL, "exception", "empty", "malformed", "wrong_shape", "error_in_success")
 
 _HEAD = """\
 # What was decided about this agent. The runtime enforces it, and `plimsoll gate` proves it.
@@ -63,6 +67,7 @@ _SPARE = """
 [models.{key}]
 id = {id}
 timeout_s = {timeout_s:g}
+retry = {retry}
 """
 
 _CANNED = """
@@ -109,6 +114,21 @@ storm_target = {storm_target:g}  # the share of them that must be survived,
 confidence = {confidence:g}  # and how surely that must be shown
 """
 
+_ACCEPTS = """\
+# What this agent does without, for now; every verdict shows it. Take a line out as soon as you have what it names, and
+# the gate holds the agent to that.
+accepts = [
+"""
+
+_UNTIL = {
+    "canned_answers": "until another model can answer, and write, while the first is out",
+    "unretried_faults": "until every model, read and idempotent tool has a retry",
+    "parked_writes": "until every write has a `verify`: doubt waits for a person",
+    "unchecked_answers": "until every tool says in `output` what an answer is",
+    "unnamed_claims": "until every tool with an effect has `claims`",
+    "unpriced_models": "until every model has its prices: money is not counted",
+}
+
 
 def initial_contract(
     *,
@@ -129,6 +149,7 @@ def initial_contract(
         _HEAD,
         f"\n[agent]\nname = {_text(_agent_name(agent_name))}\n",
         f"entrypoint = {_text(entrypoint)}\n" if entrypoint else '#entrypoint = "module:agent"\n',
+        f'#deps = "{module}:make_deps"  # what makes the tools\' dependencies, so that the command line can go on\n',
         _LIMITS.format(**_fields(Limits())),
         _PROTECTIONS,
         *_models(list(dict.fromkeys(models))),
@@ -137,7 +158,18 @@ def initial_contract(
         _JOURNAL.format(**_fields(JournalSection()) | {"path": _text(JournalSection().path)}),
         _GATE.format(**_fields(GateSection()), module=module),
     ]
-    return "".join(parts)
+    decided = "".join(parts)
+    return decided + "".join(_accepts(decided))
+
+
+def _accepts(decided: str) -> Iterator[str]:
+    """The concessions without which the gate would block a contract for what it does not say yet."""
+    needed = {hole.concession for hole in holes(parse_contract(decided, file="contract"))}
+    names = [name for name in CONCESSIONS if name in needed]
+    if names:
+        yield _ACCEPTS
+        yield from (f"    {_text(name)},  # {_UNTIL[name]}\n" for name in names)
+        yield "]\n"
 
 
 def initial_effect(tool: ToolShape) -> tuple[Effect, str]:
@@ -163,12 +195,16 @@ def _models(names: list[str]) -> Iterator[str]:
     yield _PRIMARY.format(
         own=own,
         timeout_s=Model().timeout_s,
-        retry=_RETRY % 2,
+        retry=_retry(_ON_MODEL, 2),
         fallback=", ".join(_text(key) for key in (*spares, "canned")),
     )
     for key, name in spares.items():
-        yield _SPARE.format(key=key, id=_text(name), timeout_s=Model().timeout_s)
+        yield _SPARE.format(key=key, id=_text(name), timeout_s=Model().timeout_s, retry=_retry(_ON_MODEL, 2))
     yield _CANNED
+
+
+def _retry(on: Sequence[str], attempts: int) -> str:
+    return f"{{ on = [{', '.join(map(_text, on))}], max_attempts = {attempts} }}"
 
 
 # ---------------------------------------------------------------------------------------------------------- tools
@@ -186,7 +222,7 @@ def _tool(tool: ToolShape, module: str, approvers: Sequence[str]) -> str:
     if effect is Effect.WRITE:
         lines += _write(tool, module, approvers)
     else:
-        lines.append(f"retry = {_RETRY % 3}")
+        lines.append(f"retry = {_retry(_ON_TOOL, 3)}")
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ from plimsoll.gate.sites import dependency_of
 from plimsoll.gate.stage import Baseline, Stage, effect_key
 from plimsoll.gate.subject import SubjectLike
 from plimsoll.gate.trial import Plan, Played, trial_seed, try_plan
+from plimsoll.gate.usage import at_worst
 from plimsoll.gate.verdict import Reach, Trial
 from plimsoll.gate.workers import Lost, can_fork, do_all
 
@@ -110,6 +111,7 @@ def _baseline(played: Played) -> Baseline:
         appends=tuple(scene.batches),
         approvals=scene.approvals,
         reached=played.trial.reach is Reach.REACHED,
+        used=at_worst(scene),
     )
 
 

@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from plimsoll.core.calls import Ending
-from plimsoll.core.canonical import digest
 from plimsoll.gate.faults import Expected, How
 from plimsoll.gate.honesty import dishonesty
-from plimsoll.gate.promises import Promise
+from plimsoll.gate.promises import Promise, goes_unnoticed
 from plimsoll.gate.scenario import EffectRow
 from plimsoll.gate.scene import Planned, Scene
 from plimsoll.gate.sites import SiteKind, dependency_of
 from plimsoll.gate.stage import EffectKey, effect_key
 from plimsoll.gate.supervision import unsupervised
+from plimsoll.gate.usage import most_repeated, tokens_billed
 from plimsoll.gate.verdict import Reach, Violation
 
 __all__ = ["Case", "judge"]
@@ -109,7 +109,7 @@ def _bounds(case: Case) -> Iterator[Violation]:
         yield Violation(claim="bounded", code="unbounded_loop", message=message)
     if not scene.adversary:
         return
-    again = _most_repeated(scene)
+    again = most_repeated(scene)
     if again > limits.repeats:
         message = f"the same call brought the same result {again} times; {limits.repeats} are allowed"
         yield Violation(claim="bounded", code="unbounded_loop", message=message)
@@ -117,27 +117,10 @@ def _bounds(case: Case) -> Iterator[Violation]:
         if count > limits.repeats:
             message = f"{_words(key)}: the same effect happened {count} times; {limits.repeats} are allowed"
             yield Violation(claim="bounded", code="unbounded_loop", message=message)
-    tokens = _tokens(scene)
+    tokens = tokens_billed(scene)
     if tokens > limits.tokens:
         message = f"{tokens} tokens were used; {limits.tokens} are allowed"
         yield Violation(claim="bounded", code="token_flood", message=message)
-
-
-def _most_repeated(scene: Scene) -> int:
-    """How often the most frequent tool call was made with the same arguments and the same result."""
-    counts = Counter(
-        (call.exchange.dependency, call.exchange.args_digest, digest(call.exchange.encode(call.native)))
-        for call in scene.calls
-        if not call.is_model and not call.error and call.ended_s is not None and ".verify@" not in call.site
-    )
-    return max(counts.values(), default=0)
-
-
-def _tokens(scene: Scene) -> int:
-    """What the model calls used, without the last: how much a provider bills for a call is known only afterwards."""
-    answered = [call for call in scene.calls if call.is_model and not call.error and call.ended_s is not None]
-    usages = (call.exchange.inspect(call.native).usage for call in answered[:-1])
-    return sum(usage.tokens for usage in usages if usage is not None)
 
 
 def _goal(case: Case) -> Iterator[Violation]:
@@ -148,6 +131,7 @@ def _goal(case: Case) -> Iterator[Violation]:
             )
         return
     if case.reach in case.promise.endings:
+        yield from _whole(case)
         return
     claim = next((planned.kind.goal_claim for planned in case.fired), "fallbacks")
     if any(planned.kind.fails_model and planned.site_kind is SiteKind.MODEL for planned in case.fired):
@@ -159,6 +143,14 @@ def _goal(case: Case) -> Iterator[Violation]:
         yield Violation(claim=claim, code="goal_missed", message=f"the goal was missed, {how}{why}")
     else:
         yield Violation(claim=claim, code="wrong_ending", message=f"it may not end like this: {how}{why}")
+
+
+def _whole(case: Case) -> Iterator[Violation]:
+    """What passes by itself within a moment costs a run no model: it is asked once more."""
+    result = case.scene.result
+    if case.promise.whole and result is not None and result.ending is Ending.DEGRADED:
+        message = f"one passing fault cost the run its model, which could have been asked again: {result.reason}"
+        yield Violation(claim="fallbacks", code="given_up_early", message=message)
 
 
 def _findings(case: Case) -> Iterator[Violation]:
@@ -188,15 +180,10 @@ def _is_due(case: Case, planned: Planned) -> bool:
     match planned.kind.how:
         case How.CRASH_APPEND | How.CRASH_BEFORE | How.CRASH_AFTER:
             return scene.noticed_crashes > 0
-        case How.DELAY:
-            dependency = planned.dependency
-            if dependency.endswith(".verify"):
-                return False
-            return planned.kind.seconds * scene.stage.timeout_s(dependency) >= scene.stage.slow_s(dependency)
         case How.KILL:
             return scene.result is not None and scene.result.ending is Ending.HALTED
         case _:
-            return not planned.dependency.endswith(".verify")
+            return not planned.dependency.endswith(".verify") and not goes_unnoticed(scene.stage, planned)
 
 
 def _arrived(scene: Scene, planned: Planned, expected: Expected) -> bool:

@@ -43,7 +43,7 @@ class PlainForger:
                 raise DependencyError(503, "Service Unavailable")
             case Fault.CONNECTION:
                 raise ConnectionResetError(104, "Connection reset by peer")
-        return self._reply(fault, native) if exchange.kind is CallKind.MODEL else self._value(fault)
+        return self._reply(fault, native) if exchange.kind is CallKind.MODEL else self._value(fault, native)
 
     def _reply(self, fault: Fault, native: Any) -> Any:
         usage = native.usage if isinstance(native, ModelReply) else Usage(input_tokens=1, output_tokens=1)
@@ -59,12 +59,14 @@ class PlainForger:
                 return "<html>502</html>"
         raise LookupError(f"a plain model cannot show {fault}")
 
-    def _value(self, fault: Fault) -> Any:
+    def _value(self, fault: Fault, native: Any) -> Any:
         match fault:
             case Fault.ERROR_IN_SUCCESS:
                 return {"error": "Internal Server Error", "status": 500}
             case Fault.MALFORMED:
-                return float("nan")
+                return '{"status": "ok", "ite'
+            case Fault.EMPTY if native not in (None, "", [], {}):
+                return None
         raise LookupError(f"a plain tool cannot show {fault}")
 
 

@@ -1,11 +1,13 @@
 """What an agent owes in a trial: must it reach its goal, how may it end otherwise, and which claims does that bear on.
 
-Judged by the contract: what it provides for must work, and what it does not provide for must end honestly.
+Every agent owes the same, whatever its contract provides for. Only where the contract accepts to go without something,
+by name, is it judged by what it provides for: that must work, and all else must end honestly.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from plimsoll.contract.holes import ANYTHING, takes_any_text, takes_nothing
 from plimsoll.contract.model import Tool
 from plimsoll.core.calls import Effect, Fault
 from plimsoll.gate.faults import How
@@ -14,20 +16,23 @@ from plimsoll.gate.sites import SiteKind, verified_tool
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.verdict import Reach
 
-__all__ = ["Promise", "claims_of", "promise", "promise_of_storm"]
+__all__ = ["Promise", "claims_of", "goes_unnoticed", "promise", "promise_of_storm"]
 
 _ALL_BUT_LOST = frozenset(Reach) - {Reach.LOST}
 _CRASHES = (How.CRASH_APPEND, How.CRASH_BEFORE, How.CRASH_AFTER, How.OUTAGE)
-_TIMES = (How.DELAY, How.HANG)
 
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What is owed: `goal` whether it must be reached, `endings` how it may end, `findings` whether they are due."""
+    """What is owed: `goal` whether it must be reached, `endings` how it may end, `findings` whether they are due.
+
+    `whole` is whether the models that were asked first must have answered.
+    """
 
     goal: bool
     endings: frozenset[Reach]
     findings: bool
+    whole: bool = False
 
 
 def promise(stage: Stage, planned: Sequence[Planned]) -> Promise:
@@ -36,7 +41,8 @@ def promise(stage: Stage, planned: Sequence[Planned]) -> Promise:
     endings = _ALL_BUT_LOST
     for each in planned:
         endings &= each.kind.endings
-    return Promise(goal=goal, endings=frozenset({Reach.REACHED}) if goal else endings, findings=True)
+    passing = len(planned) == 1 and _passes(planned[0]) and not stage.contract.accepts("unretried_faults")
+    return Promise(goal=goal, endings=frozenset({Reach.REACHED}) if goal else endings, findings=True, whole=passing)
 
 
 def promise_of_storm() -> Promise:
@@ -56,19 +62,50 @@ def claims_of(planned: Sequence[Planned]) -> frozenset[str]:
     return frozenset(claims)
 
 
+def goes_unnoticed(stage: Stage, planned: Planned) -> bool:
+    """Whether nobody need notice this bad answer: its tool's rule lets it through, and that is meant."""
+    meant = stage.contract.accepts("unchecked_answers") or stage.contract.tool(planned.dependency).output == ANYTHING
+    return meant and _lets_through(stage, planned)
+
+
+def _lets_through(stage: Stage, planned: Planned) -> bool:
+    """Whether this is an answer that is none, and passes for one by the rule of its tool."""
+    rule = stage.contract.tool(planned.dependency).output
+    match planned.kind.fault:
+        case _ if planned.site_kind is SiteKind.MODEL:
+            return False
+        case Fault.MALFORMED:
+            return takes_any_text(rule)
+        case Fault.EMPTY:
+            return takes_nothing(rule)
+        case Fault.ERROR_IN_SUCCESS:
+            return rule.may_look_like_error
+        case _:
+            return False
+
+
 def _survivable(stage: Stage, planned: Planned) -> bool:
     """Whether the goal must be reached under this fault alone; of models that fail, see `_ladder_holds`."""
     kind = planned.kind
     if planned.site_kind not in kind.survivable:
         return False
+    if stage.contract.accepts("unchecked_answers") and _lets_through(stage, planned):
+        return False
     if kind.how in _CRASHES:
-        return _writes_recover(stage)
+        return not stage.contract.accepts("parked_writes") or _writes_recover(stage)
     if kind.how is How.DELAY or planned.site_kind in (SiteKind.MODEL, SiteKind.APPROVAL, SiteKind.VERIFY):
         return True
     tool = stage.contract.tool(verified_tool(planned.dependency))
     if planned.site_kind is SiteKind.WRITE and tool.verify is not None:
         return True
-    return tool.effect is not Effect.WRITE and _retried(tool, kind.fault)
+    if tool.effect is Effect.WRITE:
+        return not stage.contract.accepts("parked_writes")
+    return not stage.contract.accepts("unretried_faults") or _retried(tool, kind.fault)
+
+
+def _passes(planned: Planned) -> bool:
+    """Whether this is a fault of a model that passes by itself, so that the model can be asked again."""
+    return planned.site_kind is SiteKind.MODEL and planned.kind.how is How.RAISE and not planned.lasting
 
 
 def _retried(tool: Tool, fault: Fault | None) -> bool:
@@ -92,12 +129,15 @@ def _recovers(tool: Tool) -> bool:
 
 
 def _ladder_holds(stage: Stage, planned: Sequence[Planned]) -> bool:
-    """Whether some model is left that can serve the request.
+    """Whether the request must be served although models fail: while one is out, and while one is left that can.
 
-    A contract without any second model is held to the goal all the same: it is the gate's business to say so.
+    What passes by itself takes no model away. A contract without any second model is held to the goal all the same: it
+    is the gate's business to say so.
     """
-    failing = {each.dependency for each in planned if each.site_kind is SiteKind.MODEL and each.kind.fails_model}
-    if not failing:
+    passing = frozenset() if stage.contract.accepts("unretried_faults") else frozenset(filter(_passes, planned))
+    struck = [each for each in planned if each.site_kind is SiteKind.MODEL and each.kind.fails_model]
+    failing = {each.dependency for each in struck if each not in passing}
+    if len(failing) < 2 and not stage.contract.accepts("canned_answers"):
         return True
     writes = stage.baseline is not None and bool(stage.baseline.effects)
     for ladder in stage.ladders.values():

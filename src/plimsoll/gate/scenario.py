@@ -35,7 +35,8 @@ class Scenario:
     the same over and over, or whatever else an attacker would have it do; for `token_flood` it answers without end,
     each time something else; for `false_claim` it says that something was done, and did nothing. `may_also` names
     tools that may be used when things go wrong, such as handing over to a person: their effects are not held against
-    the healthy run. `approve` is how people decide, given tool and arguments.
+    the healthy run. `approve` is how people decide, given tool and arguments. `asks` names tools whose effects need a
+    person's word here whatever the contract says, so that a rule that is gone, or asks too late, is missed.
     """
 
     name: str
@@ -46,4 +47,5 @@ class Scenario:
     adversaries: Mapping[str, Callable[[World], Mapping[str, Any]]] = field(default_factory=dict)
     may_also: frozenset[str] = frozenset()
     approve: Callable[[str, Mapping[str, Any]], bool] = field(default=lambda tool, args: True)
+    asks: frozenset[str] = frozenset()
     about: str = ""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from plimsoll.contract.model import Contract
+from plimsoll.contract.model import Contract, Limits
 from plimsoll.core.canonical import canonical_json
 from plimsoll.gate.scenario import EffectRow, Scenario
 from plimsoll.gate.sites import Site
@@ -32,7 +32,10 @@ def effect_key(row: EffectRow) -> EffectKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """What a healthy run did: its effects, its answer, the sites that it passed, and whether it reached its goal."""
+    """What a healthy run did: its effects, its answer, the sites that it passed, and whether it reached its goal.
+
+    `used` is what it used up of each limit, at its worst.
+    """
 
     effects: Counter[EffectKey]
     output: Any
@@ -40,6 +43,7 @@ class Baseline:
     appends: tuple[int, ...]
     approvals: int
     reached: bool
+    used: Limits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from plimsoll.gate.sites import group_of
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.statistics import corrected_confidence, lower_bound, upper_bound
 from plimsoll.gate.subject import SubjectLike
+from plimsoll.gate.terms import accepted, loose_limits, not_shown
 from plimsoll.gate.trying import Report, Task
 from plimsoll.gate.verdict import CLAIMS, Cell, Claim, Decision, Reach, StormFigures, Trial, Verdict, Violation
 from plimsoll.oversight.rules import Verdict as Ruled
@@ -70,7 +71,7 @@ def verdict(findings: Findings, subject: SubjectLike, *, clock: Clock, wall_s: f
         made_at=datetime.fromtimestamp(clock.now(), UTC).isoformat(timespec="seconds"),
         plimsoll_version=_version(),
         mode=_MODE,
-        reasons=tuple([*blocking, *lacking] or _good_news(claims, figures)),
+        reasons=tuple([*blocking, *lacking] or _good_news(findings, claims, figures)),
         healthy=findings.healthy.trials,
         claims=claims,
         cells=tuple(_cells(findings)),
@@ -85,6 +86,7 @@ def verdict(findings: Findings, subject: SubjectLike, *, clock: Clock, wall_s: f
         campaign_digest=digest([trial.digest for trial in everyone]),
         wall_s=round(wall_s, 3),
         scenarios=tuple(dict.fromkeys(trial.scenario for trial in findings.healthy.trials)),
+        accepts=accepted(findings.contract),
     )
 
 
@@ -122,7 +124,14 @@ def _claims(findings: Findings, counted: Sequence[Report]) -> tuple[Claim, ...]:
         for claim in {*report.claims, *broken}:
             tried[claim] += 1
             passed[claim] += claim not in broken and not report.trial.stuck
+    tried.update(violation.claim for violation in _loose(findings))
     return tuple(Claim(name=name, text=text, tried=tried[name], passed=passed[name]) for name, text in CLAIMS.items())
+
+
+def _loose(findings: Findings) -> Iterator[Violation]:
+    """What the limits themselves break, where there are healthy runs to hold them against."""
+    if not findings.healthy.reasons:
+        yield from loose_limits(findings.contract, findings.healthy.stages)
 
 
 def _cells(findings: Findings) -> Iterator[Cell]:
@@ -164,6 +173,7 @@ def _storm_figures(findings: Findings) -> StormFigures | None:
 def _broken(findings: Findings, claims: Sequence[Claim], counted: Sequence[Report]) -> Iterator[str]:
     """A sentence for each way in which a claim does not hold: how often, and the first example."""
     trials = [*(() if findings.healthy.reasons else findings.healthy.trials), *(report.trial for report in counted)]
+    loose = list(_loose(findings))
     for claim in claims:
         ways: dict[str, list[tuple[Trial, Violation]]] = {}
         for trial in trials:
@@ -174,6 +184,9 @@ def _broken(findings: Findings, claims: Sequence[Claim], counted: Sequence[Repor
             under = " and ".join(map(str, trial.injections)) or "no fault at all"
             often = f"{len(cases)} of {claim.tried} trials"
             yield f"{claim.name}, {code.replace('_', ' ')} in {often}: under {under}, {violation.message}."
+        for violation in loose:
+            if violation.claim == claim.name:
+                yield f"{claim.name}, {violation.code.replace('_', ' ')}: {violation.message}."
 
 
 def _storms_broken(figures: StormFigures | None) -> Iterator[str]:
@@ -199,6 +212,7 @@ def _lacking(findings: Findings, claims: Sequence[Claim], figures: StormFigures 
             hint = ": give a scenario `adversaries`" if claim.name == "bounded" else ""
             yield f"{claim.name} was never tried{hint}"
     yield from _never_needed(findings, wanted)
+    yield from not_shown(findings.contract, findings.healthy.stages)
     if figures is None:
         yield "no storm was tried, so nothing is known about faults that come together"
     elif figures.lower_bound < figures.target and not any(_storms_broken(figures)):
@@ -249,7 +263,11 @@ def _never_fired(findings: Findings) -> Iterator[str]:
             yield f"{kind} was planned and never struck"
 
 
-def _good_news(claims: Sequence[Claim], figures: StormFigures | None) -> list[str]:
+def _good_news(findings: Findings, claims: Sequence[Claim], figures: StormFigures | None) -> list[str]:
     tried = sum(claim.tried for claim in claims)
     storms = f", and {figures.passed} of {figures.tried} storms" if figures is not None else ""
-    return [f"all {len(claims)} claims held in every one of {tried} checks{storms}"]
+    names = ", ".join(each.name for each in accepted(findings.contract))
+    return [
+        f"all {len(claims)} claims held in every one of {tried} checks{storms}",
+        *([f"the contract accepts to go without: {names}"] if names else []),
+    ]

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from plimsoll.core.canonical import digest
-from plimsoll.core.events import ApprovalDecided, CallIntended
+from plimsoll.core.events import ApprovalDecided, ApprovalRequested, CallIntended
 from plimsoll.gate.scenario import EffectRow
 from plimsoll.gate.scene import Scene
 from plimsoll.gate.sites import dependency_of
@@ -26,12 +26,13 @@ def _approvals(scene: Scene, effects: Sequence[EffectRow]) -> Iterator[Violation
     """Every effect that the rules want a person's word for has one: given for these arguments, and used once."""
     for taken in scene.accepted:
         yield _violation("decision_accepted", taken)
+    yield from _approvers(scene)
     asking: Counter[tuple[str, str]] = Counter()
     for row in effects:
         ruled = scene.stage.rules.ruling(row.tool, row.args).verdict
         if ruled is Ruled.REFUSE:
             yield _violation("refused_effect", f"{row.tool} {dict(row.args)} happened, which the rules refuse")
-        elif ruled is Ruled.ASK:
+        elif ruled is Ruled.ASK or row.tool in scene.stage.scenario.asks:
             asking[(row.tool, digest(row.args))] += 1
     if not asking:
         return
@@ -41,6 +42,20 @@ def _approvals(scene: Scene, effects: Sequence[EffectRow]) -> Iterator[Violation
         if count > approved:
             message = f"{key[0]} happened {count} times, approved by a person {approved} times"
             yield _violation("unapproved_effect", message)
+
+
+def _approvers(scene: Scene) -> Iterator[Violation]:
+    """Only those are asked who may decide."""
+    if not scene.approvals:
+        return
+    for record in scene.records():
+        if isinstance(event := record.event, ApprovalRequested):
+            approval = scene.stage.contract.tool(event.dependency).approval
+            added = [each for each in event.approvers if approval is not None and each not in approval.approvers]
+            if added:
+                yield _violation(
+                    "approver_added", f"{', '.join(added)} may decide on {event.dependency}, and was not to"
+                )
 
 
 def _used_approvals(scene: Scene) -> Counter[tuple[str, str]]:

@@ -11,6 +11,7 @@ __all__ = [
     "CLAIMS",
     "Cell",
     "Claim",
+    "Concession",
     "Decision",
     "Injection",
     "Reach",
@@ -151,6 +152,13 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         return self.tried > 0 and self.passed == self.tried
 
 
+class Concession(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the contract accepts to go without: its name in `[gate] accepts`, and what that means."""
+
+    name: str
+    about: str
+
+
 class StormFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Sampled combinations of faults: `lower_bound` is the exact one-sided bound on the share survived."""
 
@@ -165,7 +173,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The gate's answer and everything it rests on.
 
     `mode` is `simulated`: the harness is proven, the model is not tried. `failures` are failing trials with their
-    stories, shrunk, one for each way of failing first. `reasons` are sentences, the most important first.
+    stories, shrunk, one for each way of failing first. `reasons` are sentences, the most important first. `accepts` is
+    what the contract goes without, which nothing here speaks for.
     """
 
     decision: Decision
@@ -190,3 +199,4 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     campaign_digest: str
     wall_s: float
     scenarios: tuple[str, ...]
+    accepts: tuple[Concession, ...] = ()

@@ -1,13 +1,15 @@
-"""Made-up verdicts to try the reports with: one that ships, one that does not, one undecided, and a huge one."""
+"""Made-up verdicts to try the reports with: two that ship, one that does not, one undecided, and a huge one."""
 
 import hashlib
 from typing import Any
 
+from plimsoll.contract.concessions import CONCESSIONS
 from plimsoll.core.calls import Ending
 from plimsoll.gate.verdict import (
     CLAIMS,
     Cell,
     Claim,
+    Concession,
     Decision,
     Injection,
     Reach,
@@ -359,4 +361,9 @@ def huge() -> Verdict:
     )
 
 
-SAMPLES = {"ship": ship, "block": block, "inconclusive": inconclusive, "huge": huge}
+def lenient() -> Verdict:
+    accepts = ("parked_writes", "fewer_claims", "canned_answers")
+    return make_verdict(accepts=tuple(Concession(name=name, about=CONCESSIONS[name]) for name in accepts))
+
+
+SAMPLES = {"ship": ship, "lenient": lenient, "block": block, "inconclusive": inconclusive, "huge": huge}

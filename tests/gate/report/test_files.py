@@ -18,7 +18,17 @@ from plimsoll.gate.report import (
     write_reports,
 )
 from plimsoll.gate.verdict import Cell, Decision, Injection, Reach, StormFigures, Verdict, Violation
-from tests.gate.report.sample import ATTACK, SAMPLES, block, healthy_trial, huge, inconclusive, make_verdict, ship
+from tests.gate.report.sample import (
+    ATTACK,
+    SAMPLES,
+    block,
+    healthy_trial,
+    huge,
+    inconclusive,
+    lenient,
+    make_verdict,
+    ship,
+)
 
 
 def parsed(verdict: Verdict) -> ET.Element:
@@ -42,8 +52,16 @@ def test_junit_is_green_if_and_only_if_the_agent_may_ship() -> None:
         name: len(parsed(make()).findall(".//failure") + parsed(make()).findall(".//error"))
         for name, make in SAMPLES.items()
     }
-    assert problems["ship"] == 0
+    assert problems["ship"] == problems["lenient"] == 0
     assert all(problems[name] for name in ("block", "inconclusive", "huge"))
+
+
+def test_junit_says_what_the_contract_accepts() -> None:
+    values = [parsed(make()).find(".//property[@name='accepting']") for make in (ship, lenient)]
+    assert [value.attrib["value"] for value in values if value is not None] == [
+        "nothing",
+        "parked writes, fewer claims, canned answers",
+    ]
 
 
 def test_junit_has_a_case_for_every_cell() -> None:

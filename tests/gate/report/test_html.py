@@ -8,8 +8,8 @@ import pytest
 
 from plimsoll.gate.report import render_html
 from plimsoll.gate.report.html import STORIES_SHOWN
-from plimsoll.gate.verdict import CLAIMS, Cell, Decision, Reach, StormFigures, Trial
-from tests.gate.report.sample import ATTACK, KINDS, SAMPLES, block, huge, inconclusive, make_verdict, ship
+from plimsoll.gate.verdict import CLAIMS, Cell, Concession, Decision, Reach, StormFigures, Trial
+from tests.gate.report.sample import ATTACK, KINDS, SAMPLES, block, huge, inconclusive, lenient, make_verdict, ship
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
@@ -88,6 +88,15 @@ def test_the_head_says_what_was_decided_and_about_what(decision: Decision, mode:
 def test_an_agent_without_protections_is_said_to_have_none() -> None:
     assert "not hardened: every protection was off" in Page(render_html(inconclusive())).text
     assert "not hardened" not in Page(render_html(ship())).text
+
+
+def test_what_the_contract_accepts_is_told_at_the_top_and_explained() -> None:
+    text = Page(render_html(lenient())).text
+    assert "Every promise held but those it goes without. This agent may ship." in text
+    assert "accepting parked writes, fewer claims, canned answers" in text.split("What it goes without")[0]
+    assert "a write of which nobody knows whether it happened may wait for a person" in text
+    strict = Page(render_html(ship())).text
+    assert "accepting" not in strict and "What it goes without" not in strict
 
 
 def test_reasons_come_in_their_order_and_many_are_folded() -> None:
@@ -172,6 +181,7 @@ def test_every_text_of_a_verdict_is_escaped() -> None:
         mode=ATTACK,
         reasons=(ATTACK,),
         scenarios=(ATTACK, "\ud800"),
+        accepts=(Concession(name=ATTACK, about=ATTACK),),
         cells=(Cell(kind=ATTACK, group='"><script>', tried=1, passed=0, reached=0),),
         reach={ATTACK: 4},
         failures=(story,),

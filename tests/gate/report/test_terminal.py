@@ -8,7 +8,7 @@ from rich.console import Console
 
 from plimsoll.gate.report import GateProgress, print_summary
 from plimsoll.gate.verdict import Decision, Verdict
-from tests.gate.report.sample import SAMPLES, block, huge, inconclusive, make_verdict, ship
+from tests.gate.report.sample import SAMPLES, block, huge, inconclusive, lenient, make_verdict, ship
 
 BLOCK_BEGINS = """\
 ┏━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┓
@@ -65,6 +65,14 @@ def test_an_agent_that_ships() -> None:
     assert "✓ SHIP  Every promise held under every fault tried. This agent may ship." in text
     assert "harness proven, model not tried" in text
     assert "Failures" not in text and "✗" not in text
+
+
+def test_an_agent_that_ships_on_what_its_contract_accepts() -> None:
+    text = printed(lenient())
+    assert "✓ SHIP  Every promise held but those it goes without. This agent may ship." in text
+    assert "┃ accepting parked writes, fewer claims, canned answers " in text
+    assert "Accepted by the contract, and not shown\n   – parked writes  a write of which nobody knows" in text
+    assert "ccept" not in printed(ship())
 
 
 def test_an_undecided_verdict() -> None:

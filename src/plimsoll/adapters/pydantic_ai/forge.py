@@ -156,6 +156,12 @@ def _wrong_shape(exchange: Any, native: Any) -> Any:
     return [native] if isinstance(native, dict) else {"unexpected": native if native is not None else True}
 
 
+def _nothing(exchange: Any, native: Any) -> None:
+    """What is left of an answer whose body is lost."""
+    if native in (None, "", [], {}):
+        raise LookupError("its true answer says nothing either")
+
+
 _MODEL: Mapping[Fault, Forge] = {
     Fault.RATE_LIMITED: _raising(_rate_limited),
     Fault.SERVER_ERROR: _raising(_unavailable),
@@ -178,7 +184,7 @@ _TOOL: Mapping[Fault, Forge] = {
     Fault.CONNECTION: _raising(lambda: ConnectionResetError(104, "Connection reset by peer")),
     Fault.TIMEOUT: _raising(lambda: TimeoutError("timed out")),
     Fault.EXCEPTION: _raising(lambda: RuntimeError("the tool broke down")),
-    Fault.EMPTY: lambda exchange, native: "",
+    Fault.EMPTY: _nothing,
     Fault.WHITESPACE: lambda exchange, native: " \n ",
     Fault.MALFORMED: lambda exchange, native: '{"status": "ok", "ite',
     Fault.WRONG_SHAPE: _wrong_shape,

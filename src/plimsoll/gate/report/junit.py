@@ -6,6 +6,7 @@ from datetime import datetime
 
 from plimsoll.gate.report.figures import HeatRow, heat_map, storm_axis
 from plimsoll.gate.report.wording import (
+    accepting,
     date_text,
     failure_name,
     failure_title,
@@ -66,7 +67,7 @@ def _told(numbers: Iterable[int], verdict: Verdict) -> str:
 
 def _decision(suite: _Suite, verdict: Verdict) -> None:
     problem = {Decision.SHIP: "", Decision.BLOCK: "failure", Decision.INCONCLUSIVE: "error"}[verdict.decision]
-    message = verdict.reasons[0] if verdict.reasons else headline(verdict.decision)
+    message = verdict.reasons[0] if verdict.reasons else headline(verdict)
     suite.case("may this agent ship", problem=problem, message=message, text="\n".join(verdict.reasons))
 
 
@@ -158,6 +159,7 @@ def render_junit(verdict: Verdict) -> str:
         ("seed", str(verdict.seed)),
         ("mode", mode_text(verdict)),
         ("made_at", date_text(verdict.made_at)),
+        ("accepting", accepting(verdict) or "nothing"),
     ):
         ET.SubElement(facts, "property", name=name, value=printable(value))
     suites[0].element.insert(0, facts)

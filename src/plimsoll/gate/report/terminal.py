@@ -14,6 +14,7 @@ from rich.text import Text
 
 from plimsoll.gate.report.figures import reach_parts, storm_axis
 from plimsoll.gate.report.wording import (
+    accepting,
     count,
     cut,
     date_text,
@@ -77,9 +78,10 @@ def _banner(verdict: Verdict, console: Console, signs: _Signs) -> RenderableType
         trials += f"; {count(verdict.vacuous)} not counted, their fault never struck"
     about = [cut(verdict.subject, 44), f"seed {verdict.seed}", date_text(verdict.made_at)]
     lines = [
-        Text.assemble((f"{mark} {verdict.decision.upper()}", f"bold {colour}"), f"  {headline(verdict.decision)}"),
+        Text.assemble((f"{mark} {verdict.decision.upper()}", f"bold {colour}"), f"  {headline(verdict)}"),
         Text(_encodable(console, signs.between.join(about)), style="bold"),
         Text(_encodable(console, mode_text(verdict) + ("" if verdict.hardened else "; not hardened, protections off"))),
+        *([Text(_encodable(console, f"accepting {accepting(verdict)}"), style="yellow")] if verdict.accepts else []),
         Text(trials),
         Text(f"fingerprint {_encodable(console, cut(verdict.fingerprint, 48))}", style="dim"),
     ]
@@ -97,6 +99,21 @@ def _reasons(verdict: Verdict, console: Console) -> Iterator[RenderableType]:
         table.add_row(f"{number}.", Text(_encodable(console, cut(one_line(reason), 400))))
     if len(verdict.reasons) > _REASONS:
         table.add_row("", Text(f"and {len(verdict.reasons) - _REASONS} more in the report", style="dim"))
+    yield table
+    yield ""
+
+
+def _accepts(verdict: Verdict, console: Console, signs: _Signs) -> Iterator[RenderableType]:
+    if not verdict.accepts:
+        return
+    yield Text("Accepted by the contract, and not shown", style="bold")
+    table = Table.grid(padding=(0, 1), expand=False)
+    table.add_column(justify="right", min_width=4)
+    table.add_column(no_wrap=True)
+    table.add_column(ratio=1, style="dim")
+    for each in verdict.accepts:
+        name = Text(_encodable(console, cut(words(each.name), 20)))
+        table.add_row(Text(signs.none, style="yellow"), name, Text(_encodable(console, each.about)))
     yield table
     yield ""
 
@@ -180,7 +197,7 @@ def _failures(verdict: Verdict, console: Console, failures_dir: Path) -> Iterato
 
 
 def print_summary(verdict: Verdict, console: Console, *, report_path: Path, failures_dir: Path) -> None:
-    """Prints the verdict in at most `console.width` columns: decision, reasons, claims, storms, reach, failures.
+    """Prints the verdict in at most `console.width` columns: decision, reasons, claims, reach, failures.
 
     Only what is to be copied (commands, the report's path) may run beyond. Colour is as the console decides, and
     nothing is said by colour alone.
@@ -190,6 +207,7 @@ def print_summary(verdict: Verdict, console: Console, *, report_path: Path, fail
         _banner(verdict, console, signs),
         *_reasons(verdict, console),
         *_claims(verdict, console, signs),
+        *_accepts(verdict, console, signs),
         *_reach(verdict, console, signs),
         *_failures(verdict, console, failures_dir),
         (f"Report: {report_path}",),

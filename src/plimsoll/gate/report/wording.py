@@ -6,6 +6,7 @@ from datetime import datetime
 from plimsoll.gate.verdict import Decision, Injection, Trial, Verdict
 
 __all__ = [
+    "accepting",
     "count",
     "cut",
     "date_text",
@@ -100,9 +101,16 @@ def date_text(made_at: str) -> str:
     return f"{moment.day} {moment:%B %Y, %H:%M} {moment:%Z}".strip()
 
 
-def headline(decision: Decision) -> str:
+def headline(verdict: Verdict) -> str:
     """What the decision means, in a sentence."""
-    return _HEADLINES[decision]
+    if verdict.decision is Decision.SHIP and verdict.accepts:
+        return "Every promise held but those it goes without. This agent may ship."
+    return _HEADLINES[verdict.decision]
+
+
+def accepting(verdict: Verdict) -> str:
+    """What the contract goes without, by name; empty where it is nothing."""
+    return ", ".join(words(each.name) for each in verdict.accepts)
 
 
 def mode_text(verdict: Verdict) -> str:
