@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-from plimsoll.contract.concessions import CONCESSIONS
 from plimsoll.core.calls import Effect, Fault
 
 __all__ = [
@@ -49,10 +48,6 @@ GATE_CLAIMS = ("monitoring", "fallbacks", "oversight", "bounded", "latency", "ho
 GateClaim = Annotated[
     str, Meta(pattern=rf"^(?:{'|'.join(GATE_CLAIMS)})$", extra={"words": f"one of {', '.join(GATE_CLAIMS)}"})
 ]
-Concession = Annotated[
-    str, Meta(pattern=rf"^(?:{'|'.join(CONCESSIONS)})$", extra={"words": f"one of {', '.join(CONCESSIONS)}"})
-]
-"""The name of something that is done without; see `plimsoll.contract.concessions`."""
 
 
 class Mode(StrEnum):
@@ -198,10 +193,20 @@ class Protections(_Section, frozen=True, kw_only=True):
 
 
 class JournalSection(_Section, frozen=True, kw_only=True):
-    """`[journal]`: where it lies, relative to the contract's file, and how long a run waits for it before it parks."""
+    """`[journal]`: where it lies, relative to the contract's file, and how long a run waits for it before it parks.
+
+    `encrypt` seals the personal fields of new runs, with a key for each. `key_file` holds the master key (None: the
+    environment's PLIMSOLL_JOURNAL_KEY), `signing_key_file` the key that signs checkpoints (None: the environment's
+    PLIMSOLL_SIGNING_KEY; without one there are none). A checkpoint is made after so many events, or so many seconds.
+    """
 
     path: str = ".plimsoll/journal.db"
     patience_s: Positive = 5.0
+    encrypt: bool = False
+    key_file: Annotated[str, Meta(min_length=1)] | None = None
+    signing_key_file: Annotated[str, Meta(min_length=1)] | None = None
+    checkpoint_events: AtLeastOne = 1000
+    checkpoint_s: Positive = 600.0
 
 
 class GateSection(_Section, frozen=True, kw_only=True):
@@ -209,9 +214,7 @@ class GateSection(_Section, frozen=True, kw_only=True):
 
     `scenarios` is `module:attribute`, a list of `plimsoll.gate.Scenario`. Storms (sampled combinations of faults) must
     be survived in at least `storm_target` of cases, shown with `confidence`, corrected for the number of claims.
-    `finding_within_s` is how soon after an injected fault the finding that names it must have arrived. `claims` are
-    those that must have been shown (empty: all). `accepts` names what is done without, of all that every agent is held
-    to.
+    `finding_within_s` is how soon after an injected fault the finding that names it must have arrived.
     """
 
     scenarios: Named | None = None
@@ -221,7 +224,6 @@ class GateSection(_Section, frozen=True, kw_only=True):
     confidence: Share = 0.95
     finding_within_s: Positive = 120.0
     claims: tuple[GateClaim, ...] = ()
-    accepts: tuple[Concession, ...] = ()
 
 
 class Contract(_Section, frozen=True, kw_only=True):
@@ -238,7 +240,3 @@ class Contract(_Section, frozen=True, kw_only=True):
     def tool(self, name: str) -> Tool:
         """What was decided about the tool `name`. An undeclared tool is a write that nobody may retry."""
         return self.tools.get(name) or Tool()
-
-    def accepts(self, concession: str) -> bool:
-        """Whether the gate is to go without this; see `plimsoll.contract.concessions`."""
-        return concession in self.gate.accepts

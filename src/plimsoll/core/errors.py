@@ -21,6 +21,8 @@
         ├── SimulationError, …      the gate's simulator; see gate/simulator/errors.py
         ├── ReplayMismatch          the agent's code no longer does what its journal says
         ├── UnknownRun / UnknownRequest / UnknownDependency
+        ├── RunErased               a run whose personal data somebody has erased
+        ├── KeyMissing              an encrypted run whose master key is not here
         ├── DecisionRefused         a decision that may not be made (wrong person, wrong arguments, too late)
         └── MissingExtra            an optional dependency is not installed
 
@@ -39,6 +41,7 @@ __all__ = [
     "DecisionRefused",
     "JournalCorrupt",
     "JournalUnavailable",
+    "KeyMissing",
     "KillSwitchEngaged",
     "LimitExceeded",
     "MissingExtra",
@@ -160,12 +163,13 @@ class JournalUnavailable(OperationFailed):
 
 
 class JournalCorrupt(OperationFailed):
-    """The journal does not verify. `run_id` and `seq` are the first place where it breaks."""
+    """The journal does not verify. `run_id` and `seq` are where it breaks first; `*` and 0 mean the whole of it."""
 
     def __init__(self, run_id: str, seq: int, message: str) -> None:
         self.run_id = run_id
         self.seq = seq
-        super().__init__(f"journal of run {run_id} is damaged at event {seq}: {message}")
+        what = "the journal is damaged" if run_id == "*" else f"journal of run {run_id} is damaged at event {seq}"
+        super().__init__(f"{what}: {message}")
 
 
 class RunBusy(OperationFailed):
@@ -244,6 +248,26 @@ class UnknownRun(Misuse):
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         super().__init__(f"no run {run_id!r} in this journal; `plimsoll runs list` shows those there are")
+
+
+class RunErased(Misuse):
+    """Somebody has erased this run: what it was asked, did and answered cannot be read any more, by anybody."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        super().__init__(f"run {run_id} was erased; `plimsoll audit log` tells by whom and why. Nothing was done")
+
+
+class KeyMissing(Misuse):
+    """An encrypted run, whose key is wrapped by a master key that is not here. `master` is that key's id."""
+
+    def __init__(self, run_id: str, *, master: str) -> None:
+        self.run_id = run_id
+        self.master = master
+        super().__init__(
+            f"run {run_id} is encrypted under master key {master}, which is not here: "
+            "set PLIMSOLL_JOURNAL_KEY, or key_file in the contract's [journal]. Nothing was done"
+        )
 
 
 class UnknownRequest(Misuse):

@@ -1,9 +1,10 @@
 """Chance, injected: the machine's own in production, seeded in tests and in the gate."""
 
+import os
 import random
 from typing import Protocol
 
-__all__ = ["Rng", "seeded_rng", "system_rng"]
+__all__ = ["Rng", "secret_bytes", "seeded_rng", "system_rng"]
 
 
 class Rng(Protocol):
@@ -30,3 +31,8 @@ def system_rng() -> Rng:
 def seeded_rng(seed: int | str) -> Rng:
     """A reproducible source: the same seed gives the same sequence on every machine and under every hash seed."""
     return random.Random(seed)
+
+
+def secret_bytes(count: int) -> bytes:
+    """So many bytes for keys and nonces, from the operating system. Never simulated: who can repeat them can read."""
+    return os.urandom(count)

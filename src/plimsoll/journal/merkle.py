@@ -49,7 +49,7 @@ def inclusion_proof(leaves: Sequence[bytes], place: int) -> list[bytes]:
 
 
 def root_by_proof(leaf: bytes, place: int, size: int, proof: Sequence[bytes]) -> bytes | None:
-    """The root of a tree of `size` leaves in which `leaf` stands at `place`, by its proof; None where that cannot be."""
+    """The root of a tree of `size` leaves in which `leaf` stands at `place`, by its proof; None if that cannot be."""
     if not 0 <= place < size:
         return None
     digest, path = leaf_hash(leaf), list(proof)

@@ -1,0 +1,101 @@
+"""Where keys come from: the environment, or a file that the contract names. The ciphers are in `encryption`."""
+
+import base64
+import binascii
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from plimsoll.contract.model import JournalSection
+from plimsoll.core.errors import Misuse
+from plimsoll.core.rng import secret_bytes
+from plimsoll.journal.codec import RunKey
+
+__all__ = ["MASTER_ENV", "KeyRing", "WrappedKey", "key_ring", "master_keys", "new_master_key"]
+
+MASTER_ENV = "PLIMSOLL_JOURNAL_KEY"
+_PREFIX = "plimsoll-key-"
+_KEY_BYTES = 32
+
+
+class WrappedKey(msgspec.Struct, frozen=True):
+    """A run's key as it stands in a store: encrypted under the master key whose id is `master`."""
+
+    master: str
+    wrapped: bytes
+
+
+class KeyRing(Protocol):
+    """The master keys that a process has."""
+
+    @property
+    def first(self) -> str:
+        """The id of the master key that wraps new keys."""
+        ...
+
+    def make(self, run_id: str) -> WrappedKey | None:
+        """A key for a new run; None where new runs are not to be encrypted."""
+        ...
+
+    def open(self, run_id: str, key: WrappedKey) -> RunKey:
+        """The run's key. Raises `KeyMissing`, and `JournalCorrupt` for one that was damaged or is another run's."""
+        ...
+
+    def rewrap(self, run_id: str, key: WrappedKey) -> WrappedKey:
+        """The same key under the first master key. Raises as `open` does."""
+        ...
+
+
+def new_master_key() -> str:
+    """A master key to be kept in a file or in the environment: 256 random bits, as one word."""
+    return _PREFIX + base64.urlsafe_b64encode(secret_bytes(_KEY_BYTES)).decode().rstrip("=")
+
+
+def master_keys(text: str, *, source: str) -> list[bytes]:
+    """The master keys in `text`, apart by white space or commas; what follows a `#` on its line is a comment.
+
+    The first wraps new keys; all of them open what they have wrapped. Raises `Misuse`, which names `source` and shows
+    no key.
+    """
+    words = " ".join(line.partition("#")[0] for line in text.splitlines()).replace(",", " ").split()
+    if not words:
+        raise Misuse(f"{source} holds no master key; `plimsoll keys make` makes one")
+    return [_decoded(word, f"key {number} in {source}") for number, word in enumerate(words, 1)]
+
+
+def _decoded(word: str, what: str) -> bytes:
+    try:
+        key = base64.urlsafe_b64decode(word.removeprefix(_PREFIX) + "=")
+    except (binascii.Error, ValueError):
+        key = b""
+    if not word.startswith(_PREFIX) or len(key) != _KEY_BYTES:
+        raise Misuse(f"{what} is no master key: one begins with {_PREFIX} and is made by `plimsoll keys make`")
+    return key
+
+
+def key_ring(section: JournalSection, *, directory: Path, environ: Mapping[str, str]) -> KeyRing | None:
+    """The master keys that the contract's [journal] names, or the environment has; None where there are none.
+
+    Raises `Misuse` when the contract wants encryption and there is no key, or one that is none.
+    """
+    if section.key_file is not None:
+        file = directory / section.key_file
+        try:
+            text, source = file.read_text(encoding="utf-8"), str(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misuse(f"the journal's key_file {file} cannot be read: {error}") from error
+    elif environ.get(MASTER_ENV):
+        text, source = environ[MASTER_ENV], MASTER_ENV
+    elif section.encrypt:
+        raise Misuse(
+            f"the contract's [journal] says encrypt = true, and there is no master key: set {MASTER_ENV}, or name a"
+            " key_file; `plimsoll keys make` makes a key"
+        )
+    else:
+        return None
+    encryption: Any = importlib.import_module("plimsoll.journal.encryption")
+    ring: KeyRing = encryption.MasterKeys(master_keys(text, source=source), encrypt=section.encrypt)
+    return ring
