@@ -145,14 +145,17 @@ class Harness:
         check_run_id(run_id)
         return await self.lead(run_id, self.beginning(input))
 
-    async def resume(self, run_id: str) -> RunResult:
+    async def resume(self, run_id: str, *, take_over: bool = False) -> RunResult:
         """Goes on with a run that parked, or whose process died. One that has ended is answered from the journal.
+
+        `take_over` takes the run from an owner that still lives but is known to be stuck. Whatever that one does later
+        goes into no journal. A write that it was about to send may still come, so `verify` must reckon with it.
 
         Raises `UnknownRun`; `RunBusy` while somebody else advances it; `ReplayMismatch` when the agent's code no longer
         follows the run's journal (the run is parked then, and nothing was sent); `JournalCorrupt` when the journal does
         not verify; `Misuse` when it is another agent's run.
         """
-        return await self.lead(run_id, None)
+        return await self.lead(run_id, None, take_over=take_over)
 
     async def wake(self) -> list[RunResult]:
         """Goes on with every run of this agent that can: decided, expired, or left behind by a process that died.
@@ -197,7 +200,13 @@ class Harness:
         return await self.lead(run_id, began, deadline=descent.deadline)
 
     async def lead(
-        self, run_id: str, began: RunStarted | None, *, fresh: bool = False, deadline: Deadline | None = None
+        self,
+        run_id: str,
+        began: RunStarted | None,
+        *,
+        fresh: bool = False,
+        take_over: bool = False,
+        deadline: Deadline | None = None,
     ) -> RunResult:
         """Takes a run, and those that it goes on as, until the last ends or parks.
 
@@ -206,7 +215,7 @@ class Harness:
         """
         first, _ = link_of(run_id)
         with self._advancing(first):
-            taken = await self._taken(run_id, began, fresh=fresh)
+            taken = await self._taken(run_id, began, fresh=fresh, take_over=take_over)
             while isinstance(taken, RunState):
                 if taken.continued is None:
                     if deadline is not None:
@@ -217,7 +226,9 @@ class Harness:
                 taken = await self._next(taken)
             return replace_result(taken, run_id=first)
 
-    async def _taken(self, run_id: str, began: RunStarted | None, *, fresh: bool = False) -> RunState | RunResult:
+    async def _taken(
+        self, run_id: str, began: RunStarted | None, *, fresh: bool = False, take_over: bool = False
+    ) -> RunState | RunResult:
         """The run, or the latest of its chain, ready to be advanced; how it ended, where it has."""
         head = await self.store.head(run_id)
         if head is not None:
@@ -225,7 +236,7 @@ class Harness:
         if head is not None and head.seq > 0:
             if fresh:
                 raise RunBusy(run_id, owner="somebody who was faster")
-            return await self._going_on(head)
+            return await self._going_on(head, take_over=take_over)
         if began is None:  # without a first event it was never accepted
             raise UnknownRun(run_id)
         return await self._accepted(await self._claim(run_id, head), began)
@@ -253,9 +264,9 @@ class Harness:
         finally:
             self._active.discard(run_id)
 
-    async def _claim(self, run_id: str, head: RunHead | None) -> RunHead:
-        """Takes the run over, if nobody who lives has it. Raises `RunBusy`."""
-        if head is not None and head.state is HeadState.RUNNING and not self._is_left(head):
+    async def _claim(self, run_id: str, head: RunHead | None, *, take_over: bool = False) -> RunHead:
+        """Takes the run over, if nobody who lives has it, or all the same. Raises `RunBusy`."""
+        if head is not None and head.state is HeadState.RUNNING and not (take_over or self._is_left(head)):
             raise RunBusy(run_id, owner=head.owner)
         expected = 0 if head is None else head.epoch
         try:
@@ -280,12 +291,12 @@ class Harness:
             raise
         return RunState(head.run_id, env=self.env, log=log, replay=Replay(head.run_id, ()), started=started)
 
-    async def _going_on(self, head: RunHead) -> RunState | RunResult:
+    async def _going_on(self, head: RunHead, *, take_over: bool = False) -> RunState | RunResult:
         if head.state is HeadState.ENDED:
             return await self.result(head.run_id)
         if head.agent != self.env.contract.agent.name:
             raise Misuse(f"run {head.run_id} is agent {head.agent!r}'s, not {self.env.contract.agent.name!r}'s")
-        claimed = await self._claim(head.run_id, head)
+        claimed = await self._claim(head.run_id, head, take_over=take_over)
         return await self._restored(claimed, crashed=head.state is HeadState.RUNNING)
 
     async def _restored(self, head: RunHead, *, crashed: bool) -> RunState:

@@ -152,9 +152,12 @@ class HardenedAgent:
             self._deps_of_runs[run_id] = deps
         return self._noted(await harness.run(encode_input(prompt, message_history), run_id=run_id))
 
-    async def resume(self, run_id: str) -> RunResult:
-        """Goes on with a run that parked, or whose process died. Raises `UnknownRun`, `ReplayMismatch`."""
-        return self._noted(await self.harness.resume(run_id))
+    async def resume(self, run_id: str, *, take_over: bool = False) -> RunResult:
+        """Goes on with a run that parked, or whose process died. Raises `UnknownRun`, `ReplayMismatch`, `RunBusy`.
+
+        `take_over` takes it from an owner that still lives but is known to be stuck; see `Harness.resume`.
+        """
+        return self._noted(await self.harness.resume(run_id, take_over=take_over))
 
     async def wake(self) -> list[RunResult]:
         """Goes on with every run that can: decided, expired, or left behind by a process that died."""
