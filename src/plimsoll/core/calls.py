@@ -144,9 +144,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class CallInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tool can learn of the call that it serves, by `plimsoll.current_call()`.
+    """What a tool, or its `verify`, can learn of the call that it serves, by `plimsoll.current_call()`.
 
-    `deadline_s` is the running clock's monotonic time by which the attempt is given up.
+    `deadline_s` is the running clock's monotonic time by which the attempt is given up. `sending` counts from 1, and
+    rises whenever the call is sent again because it was found not to have happened, whoever sends it: a fencing token.
+    `verify` is asked about all sendings up to this one.
     """
 
     run_id: str
@@ -157,6 +159,7 @@ class CallInfo(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     rung: int
     deadline_s: float
+    sending: int = 1
 
     @property
     def idempotency_key(self) -> str:

@@ -252,6 +252,7 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
         attempt=number,
         rung=footing.index,
         deadline_s=started + (footing.section.timeout_s if timeout_s is None else timeout_s),
+        sending=state.sends[footing.key] or 1,
     )
     native, error = await _sent(footing, info, timeout_s, showing)
     duration_s = env.clock.monotonic() - started - (0.0 if showing is None else showing.stopwatch.stood_s)

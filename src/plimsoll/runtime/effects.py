@@ -23,6 +23,7 @@ from plimsoll.core.calls import (
 from plimsoll.core.errors import Misuse, RunParked
 from plimsoll.core.events import CallIntended, DoubtRaised, DoubtResolved
 from plimsoll.runtime.attempts import Answer, Attempt, Footing, retrying
+from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.state import RunState
 
@@ -155,7 +156,9 @@ async def _verify_once(state: RunState, exchange: Exchange, intent: CallIntended
         attempt=1,
         rung=0,
         deadline_s=env.clock.monotonic() + timeout_s,
+        sending=state.sends[intent.key],
     )
+    token = call_context.set(info)
     try:
         async with asyncio.timeout(timeout_s):
             answer = await env.interceptor(
@@ -165,6 +168,8 @@ async def _verify_once(state: RunState, exchange: Exchange, intent: CallIntended
         raise
     except Exception as error:  # a verify that fails has verified nothing
         return Unknown(f"verify failed: {type(error).__name__}: {error}")
+    finally:
+        call_context.reset(token)
     if isinstance(answer, (Happened, NotHappenedAndCannot, Unknown)):
         return answer
     return Unknown(f"verify answered {answer!r}, which is none of Happened, NotHappenedAndCannot, Unknown")
