@@ -139,6 +139,29 @@ def test_a_run_that_a_living_process_advances_is_left_to_it(user: User, environm
     assert user.paid == [30.0]
 
 
+def test_a_run_is_taken_over_from_a_process_that_is_stuck(user: User, environment: dict[str, str]) -> None:
+    pipe = user.folder / "pipe"
+    os.mkfifo(pipe)
+    listening = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVE, "k1", "refund 30"], env={**environment, "SHOP_PIPE": str(pipe)}
+    )
+    try:
+        assert select.select([listening], [], [], 30)[0]
+        process.send_signal(signal.SIGSTOP)
+        assert "needs the RUN" in user.refused("runs", "resume", "--take-over", code=2)
+        assert "k1 is being advanced by" in user.refused("runs", "resume", "k1")
+        assert "k1: parked (doubt" in user.ok("runs", "resume", "k1", "--take-over")
+    finally:
+        process.kill()
+        process.wait()
+        os.close(listening)
+    assert user.paid == [30.0]
+    user.ok("approvals", "resolve", "k1", "--happened", "--result", '{"refunded": 30}', "--by", "ana")
+    assert user.ok("runs", "resume", "k1").startswith("k1: complete")
+    assert user.paid == [30.0]
+
+
 def test_the_kill_switch_halts_what_waits_and_what_comes(user: User) -> None:
     user.asks("refund 120", run_id="t2")
     assert "Release it by: plimsoll kill --all --release" in user.ok("kill", "--all", "--reason", "fire [/red]")

@@ -123,12 +123,34 @@ class Lines:
         return line.decode().split()
 
 
+def command(
+    worker: subprocess.Popen[bytes],
+    *,
+    number: int,
+    again: list[str],
+    last: bool = False,
+    first: int = 0,
+    agent: str = "packer",
+    dies: dict[str, Any] | None = None,
+    stops: bool = False,
+    mutant: str = "",
+) -> None:
+    """Has a worker begin its life of this number.
+
+    It works on the orders `again`, and unless this is its `last`, on new ones from number `first` on. `dies` is the
+    append at which it kills itself, `stops` whether it stops before it sends anything.
+    """
+    words = {"number": number, "again": again, "last": last, "first": first, "agent": agent}
+    words |= {"dies": dies, "stops": stops, "mutant": mutant}
+    assert worker.stdin is not None
+    worker.stdin.write(json.dumps(words).encode() + b"\n")
+
+
 class Killing:
     """One process that works through orders, and dies of it. `mutant` names what is broken in it."""
 
     def __init__(self, worker: subprocess.Popen[bytes], where: Path, *, mutant: str = "") -> None:
-        assert worker.stdin is not None
-        self._stdin = worker.stdin
+        self._worker = worker
         self._lines = Lines(worker)
         self._where = where
         self._mutant = mutant
@@ -163,9 +185,8 @@ class Killing:
     def _born(self, *, dies: dict[str, Any] | None = None, last: bool = False) -> int:
         self._lives += 1
         again = [order for order in self._taken if order in self._open]
-        command = {"number": self._lives, "again": again, "first": len(self._taken), "last": last}
-        command |= {"dies": dies, "mutant": self._mutant}
-        self._stdin.write(json.dumps(command).encode() + b"\n")
+        asked = {"number": self._lives, "again": again, "first": len(self._taken), "last": last, "dies": dies}
+        command(self._worker, **asked, mutant=self._mutant)
         word, *rest = self._lines.next()
         assert word == "ready", f"{word} {rest}"
         return int(rest[0])

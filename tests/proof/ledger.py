@@ -27,12 +27,12 @@ FILE = "effects.jsonl"
 
 
 class World:
-    """The effects, and the keys under which nothing may happen any more."""
+    """The effects, and what must not happen any more: for a key, the sendings up to which it is fenced off."""
 
     def __init__(self, folder: Path) -> None:
         self._file = (folder / FILE).open("ab")
         self._done: dict[str, Any] = {}
-        self._dead: set[str] = set()
+        self._fences: dict[str, int] = {}
         self._count = 0
         self._strike: dict[str, Any] = {}
 
@@ -43,8 +43,8 @@ class World:
                 return self._act(request)
             case "find":
                 return {"found": self._done.get(request["key"])}
-            case "bury":
-                self._dead |= {request["key"]} - self._done.keys()
+            case "fence":
+                self._fences[request["key"]] = max(request["sending"], self._fences.get(request["key"], 0))
                 return {"found": self._done.get(request["key"])}
             case "strike":
                 self._strike = request
@@ -53,8 +53,8 @@ class World:
 
     def _act(self, request: dict[str, Any]) -> Any:
         key = request["key"]
-        if key in self._dead:
-            return {"error": "this key is dead: it was promised that nothing happens under it"}
+        if request["sending"] <= self._fences.get(key, 0):
+            return {"error": "it was promised that this request never happens"}
         if request["once"] and key in self._done:
             return self._done[key]
         self._strikes("before")

@@ -3,7 +3,7 @@
 Each of its lives is a fork of one warm process, which costs milliseconds. Commands come in as lines of JSON, what
 happens goes out as lines of text, and a line stands in the pipe before the next step is taken:
 
-    ready PID · taken ORDER · done ORDER ENDING · dead STATUS
+    ready PID · taken ORDER · done ORDER ENDING · stopped · dead STATUS
 
     python -m tests.proof.worker FOLDER     # until its input ends
 """
@@ -21,19 +21,20 @@ from pathlib import Path
 from typing import Any
 
 from plimsoll.contract.model import AgentSection, Contract, Limits, OutputRule, Tool
-from plimsoll.core.calls import Effect, Happened, NotHappenedAndCannot
+from plimsoll.core.calls import CallInfo, Effect, Happened, NotHappenedAndCannot
 from plimsoll.core.events import Record
 from plimsoll.journal.sqlite import SQLiteStore
 from plimsoll.journal.store import RunHead, Store
 from plimsoll.journal.writer import RunLog
 from plimsoll.runtime.compiled import CompiledContract, compiled
 from plimsoll.runtime.current import current_call
-from plimsoll.runtime.harness import Harness
+from plimsoll.runtime.exchange import Exchange, Interceptor, NoInterceptor, Send
+from plimsoll.runtime.harness import AgentFunction, Harness
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.surroundings import Surroundings
-from plimsoll.runtime.tools import ToolSpec
+from plimsoll.runtime.tools import ToolSpec, Verifier
 from tests.proof.ledger import ask
 
 LANES = 3
@@ -70,6 +71,18 @@ async def agent(run: Run, order: str) -> str:
     return f"{order}: {charged['number']}, {packed['number']}"
 
 
+def one_call(tool: str) -> AgentFunction:
+    """An agent of one call."""
+
+    async def call(run: Run, order: str) -> str:
+        return f"{order}: {(await run.call(tool, {'order': order}))['number']}"
+
+    return call
+
+
+AGENTS = {"packer": agent, **{tool: one_call(tool) for tool in EFFECTS}}
+
+
 async def model(prompt: Any) -> ModelReply:
     return ModelReply(text=f"charge {prompt['order']} for {prompt['looked'][1]['seen']}")
 
@@ -83,7 +96,7 @@ def tools(folder: Path) -> list[ToolSpec]:
             call = current_call()
             assert call is not None
             request = {"do": "act", "tool": tool, "order": args["order"], "once": tool in ONCE}
-            return ask(folder, **request, key=call.idempotency_key)
+            return ask(folder, **request, key=call.idempotency_key, sending=call.sending)
 
         return send
 
@@ -162,6 +175,41 @@ class Early:
             await self._inner.append(held)
 
 
+class Stopping:
+    """Stops the process once, between the durable intent of a call and its sending, until somebody lets it go on."""
+
+    def __init__(self) -> None:
+        self._stopped = False
+
+    async def __call__(self, site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+        if not self._stopped:
+            self._stopped = True
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return await send()
+
+
+def harness(
+    folder: Path,
+    store: Store,
+    *,
+    owner: str,
+    agent: AgentFunction = agent,
+    contract: CompiledContract = SOUND,
+    verify: Verifier | None = None,
+    interceptor: Interceptor | None = None,
+) -> Harness:
+    """One life of a process that works for these orders."""
+    return Harness(
+        contract,
+        agent=agent,
+        surroundings=Surroundings(store=store, owner=owner, sinks=(), interceptor=interceptor or NoInterceptor()),
+        tools=tools(folder),
+        models={"primary": model},
+        verifiers=dict.fromkeys(WRITES, verify) if verify else {},
+        fingerprint="proof",
+    )
+
+
 def say(*words: object) -> None:
     os.write(1, (" ".join(map(str, words)) + "\n").encode())
 
@@ -187,18 +235,19 @@ class Life:
         say("ready", os.getpid())
         owner = f"life-{self._command['number']}"
         store = self._mortal(SQLiteStore.open(self._folder / "journal.db", owner=owner))
-        async with Harness(
-            BLIND if self._mutant == "blind_retry" else SOUND,
-            agent=agent,
-            surroundings=Surroundings(store=store, owner=owner, sinks=()),
-            tools=tools(self._folder),
-            models={"primary": model},
-            verifiers=dict.fromkeys(WRITES, trusting if self._mutant == "trusting" else verifier(self._folder)),
-            fingerprint="proof",
-        ) as harness:
-            for result in await harness.wake():
+        living = harness(
+            self._folder,
+            store,
+            owner=owner,
+            agent=AGENTS[self._command["agent"]],
+            contract=BLIND if self._mutant == "blind_retry" else SOUND,
+            verify=trusting if self._mutant == "trusting" else verifier(self._folder),
+            interceptor=Stopping() if self._command["stops"] else None,
+        )
+        async with living:
+            for result in await living.wake():
                 _report(result)
-            await asyncio.gather(*(self._lane(harness) for _ in range(LANES)))
+            await asyncio.gather(*(self._lane(living) for _ in range(LANES)))
         await store.close()
 
     def _mortal(self, store: Store) -> Store:
@@ -206,9 +255,9 @@ class Life:
         store = Early(store) if self._mutant == "early" else store
         return Dying(store, **dies) if dies else store
 
-    async def _lane(self, harness: Harness) -> None:
+    async def _lane(self, living: Harness) -> None:
         for order in self._orders:
-            _report(await harness.run(order, run_id=order))
+            _report(await living.run(order, run_id=order))
 
 
 def _report(result: RunResult) -> None:
@@ -237,7 +286,10 @@ def main() -> None:
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)
-        _, status = os.waitpid(life, 0)
+        _, status = os.waitpid(life, os.WUNTRACED)
+        while os.WIFSTOPPED(status):
+            say("stopped")
+            _, status = os.waitpid(life, os.WUNTRACED)
         say("dead", os.waitstatus_to_exitcode(status))
 
 

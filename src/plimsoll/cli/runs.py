@@ -158,25 +158,34 @@ def _print_events(out: Console, run_id: str, records: list[Record]) -> None:
 @journal_options
 @click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--agent", default=None, help="module:attribute of the agent; the contract's entrypoint if left out.")
+@click.option("--take-over", is_flag=True, help="Take RUN from a process that lives but is stuck.")
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
-def resume(contract_path: Path, journal: Path | None, run_id: str | None, agent: str | None, as_json: bool) -> None:
+def resume(
+    *, contract_path: Path, journal: Path | None, run_id: str | None, agent: str | None, take_over: bool, as_json: bool
+) -> None:
     """Goes on with a run, or with every run that can: decided, expired, or left behind by a crash.
 
     The agent is imported from the working directory, with the dependencies that `deps` in the contract's [agent] makes.
     Its code is executed again; what the journal has is not done again. A run that a living process advances is left to
     it. Exits with 0 however the runs stand afterwards, with 1 on an error, with 130 after ctrl-C.
 
+    A process that is stuck is best ended: its runs are free then. Where it cannot be, --take-over takes RUN from it. It
+    may still send the write that it was about to send, so be sure that `verify` reckons with that.
+
     \b
     Examples:
       plimsoll runs resume ticket-7713
+      plimsoll runs resume ticket-7713 --take-over
       plimsoll runs resume --json | jq -r '.results[] | [.run_id, .ending] | @tsv'
     """
+    if take_over and run_id is None:
+        raise click.UsageError("--take-over needs the RUN to take over")
 
     async def go_on() -> list[RunResult]:
         async with open_agent(contract_path, agent=agent, journal=journal) as hardened:
             if run_id is None:
                 return list(await hardened.wake())
-            return [await hardened.resume(run_id)]
+            return [await hardened.resume(run_id, take_over=take_over)]
 
     results = asyncio.run(go_on())
     if as_json:
