@@ -14,7 +14,7 @@ from plimsoll.contract.model import Contract
 from plimsoll.core.calls import CallInfo, Ending, Happened, NotHappenedAndCannot, Unknown
 from plimsoll.core.errors import PlimsollError
 from plimsoll.core.events import Finding
-from plimsoll.runtime.current import current_call
+from plimsoll.runtime.current import current_call, current_connection
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.local import local
 from plimsoll.runtime.models import ModelReply
@@ -38,6 +38,7 @@ __all__ = [
     "Surroundings",
     "Unknown",
     "current_call",
+    "current_connection",
     "current_run",
     "harden",
     "load_contract",

@@ -16,6 +16,7 @@ from plimsoll.contract.model import (
     GATE_CLAIMS,
     AgentSection,
     Approval,
+    Connection,
     Contract,
     GateSection,
     JournalSection,
@@ -41,6 +42,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[models.NAME.retry]` and `[tools.NAME.retry]`": Retry,
     "`[tools.NAME.approval]`": Approval,
     "`[tools.NAME.output]`": OutputRule,
+    "`[connections.NAME]`": Connection,
     "`[journal]`": JournalSection,
     "`[gate]`": GateSection,
 }

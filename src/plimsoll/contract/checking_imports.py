@@ -1,4 +1,5 @@
-"""Checks of what a contract names in Python and nobody needs before something went wrong: `verify`. Is it there?
+"""Checks of what a contract names in Python and nobody needs before something went wrong: `verify` and `compensate`.
+Is it there?
 
 Without the agent, modules are only looked for, and nothing of theirs is executed. Together with the agent, which is
 imported anyway, they are imported too, and asked for the attribute.
@@ -28,8 +29,10 @@ def check_imports(contract: Contract, notes: Notes, *, folder: FilePath, importi
     """
     folders = [str(FilePath.cwd()), str(folder.resolve())]
     for name, tool in contract.tools.items():
-        if tool.verify is not None:
-            _check_reference(("tools", name, "verify"), tool.verify, folders, importing, notes)
+        for field in ("verify", "compensate"):
+            reference = getattr(tool, field)
+            if reference is not None:
+                _check_reference(("tools", name, field), reference, folders, importing, notes)
 
 
 def _check_reference(here: Path, reference: str, folders: Sequence[str], importing: bool, notes: Notes) -> None:

@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Sequence
 
 from plimsoll.contract.argument_kinds import argument_facts, argument_names
+from plimsoll.contract.checking_connections import COMPENSATE
 from plimsoll.contract.checking_models import check_retry
 from plimsoll.contract.converting import check_pattern
 from plimsoll.contract.expressions import Rule, RuleSyntaxError, RuleUndecided, compile_rule
@@ -30,7 +31,7 @@ def check_tools(contract: Contract, shapes: Sequence[ToolShape] | None, notes: N
         _check_output(here, tool, notes)
         if tool.approval is not None:
             _check_approval((*here, "approval"), tool.approval, notes)
-        if shapes is not None:
+        if shapes is not None and not name.endswith(COMPENSATE):
             _check_declared(here, name, tool, known, notes)
     for name in known:
         if name not in contract.tools:

@@ -14,6 +14,7 @@ __all__ = [
     "GATE_CLAIMS",
     "AgentSection",
     "Approval",
+    "Connection",
     "Contract",
     "GateSection",
     "JournalSection",
@@ -47,6 +48,15 @@ GATE_CLAIMS = ("monitoring", "fallbacks", "oversight", "bounded", "latency", "ho
 """What the gate shows of an agent; see `plimsoll.gate.verdict.CLAIMS`."""
 GateClaim = Annotated[
     str, Meta(pattern=rf"^(?:{'|'.join(GATE_CLAIMS)})$", extra={"words": f"one of {', '.join(GATE_CLAIMS)}"})
+]
+
+
+DatabaseUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^(sqlite:///.|postgres(ql)?://|env:[A-Za-z_][A-Za-z0-9_]*$)",
+        extra={"words": "sqlite:///FILE, postgresql://…, or env:NAME for a variable of the environment that holds it"},
+    ),
 ]
 
 
@@ -164,6 +174,9 @@ class Tool(_Section, frozen=True, kw_only=True):
     `max_per_run` is how often one run may call it (None: as often as the limits allow); once more is refused.
     `refuse_when` is an expression over the arguments; where it holds the call is refused outright.
     `claims` are phrases by which an agent says that this tool's effect was done; said without it, a finding is raised.
+    `connection` names the database that a transaction works on.
+    `compensate` is `module:function`, which takes back what a call did, by its arguments and its result, when a person
+    says so. It is a call too, to `NAME.compensate`: a write, unless a `[tools."NAME.compensate"]` says otherwise.
     """
 
     effect: Effect = Effect.WRITE
@@ -177,6 +190,18 @@ class Tool(_Section, frozen=True, kw_only=True):
     proves_nothing_happened: tuple[str, ...] = ()
     output: OutputRule = OutputRule()
     claims: tuple[str, ...] = ()
+    connection: str | None = None
+    compensate: Named | None = None
+
+
+class Connection(_Section, frozen=True, kw_only=True):
+    """`[connections.NAME]`: a database that transaction tools work on.
+
+    `url` is `sqlite:///shop.db` (from the contract's folder), `postgresql://…`, or `env:NAME`: the variable of the
+    environment that holds one of the two, and any password.
+    """
+
+    url: DatabaseUrl
 
 
 class Protections(_Section, frozen=True, kw_only=True):
@@ -234,6 +259,7 @@ class Contract(_Section, frozen=True, kw_only=True):
     protections: Protections = Protections()
     models: dict[str, Model] = field(default_factory=lambda: {"primary": Model()})
     tools: dict[str, Tool] = field(default_factory=dict)
+    connections: dict[str, Connection] = field(default_factory=dict)
     journal: JournalSection = JournalSection()
     gate: GateSection = GateSection()
 

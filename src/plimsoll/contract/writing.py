@@ -83,6 +83,7 @@ _TOOLS = """
 # `effect` says what may follow when a call's outcome is not known (a crash, a timeout, a lost answer):
 #   read         changes nothing: it is simply called again
 #   idempotent   the service behind it deduplicates by idempotency key: sent again with the same key
+#   transaction  works on a database's connection that it is handed, named by `connection`: exactly once, by itself
 #   write        must happen exactly once: never sent again until `verify`, or a person, says that it did not happen
 # A tool that is not listed here is a write. Correct what is wrong below: only you know these tools.
 #
@@ -93,6 +94,7 @@ _TOOLS = """
 # What a write should have besides:
 #   verify       finds out whether a call happened, by its idempotency key; without it, doubt waits for a person
 #   claims       phrases by which the agent tells that it was done: said and not done, that is found out
+#   compensate   takes a call back, when a person says so after a run that was stopped midway
 #   approval     when a person is asked first, and who may decide; nobody answering in time means no
 """
 

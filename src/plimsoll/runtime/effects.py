@@ -26,6 +26,7 @@ from plimsoll.runtime.attempts import Answer, Attempt, Footing, retrying
 from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.state import RunState
+from plimsoll.runtime.transactions import proves_nothing_happened
 
 __all__ = ["recover_intent", "settle_leftovers", "write"]
 
@@ -35,6 +36,9 @@ MAX_RESENDS = 3
 
 VERIFY_DELAYS_S = (0.0, 0.5, 2.0)
 """Seconds before each try of `verify`: it is a read, and may meet the same trouble as the write did."""
+
+RECHECK_S = 60.0
+"""How long a run is parked whose transaction could not be looked up, before `wake` asks the database again."""
 
 
 async def write(state: RunState, exchange: Exchange, intent: CallIntended) -> Answer:
@@ -54,7 +58,7 @@ async def write(state: RunState, exchange: Exchange, intent: CallIntended) -> An
         attempts += tried.number
         if tried.error is None:
             return _ok(exchange.encode(tried.native), attempts)
-        if tried.error.type in footing.refusals:
+        if tried.error.type in footing.refusals or proves_nothing_happened(exchange):
             return _failed(tried.error, attempts)
         resolved = await resolve(state, exchange, intent, tried.error)
         if isinstance(resolved, Happened):
@@ -69,7 +73,8 @@ async def recover_intent(state: RunState, exchange: Exchange, intent: CallIntend
     if answered is not None and answered.answer == "happened":
         return _ok(answered.value, 1)
     still_running = bool(state.env.under_way.of(intent.idempotency_key))
-    if answered is not None and answered.answer == "not_happened" and not still_running:
+    looked_up = intent.effect is Effect.TRANSACTION  # the database knows better than a person
+    if answered is not None and answered.answer == "not_happened" and not still_running and not looked_up:
         await state.commit(intent)  # from here on the answer no longer holds: it is sent again
     elif still_running or intent.effect is not Effect.IDEMPOTENT:
         lost = ErrorRecord(type="Crash", message="the process died before the outcome was recorded", fault=Fault.CRASH)
@@ -87,7 +92,9 @@ async def resolve(
     answer = await _verified(state, exchange, intent)
     if isinstance(answer, Unknown):
         await state.commit(DoubtResolved(key=intent.key, answer="unknown", by="verify", value=answer.why))
-        raise RunParked("doubt", detail=intent.key)
+        again = intent.effect is Effect.TRANSACTION and not answer.final
+        until = state.env.clock.now() + RECHECK_S if again else None
+        raise RunParked("doubt", detail=intent.key, until=until)
     if isinstance(answer, Happened):
         value = msgspec.to_builtins(answer.result)
         await state.commit(DoubtResolved(key=intent.key, answer="happened", by="verify", value=value))
@@ -139,7 +146,7 @@ async def _verified(state: RunState, exchange: Exchange, intent: CallIntended) -
     for delay_s in VERIFY_DELAYS_S:
         await env.clock.sleep(delay_s)
         answer = await _verify_once(state, exchange, intent)
-        if not isinstance(answer, Unknown):
+        if not isinstance(answer, Unknown) or answer.final:
             break
     return answer
 

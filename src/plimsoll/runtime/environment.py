@@ -16,6 +16,7 @@ from plimsoll.policies.deadline import LatencyWindow
 from plimsoll.policies.ladder import Ladder, build_windows
 from plimsoll.policies.retry import RetryBudget, RetryPolicy
 from plimsoll.runtime.compiled import CompiledContract
+from plimsoll.runtime.databases.sharing import Transactions
 from plimsoll.runtime.exchange import Interceptor
 from plimsoll.runtime.kin import ChildExchange, Kin
 from plimsoll.runtime.models import ModelExchange, ModelFunction
@@ -36,6 +37,7 @@ class Environment:
     tools: Mapping[str, ToolSpec]
     models: Mapping[str, ModelFunction]
     verifiers: Mapping[str, Verifier]
+    transactions: Transactions = field(default_factory=lambda: Transactions({}))
     children: Mapping[str, Kin] = field(default_factory=dict)
     store: Store = field(init=False)
     clock: Clock = field(init=False)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace as replace_result
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -31,6 +32,9 @@ from plimsoll.observability.findings import FindingHub, journal_finding, stuck_f
 from plimsoll.policies.deadline import Deadline
 from plimsoll.runtime.advancing import AgentFunction, Telling, advance
 from plimsoll.runtime.compiled import CompiledContract, compiled
+from plimsoll.runtime.databases.database import Database
+from plimsoll.runtime.databases.opening import open_databases
+from plimsoll.runtime.databases.sharing import Transactions
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.fingerprint import default_fingerprint
 from plimsoll.runtime.inbox import copy_inbox
@@ -63,7 +67,9 @@ class Harness:
     """Runs one agent under one contract, over one journal: one life of a process.
 
     `agent` is an async callable; `tools` and `models` are what it may call. `verifiers` answer, by tool, whether a
-    write happened. `children` are the agents that it may have do a part of its work, by name: harnesses over the same
+    write happened. `connections` are the databases of transaction tools by the names of their connections, as URLs or
+    opened (see `plimsoll.runtime.databases`); those left out are the contract's, whose relative paths start in
+    `directory`. `children` are the agents that it may have do a part of its work, by name: harnesses over the same
     store, or whatever makes one in given surroundings, such as `partial(Harness, contract, agent=billing)`; those that
     are made here are closed with this one. `output_of` makes JSON of what the agent returns, `carried_of` what the next
     turn of a session is handed besides. `fingerprint` identifies the agent's version; the default is over its code, its
@@ -82,6 +88,8 @@ class Harness:
         tools: Sequence[Callable[..., Any] | ToolSpec] = (),
         models: Mapping[str, ModelFunction] | None = None,
         verifiers: Mapping[str, Verifier] | None = None,
+        connections: Mapping[str, Database | str] | None = None,
+        directory: str | Path = ".",
         children: Mapping[str, "Harness | Callable[..., Harness]"] | None = None,
         fingerprint: str = "",
         output_of: Callable[[Any], Any] = to_json,
@@ -109,6 +117,7 @@ class Harness:
             tools=specs,
             models=models or {},
             verifiers=verifiers or {},
+            transactions=Transactions(open_databases(ready.contract, given=connections or {}, directory=directory)),
             children=self.children,
         )
         self.journal = Journal(

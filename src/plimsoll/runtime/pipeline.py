@@ -26,6 +26,7 @@ from plimsoll.runtime.effects import recover_intent, write
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.kin import ChildExchange
 from plimsoll.runtime.state import RunState
+from plimsoll.runtime.transactions import in_transaction
 
 __all__ = ["Settled", "call"]
 
@@ -70,6 +71,8 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
     if effect is not Effect.READ:
         state.check_switch()  # nothing may be intended any more; a read is stopped at its first attempt
     intent = state.replay.intent(key)
+    if effect is Effect.TRANSACTION and (intent is None or intent.effect is effect):
+        exchange = in_transaction(state, exchange, key, sent_before=intent is not None)
     if isinstance(exchange, ChildExchange):
         answer = await _child(state, exchange, key)
     elif intent is not None:

@@ -213,6 +213,11 @@ class ToolExchange:
     def dependency(self) -> str:
         return self._spec.name
 
+    @property
+    def in_thread(self) -> bool:
+        """Whether the tool is a sync function, which runs in a thread."""
+        return not self._spec.is_async
+
     async def send(self, rung: Rung | None) -> Any:
         self._native = _NOTHING_YET  # an attempt may return the very object that the last one did, changed since
         token = run_context.set(None)  # what a tool calls inside is part of it, and no call of the run
@@ -257,7 +262,7 @@ class ToolExchange:
         if self._under_way is not None and self._under_way.of(idempotency_key):
             return Unknown("the call is still under way")
         if self._verifier is None:
-            return Unknown("the contract names no `verify` for this tool")
+            return Unknown("the contract names no `verify` for this tool", final=True)
         return await ask_verifier(self._verifier, parse_json(self._written), idempotency_key)
 
 

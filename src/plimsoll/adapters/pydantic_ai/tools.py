@@ -42,8 +42,8 @@ class ToolExchange:
     """One call of a tool. `execute` runs it; `verifier` answers whether it happened."""
 
     __slots__ = (
-        "_deps", "_encoded", "_execute", "_in_thread", "_rule", "_under_way", "_verifier", "_written", "args",
-        "args_digest", "dependency",
+        "_deps", "_encoded", "_execute", "_rule", "_under_way", "_verifier", "_written", "args",
+        "args_digest", "dependency", "in_thread",
     )  # fmt: skip
 
     kind = CallKind.TOOL
@@ -67,7 +67,7 @@ class ToolExchange:
         self.args: dict[str, Any] = parse_json(self._written)
         self.args_digest = hashlib.sha256(self._written).hexdigest()
         self._under_way = under_way
-        self._in_thread = in_thread
+        self.in_thread = in_thread
         self._execute = execute
         self._rule = rule
         self._verifier = verifier
@@ -77,7 +77,7 @@ class ToolExchange:
     async def send(self, rung: Rung | None) -> Any:
         self._encoded = None  # an attempt may return the very object that the last one did, changed since
         info = call_context.get()
-        if not self._in_thread or self._under_way is None or info is None:
+        if not self.in_thread or self._under_way is None or info is None:
             return await self._sent()
         work = asyncio.ensure_future(self._sent())  # a thread goes on when its attempt is given up, and is known to
         try:
@@ -123,7 +123,7 @@ class ToolExchange:
         if self._under_way is not None and self._under_way.of(idempotency_key):
             return Unknown("the call is still under way")
         if self._verifier is None:
-            return Unknown("the contract names no `verify` for this tool")
+            return Unknown("the contract names no `verify` for this tool", final=True)
         options = {"deps": self._deps} if _takes_deps(self._verifier) else {}
         return await ask_verifier(self._verifier, parse_json(self._written), idempotency_key, **options)
 

@@ -1,0 +1,1 @@
+"""The databases that transaction tools work on, and the marks that their transactions leave there."""

@@ -1,0 +1,28 @@
+"""Threads that are waited for to the end."""
+
+import asyncio
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+__all__ = ["whole"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+async def whole(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Calls a sync function in a thread, and is back only when that is, also where this is cancelled meanwhile.
+
+    A connection that one thread uses must not be closed by another.
+    """
+    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    cancelled: asyncio.CancelledError | None = None
+    while not work.done():
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        work.exception()  # seen
+        raise cancelled
+    return work.result()

@@ -1,0 +1,175 @@
+"""Calls whose effect is a transaction: the tool works on a connection, and its effect is committed with its mark.
+
+Whatever goes wrong before the commit is rolled back, so it is known that nothing happened. After it, and where nobody
+knows whether it was, the mark is looked up. See `plimsoll.runtime.databases.database` for what a mark is.
+"""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import Any, cast
+
+from plimsoll.contract.model import Mode
+from plimsoll.core.calls import (
+    CallInfo,
+    Fault,
+    Happened,
+    NotHappenedAndCannot,
+    Unknown,
+    Verification,
+    idempotency_key,
+)
+from plimsoll.core.canonical import canonical_json, parse_json
+from plimsoll.core.errors import OperationFailed, OutputRejected
+from plimsoll.policies.ladder import Rung
+from plimsoll.runtime.current import call_context, connection_context
+from plimsoll.runtime.databases.database import Found, Mark, Session
+from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.state import RunState
+
+__all__ = ["Transacted", "in_transaction", "proves_nothing_happened"]
+
+
+class _Withdrawn(OperationFailed):
+    """The attempt was given up before its transaction could be committed."""
+
+
+class _Permit:
+    """The leave to commit, of one attempt: taken, or withdrawn before that, and then never given again."""
+
+    __slots__ = ("taken", "withdrawn")
+
+    def __init__(self) -> None:
+        self.taken = False
+        self.withdrawn = False
+
+
+def in_transaction(state: RunState, exchange: Exchange, key: str, *, sent_before: bool) -> Exchange:
+    """The call, so that it is sent in a transaction. `sent_before`: an earlier life of the run may have sent it."""
+    return cast(Exchange, Transacted(state, exchange, key, sent_before=sent_before))
+
+
+def proves_nothing_happened(exchange: Exchange) -> bool:
+    """Whether the call was rolled back, so that it did not happen and cannot any more."""
+    return isinstance(exchange, Transacted) and not exchange.may_have_happened
+
+
+class Transacted:
+    """An exchange whose attempts are transactions, and whose doubts the database settles."""
+
+    def __init__(self, state: RunState, exchange: Exchange, key: str, *, sent_before: bool) -> None:
+        section = state.env.tool(exchange.dependency)
+        self._state = state
+        self._exchange = exchange
+        self._wait_s = section.timeout_s
+        self._shared = state.env.transactions
+        self._name = section.connection or ""
+        self._in_thread: bool = getattr(exchange, "in_thread", False)
+        self._mark = Mark(
+            idempotency_key=idempotency_key(state.id, key),
+            run_id=state.id,
+            call_key=key,
+            dependency=exchange.dependency,
+            args_digest=exchange.args_digest,
+            epoch=state.log.epoch,
+            at=state.env.clock.now(),
+        )
+        self.may_have_happened = sent_before
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._exchange, name)
+
+    async def send(self, rung: Rung | None) -> Any:
+        """One attempt. Given up, it is rolled back, unless it is being committed already."""
+        permit = _Permit()
+        work = asyncio.ensure_future(self._attempt(rung, permit))
+        try:
+            return await asyncio.shield(work)
+        except asyncio.CancelledError:
+            if work.done():
+                raise  # the tool itself raised it
+            permit.withdrawn = not permit.taken
+            self._shared.keep(work)  # a thread cannot be stopped; when it ends, its transaction is rolled back
+            if permit.withdrawn and not self._in_thread:
+                work.cancel()
+                await asyncio.wait([work])
+            raise
+
+    async def verify(self, key: str) -> Verification:
+        """Whether the effect is there, by its mark. Where it is not, it is seen to that no earlier attempt can still
+        bring it about: the mark is taken over."""
+        async with AsyncExitStack() as stack:
+            session = await self._begun(stack)
+            found = await session.hold(self._mark)
+            if found is None:
+                await session.commit(None)
+                self.may_have_happened = False
+                return NotHappenedAndCannot()
+        problem = self._foreign(found)
+        if problem:
+            return Unknown(problem, final=True)
+        assert found.result is not None
+        return Happened(parse_json(found.result))
+
+    async def _attempt(self, rung: Rung | None, permit: _Permit) -> Any:
+        async with AsyncExitStack() as stack:
+            session = await self._begun(stack)
+            found = await session.hold(self._mark)
+            if found is not None:
+                return self._done_before(found)
+            self.may_have_happened = False
+            connection_context.set(session.connection)
+            native = await self._exchange.send(rung)
+            if getattr(native, "rolls_back", False):
+                return native
+            result = self._written(native)
+            if permit.withdrawn:
+                raise _Withdrawn("it was given up before it could be committed")
+            self._state.check_switch()
+            permit.taken = self.may_have_happened = True
+            await self._commit(session, result)
+            return native
+
+    async def _commit(self, session: Session, result: str) -> None:
+
+        async def commit() -> None:
+            await session.commit(result)
+
+        info = call_context.get()
+        assert isinstance(info, CallInfo), "set for every attempt"
+        await self._state.env.interceptor(f"{self._mark.dependency}.commit", info, cast(Exchange, self), commit)
+
+    async def _begun(self, stack: AsyncExitStack) -> Session:
+        """A session that is closed with the stack, whatever happens; what it has not committed is rolled back."""
+        turn = self._shared.turn(self._name)
+        if turn is not None:
+            await stack.enter_async_context(turn)
+        session = self._shared.databases[self._name].session(in_thread=self._in_thread, wait_s=self._wait_s)
+        stack.push_async_callback(session.close)
+        return session
+
+    def _done_before(self, found: Found) -> Any:
+        """What an attempt returned that has happened already."""
+        self.may_have_happened = True
+        problem = self._foreign(found)
+        if problem:
+            raise OperationFailed(problem)
+        assert found.result is not None
+        return self._exchange.decode(parse_json(found.result))
+
+    def _foreign(self, found: Found) -> str:
+        """Why a mark is not this call's, so that it says nothing of it; empty: it is."""
+        if found.args_digest != self._mark.args_digest:
+            return "under its idempotency key the database has the mark of another call"
+        return "" if found.result is not None else "a later owner of the run has taken the call over"
+
+    def _written(self, native: Any) -> str:
+        """The answer as JSON. Raises `OutputRejected` for one that is none, so that it is rolled back."""
+        tool = self._mark.dependency
+        try:
+            result = canonical_json(self._exchange.encode(native)).decode()
+            problem = self._exchange.inspect(native).problem
+        except Exception as broken:  # an answer that cannot even be looked at, or written down, is malformed
+            raise OutputRejected(tool, fault=Fault.MALFORMED, detail=str(broken)) from broken
+        if problem is not None and self._state.env.contract.protections.output_check is Mode.ENFORCE:
+            raise OutputRejected(tool, fault=problem.fault, detail=problem.detail)
+        return result
