@@ -54,6 +54,7 @@ __all__ = [
     "ReplayMismatch",
     "RunBusy",
     "RunContinued",
+    "RunErased",
     "RunHalted",
     "RunHandedOff",
     "RunParked",
