@@ -82,17 +82,19 @@ class CrashingStore:
     def encoder(self, run_id: str) -> Encode:
         return self._inner.encoder(run_id)
 
-    async def read(self, run_id: str, *, after: int = 0) -> list[Record]:
+    async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
         self._life.check()
-        return await self._inner.read(run_id, after=after)
+        return await self._inner.read(run_id, after=after, limit=limit)
 
     async def head(self, run_id: str) -> RunHead | None:
         self._life.check()
         return await self._inner.head(run_id)
 
-    async def heads(self, *, state: RunState | None = None, limit: int | None = None) -> list[RunHead]:
+    async def heads(
+        self, *, state: RunState | None = None, session: str | None = None, limit: int | None = None
+    ) -> list[RunHead]:
         self._life.check()
-        return await self._inner.heads(state=state, limit=limit)
+        return await self._inner.heads(state=state, session=session, limit=limit)
 
     def owner_alive(self, owner: str) -> bool:
         return self._inner.owner_alive(owner)

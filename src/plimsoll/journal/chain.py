@@ -9,9 +9,9 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.errors import JournalCorrupt, Superseded
 from plimsoll.core.events import GENESIS, Record, chain_digest
 from plimsoll.journal.codec import readable
-from plimsoll.journal.store import RunHead, RunState
+from plimsoll.journal.store import InboxEntry, InboxKind, RunHead, RunState
 
-__all__ = ["admit", "check_expected", "follow", "verify_chain"]
+__all__ = ["admit", "check_expected", "follow", "verify_chain", "word_to_parent"]
 
 _ABOUT_THE_RUN = b'"type":"run_'
 """Stands in the body of every event that changes a head's state, and in few others: only these are decoded."""
@@ -24,6 +24,9 @@ class _AboutTheRun(msgspec.Struct):
 
     type: str
     agent: str = ""
+    parent: str = ""
+    session: str = ""
+    turn: str = ""
     reason: str = ""
     until: float | None = None
     ending: Ending | None = None
@@ -94,10 +97,29 @@ def follow(head: RunHead, records: Sequence[Record]) -> RunHead:
     return replace(head, seq=last.seq, digest=last.digest, updated_at=last.at)
 
 
+def word_to_parent(before: RunHead, after: RunHead) -> InboxEntry | None:
+    """The message that a child leaves when it ends; None where `after` is no child that has just ended.
+
+    One that goes on as a new run has not.
+    """
+    over = after.ending is not None and after.ending is not Ending.CONTINUED and before.ending is None
+    if not after.parent or not over:
+        return None
+    return InboxEntry(
+        request_id=f"{after.run_id}:ended",
+        run_id=after.parent,
+        kind=InboxKind.CHILD,
+        body={"run_id": after.run_id},
+        by=after.run_id,
+        at=after.updated_at,
+    )
+
+
 def _follow_event(head: RunHead, about: _AboutTheRun, at: float) -> RunHead:
     match about.type:
         case "run_started":
-            return replace(head, agent=about.agent, started_at=at)
+            belongs = {"parent": about.parent, "session": about.session, "turn": about.turn}
+            return replace(head, agent=about.agent, started_at=at, **belongs)
         case "run_parked":
             return replace(head, state=RunState.PARKED, reason=about.reason, wake_at=about.until)
         case "run_resumed":

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from plimsoll.core.canonical import canonical_json, parse_json
 from plimsoll.core.events import Record
-from plimsoll.journal.chain import admit, check_expected, follow
+from plimsoll.journal.chain import admit, check_expected, follow, word_to_parent
 from plimsoll.journal.codec import Encode, encode
 from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
 
@@ -45,8 +45,11 @@ class MemoryStore:
         if fresh is None:
             return False
         if fresh:
-            self._heads[run_id] = follow(head, fresh)
+            self._heads[run_id] = after = follow(head, fresh)
             stored.extend(fresh)
+            word = word_to_parent(head, after)
+            if word is not None:
+                self._post(word)
         return True
 
     async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
@@ -64,15 +67,18 @@ class MemoryStore:
     def encoder(self, run_id: str) -> Encode:
         return encode
 
-    async def read(self, run_id: str, *, after: int = 0) -> list[Record]:
-        return self._records.get(run_id, [])[after:]
+    async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        return self._records.get(run_id, [])[after : None if limit is None else after + limit]
 
     async def head(self, run_id: str) -> RunHead | None:
         return self._heads.get(run_id)
 
-    async def heads(self, *, state: RunState | None = None, limit: int | None = None) -> list[RunHead]:
+    async def heads(
+        self, *, state: RunState | None = None, session: str | None = None, limit: int | None = None
+    ) -> list[RunHead]:
         newest_claim_first = reversed(self._heads.values())
         found = [head for head in newest_claim_first if state is None or head.state is state]
+        found = [head for head in found if session is None or head.session == session]
         found.sort(key=lambda head: -head.started_at)
         return found[:limit]
 
@@ -84,6 +90,9 @@ class MemoryStore:
         self._owners.discard(owner)
 
     async def post(self, entry: InboxEntry) -> bool:
+        return self._post(entry)
+
+    def _post(self, entry: InboxEntry) -> bool:
         if entry.request_id in self._inbox:
             return False
         body = parse_json(canonical_json(entry.body))

@@ -29,7 +29,8 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
     """A run at a glance, kept in step with its records in the same transaction.
 
     `seq` and `digest` are those of its last durable record; `reason` says why it is parked or how it ended; `wake_at`
-    is the wall-clock time at which a parked run may go on by itself.
+    is the wall-clock time at which a parked run may go on by itself. `parent`, `session` and `turn` are those of its
+    first event.
     """
 
     run_id: str
@@ -44,6 +45,9 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
     wake_at: float | None = None
     started_at: float = 0.0
     updated_at: float = 0.0
+    parent: str = ""
+    session: str = ""
+    turn: str = ""
 
 
 class InboxKind(StrEnum):
@@ -51,6 +55,8 @@ class InboxKind(StrEnum):
 
     DECISION = "decision"
     DOUBT = "doubt"
+    CHILD = "child"
+    """A child of the run has ended. The store itself leaves this, in the transaction that ends the child."""
 
 
 class InboxEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +95,7 @@ class Store(Protocol):
     async def append(self, records: Sequence[Record]) -> frozenset[str]:
         """Adds records of any number of runs, in one transaction, and moves their heads on.
 
+        A child that ends with it leaves a message for its parent (`chain.word_to_parent`), in the same transaction.
         Returns the runs whose records were *refused* because another owner holds them now (a higher epoch, or another
         record with that number): none of such a run's records in the batch is added, all of the others' are. Adding a
         record again that is already there with the same digest succeeds and changes nothing.
@@ -107,16 +114,21 @@ class Store(Protocol):
         """What makes the bodies of a run's events, for whoever has claimed it."""
         ...
 
-    async def read(self, run_id: str, *, after: int = 0) -> list[Record]:
-        """The run's durable records numbered above `after`, in order. Raises `JournalCorrupt` at an unreadable one."""
+    async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        """The run's durable records numbered above `after`, in order, `limit` at most (None: all).
+
+        Raises `JournalCorrupt` at an unreadable one.
+        """
         ...
 
     async def head(self, run_id: str) -> RunHead | None:
         """The run at a glance, or None when there is no such run."""
         ...
 
-    async def heads(self, *, state: RunState | None = None, limit: int | None = None) -> list[RunHead]:
-        """Runs, the latest started first; all of them, or those in `state`."""
+    async def heads(
+        self, *, state: RunState | None = None, session: str | None = None, limit: int | None = None
+    ) -> list[RunHead]:
+        """Runs, the latest started first; all of them, or those in `state`, or of `session`."""
         ...
 
     def owner_alive(self, owner: str) -> bool:

@@ -38,7 +38,7 @@ def copy_inbox(state: RunState, entry: InboxEntry) -> None:
     """Copies one message into the run's journal, if it holds now; otherwise raises a finding, or leaves it be."""
     if entry.kind is InboxKind.DECISION:
         _copy_decision(state, entry)
-    else:
+    elif entry.kind is InboxKind.DOUBT:
         _copy_doubt(state, entry)
 
 

@@ -12,10 +12,19 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.canonical import digest
 from plimsoll.core.clock import Clock, SystemClock
 from plimsoll.core.errors import DecisionRefused, Misuse, UnknownRequest, UnknownRun
-from plimsoll.core.events import CallIntended, DoubtRaised, DoubtResolved, Event, FindingRaised, RunEnded
+from plimsoll.core.events import (
+    CallIntended,
+    DoubtRaised,
+    DoubtResolved,
+    Event,
+    FindingRaised,
+    RunEnded,
+    RunParkedEvent,
+)
 from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState, Store
 from plimsoll.oversight.approvals import ApprovalBook, Request
 from plimsoll.runtime.inbox import check_entry, decision_entry, doubt_entry
+from plimsoll.runtime.lineage import link_of
 from plimsoll.runtime.result import RunResult
 
 __all__ = ["EVERYTHING", "Operations", "open_doubts"]
@@ -150,6 +159,8 @@ class Operations:
         requests = _book(events).requests
         doubts = open_doubts(events)
         for entry in entries:
+            if entry.kind is InboxKind.CHILD and _waits_for(events, entry.body["run_id"]):
+                return True
             request = requests.get(entry.body.get("request_id", ""))
             if request is not None and request.decided is None and not _seen(events, entry):
                 return True
@@ -204,6 +215,12 @@ def _book(events: list[Event]) -> ApprovalBook:
     for event in events:
         book.observe(event)
     return book
+
+
+def _waits_for(events: list[Event], run_id: str) -> bool:
+    """Whether the run is parked for the child whose run, or latest run, this is."""
+    parked = next((event for event in reversed(events) if isinstance(event, RunParkedEvent)), None)
+    return parked is not None and parked.reason == "child" and parked.detail == link_of(run_id)[0]
 
 
 def _seen(events: list[Event], entry: InboxEntry) -> bool:

@@ -12,23 +12,30 @@ from plimsoll.journal.codec import Unreadable, opened
 from plimsoll.journal.sqlite.errors import RESTORE
 from plimsoll.journal.store import RunHead, RunState
 
-__all__ = ["HEAD", "head_of", "record_of"]
+__all__ = ["COLUMNS", "HEAD", "head_of", "record_of", "row_of"]
 
-HEAD = "run_id, epoch, owner, state, agent, seq, digest, ending, reason, wake_at, started_at, updated_at"
-"""The columns of a head, in the order of `head_of`."""
+COLUMNS = (
+    "run_id", "epoch", "owner", "state", "agent", "seq", "digest", "ending", "reason", "wake_at", "started_at",
+    "updated_at", "parent", "session", "turn",
+)  # fmt: skip
+"""The columns of a head: its fields, by their names."""
+
+HEAD = ", ".join(COLUMNS)
 
 
 def head_of(row: Sequence[Any]) -> RunHead:
     """The head that a row of `HEAD` tells. Raises `JournalCorrupt`."""
-    run_id, epoch, owner, state, agent, seq, digest, ending, reason, wake_at, started_at, updated_at = row[:12]
+    told = dict(zip(COLUMNS, row, strict=False))  # a key may stand behind them
     try:
-        return RunHead(
-            run_id=run_id, epoch=epoch, owner=owner, state=RunState(state), agent=agent, seq=seq, digest=digest,
-            ending=None if ending is None else Ending(ending), reason=reason, wake_at=wake_at, started_at=started_at,
-            updated_at=updated_at,
-        )  # fmt: skip
+        ending = None if told["ending"] is None else Ending(told["ending"])
+        return RunHead(**told | {"state": RunState(told["state"]), "ending": ending})
     except ValueError as error:
-        raise JournalCorrupt(run_id, seq, f"its head cannot be read: {error}. {RESTORE}") from error
+        raise JournalCorrupt(told["run_id"], told["seq"], f"its head cannot be read: {error}. {RESTORE}") from error
+
+
+def row_of(head: RunHead, columns: Sequence[str] = COLUMNS) -> tuple[Any, ...]:
+    """The values of a head in these columns."""
+    return tuple(getattr(head, name) for name in columns)
 
 
 def record_of(run_id: str, seq: int, row: tuple[Any, ...]) -> Record:

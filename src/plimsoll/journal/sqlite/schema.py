@@ -48,6 +48,14 @@ CREATE TABLE leaves (
 """
 
 
+_LINEAGE = """
+ALTER TABLE runs ADD COLUMN parent TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN session TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN turn TEXT NOT NULL DEFAULT '';
+CREATE INDEX runs_by_session ON runs (session, started_at) WHERE session <> '';
+"""
+
+
 def message_link(previous: bytes, row: Sequence[Any]) -> bytes:
     """The digest of a message in the inbox: (request_id, run_id, kind, body, sender, at)."""
     return linked(previous, "message", *row)
@@ -59,8 +67,9 @@ def _runs_and_events(connection: sqlite3.Connection) -> None:
 
 
 def _evidence(connection: sqlite3.Connection) -> None:
-    """Version 2: run keys, the trail, checkpoints; the inbox becomes a chain."""
+    """Version 2: run keys, the trail, checkpoints; the inbox becomes a chain; runs tell whom they belong to."""
     _execute(connection, _EVIDENCE)
+    _execute(connection, _LINEAGE)
     digest = GENESIS
     messages = "SELECT position, request_id, run_id, kind, body, sender, at FROM inbox ORDER BY position"
     for position, *row in connection.execute(messages).fetchall():

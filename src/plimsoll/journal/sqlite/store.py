@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 from plimsoll.core.canonical import canonical_json, parse_json
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable
 from plimsoll.core.events import GENESIS, Record
-from plimsoll.journal.chain import admit, check_expected, follow
+from plimsoll.journal.chain import admit, check_expected, follow, word_to_parent
 from plimsoll.journal.codec import Encode, encode
 from plimsoll.journal.sqlite.commits import GroupCommit
 from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
 from plimsoll.journal.sqlite.opening import create, prepare
 from plimsoll.journal.sqlite.owners import OwnerLocks, inode
-from plimsoll.journal.sqlite.rows import HEAD, head_of, record_of
+from plimsoll.journal.sqlite.rows import HEAD, head_of, record_of, row_of
 from plimsoll.journal.sqlite.schema import message_link
 from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState
 
@@ -33,6 +33,8 @@ _T = TypeVar("_T")
 
 _CLOSED = "it was closed; open it again"
 _MAX_CACHED_HEADS = 10_000
+_RESTATED = ("state", "agent", "ending", "reason", "wake_at", "started_at", "parent", "session", "turn")
+"""What of a head changes with the events about the run itself."""
 
 
 class SQLiteStore:
@@ -114,6 +116,8 @@ class SQLiteStore:
                 if (head.state, head.started_at) != (old.state, old.started_at):
                     self._restate(key, head)
                 self._remember(key, head)
+                if (word := word_to_parent(old, head)) is not None:
+                    self._post(word, canonical_json(word.body))
         self._writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
         self._writer.executemany("UPDATE runs SET seq = ?, digest = ?, updated_at = ? WHERE key = ?", places)
         return frozenset(refused)
@@ -129,10 +133,8 @@ class SQLiteStore:
         return None if row is None else row[0]
 
     def _restate(self, key: int, head: RunHead) -> None:
-        self._writer.execute(
-            "UPDATE runs SET state = ?, agent = ?, ending = ?, reason = ?, wake_at = ?, started_at = ? WHERE key = ?",
-            (head.state, head.agent, head.ending, head.reason, head.wake_at, head.started_at, key),
-        )
+        values = (*row_of(head, _RESTATED), key)
+        self._writer.execute(f"UPDATE runs SET {' = ?, '.join(_RESTATED)} = ? WHERE key = ?", values)
 
     def _remember(self, key: int, head: RunHead) -> None:
         if len(self._heads) >= _MAX_CACHED_HEADS:
@@ -144,8 +146,7 @@ class SQLiteStore:
 
     def _claim(self, run_id: str, owner: str, at: float, expected: int | None) -> RunHead:
         self._owners.hold(owner)
-        new = RunHead(run_id=run_id, epoch=1, owner=owner)
-        values = (run_id, 1, owner, new.state, "", 0, new.digest, None, "", None, at, at)
+        values = row_of(RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at))
         held = self._writer.execute("SELECT epoch FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         check_expected(run_id, expected, 0 if held is None else held[0])
         row = self._writer.execute(
@@ -161,17 +162,17 @@ class SQLiteStore:
     def encoder(self, run_id: str) -> Encode:
         return encode
 
-    async def read(self, run_id: str, *, after: int = 0) -> list[Record]:
-        return await self._look(lambda: self._read(run_id, after))
+    async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
+        return await self._look(lambda: self._read(run_id, after, limit))
 
-    def _read(self, run_id: str, after: int) -> list[Record]:
+    def _read(self, run_id: str, after: int, limit: int | None) -> list[Record]:
         records: list[Record] = []
         sql = (
             "SELECT e.seq, e.epoch, e.at, body, e.digest FROM runs JOIN events e ON run = key"
-            " WHERE run_id = ? AND e.seq > ? ORDER BY e.seq"
+            " WHERE run_id = ? AND e.seq > ? ORDER BY e.seq LIMIT ?"
         )
         try:
-            for row in self._reader.execute(sql, (run_id, after)):
+            for row in self._reader.execute(sql, (run_id, after, -1 if limit is None else limit)):
                 records.append(record_of(run_id, after + len(records) + 1, row))
         except sqlite3.DatabaseError as error:
             if not is_corruption(error):
@@ -183,9 +184,13 @@ class SQLiteStore:
         rows = await self._rows(f"SELECT {HEAD} FROM runs WHERE run_id = ?", (run_id,))
         return head_of(rows[0]) if rows else None
 
-    async def heads(self, *, state: RunState | None = None, limit: int | None = None) -> list[RunHead]:
-        where, values = ("", ()) if state is None else ("WHERE state = ?", (state.value,))
-        newest = f"SELECT {HEAD} FROM runs {where} ORDER BY started_at DESC, key DESC LIMIT ?"
+    async def heads(
+        self, *, state: RunState | None = None, session: str | None = None, limit: int | None = None
+    ) -> list[RunHead]:
+        wanted = {"state = ?": state, "session = ? AND session <> ''": session}  # the latter as the index has it
+        where = " AND ".join(["TRUE", *(term for term, value in wanted.items() if value is not None)])
+        values = tuple(value for value in wanted.values() if value is not None)
+        newest = f"SELECT {HEAD} FROM runs WHERE {where} ORDER BY started_at DESC, key DESC LIMIT ?"
         return [head_of(row) for row in await self._rows(newest, (*values, -1 if limit is None else limit))]
 
     def owner_alive(self, owner: str) -> bool:
