@@ -113,7 +113,7 @@ class SQLiteStore:
                 events += [(key, r.seq, r.epoch, r.at, r.body, r.digest) for r in fresh]
                 head = follow(old := head, fresh)
                 places.append((head.seq, head.digest, head.updated_at, key))
-                if (head.state, head.started_at) != (old.state, old.started_at):
+                if row_of(head, _RESTATED) != row_of(old, _RESTATED):
                     self._restate(key, head)
                 self._remember(key, head)
                 if (word := word_to_parent(old, head)) is not None:
