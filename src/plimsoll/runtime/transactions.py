@@ -160,7 +160,9 @@ class Transacted:
         """Why a mark is not this call's, so that it says nothing of it; empty: it is."""
         if found.args_digest != self._mark.args_digest:
             return "under its idempotency key the database has the mark of another call"
-        return "" if found.result is not None else "a later owner of the run has taken the call over"
+        if found.state == "open":
+            return "its tool ended the transaction by itself, so that nobody knows what of it is there"
+        return "" if found.state == "done" else "a later owner of the run has taken the call over"
 
     def _written(self, native: Any) -> str:
         """The answer as JSON. Raises `OutputRejected` for one that is none, so that it is rolled back."""

@@ -22,19 +22,22 @@ COLUMNS = """
     args_digest TEXT NOT NULL,
     epoch BIGINT NOT NULL,
     at DOUBLE PRECISION NOT NULL,
+    state TEXT NOT NULL,
     result TEXT
 """
-"""The table's columns. `epoch` is that of the run's owner, `at` wall-clock seconds; `result` is JSON, null until the
-effect is there."""
+"""The table's columns. `epoch` is that of the run's owner, `at` wall-clock seconds; `result` is JSON.
+
+`state` is `open` inside a transaction, and then `done`, or `free` where the mark was taken over and nothing was done.
+"""
 
 HOLD = """
-    INSERT INTO plimsoll_effects AS mark (idempotency_key, run_id, call_key, dependency, args_digest, epoch, at)
-    VALUES (?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (idempotency_key) DO UPDATE SET epoch = excluded.epoch, at = excluded.at
-    WHERE mark.result IS NULL AND mark.epoch <= excluded.epoch AND mark.args_digest = excluded.args_digest
+    INSERT INTO plimsoll_effects AS mark (idempotency_key, run_id, call_key, dependency, args_digest, epoch, at, state)
+    VALUES (?, ?, ?, ?, ?, ?, ?, 'open')
+    ON CONFLICT (idempotency_key) DO UPDATE SET epoch = excluded.epoch, at = excluded.at, state = 'open'
+    WHERE mark.state = 'free' AND mark.epoch <= excluded.epoch AND mark.args_digest = excluded.args_digest
 """
-FIND = "SELECT args_digest, epoch, result FROM plimsoll_effects WHERE idempotency_key = ?"
-SETTLE = "UPDATE plimsoll_effects SET result = ? WHERE idempotency_key = ?"
+FIND = "SELECT args_digest, epoch, state, result FROM plimsoll_effects WHERE idempotency_key = ?"
+SETTLE = "UPDATE plimsoll_effects SET state = ?, result = ? WHERE idempotency_key = ?"
 
 
 class Mark(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,11 +66,12 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """A mark that cannot be held, as it stands: the effect is there already (`result` is JSON), or a later owner of the
-    run has taken it (`result` is None)."""
+    """A mark that cannot be held, as it stands: the effect is there already (`done`, and `result` is JSON), a later
+    owner of the run has taken it (`free`), or the tool itself ended the transaction that it was in (`open`)."""
 
     args_digest: str
     epoch: int
+    state: str
     result: str | None
 
 
@@ -90,7 +94,7 @@ class Session(Protocol):
         ...
 
     async def commit(self, result: str | None) -> None:
-        """Writes the result (JSON) into the mark and commits both with the effect; None keeps the mark alone.
+        """Writes the result (JSON) into the mark and commits both with the effect; None leaves the mark free.
 
         Raises `EndedByTool`. After any error, nobody knows whether it was committed.
         """

@@ -79,8 +79,7 @@ class _Steps(ABC):
         ours, _ = await self._run(_STILL_OURS, key)
         if ours != 1:
             raise EndedByTool
-        if result is not None:
-            await self._run(_SETTLE, result, key)
+        await self._run(_SETTLE, "free" if result is None else "done", result, key)
         await self._end()
 
     async def _make_table(self) -> None:

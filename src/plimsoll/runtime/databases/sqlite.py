@@ -115,8 +115,7 @@ class SQLiteSession:
         connection.set_authorizer(None)
         if not connection.in_transaction:
             raise EndedByTool
-        if result is not None:
-            connection.execute(SETTLE, (result, self._mark.idempotency_key))
+        connection.execute(SETTLE, ("free" if result is None else "done", result, self._mark.idempotency_key))
         connection.execute("COMMIT")
 
 

@@ -1,0 +1,59 @@
+"""PostgreSQL: what it does beyond what every database does."""
+
+import asyncio
+import importlib
+import sys
+
+import pytest
+
+from plimsoll.core.errors import MissingExtra
+from plimsoll.runtime.databases.database import Found
+from tests.runtime.databases.conftest import Place
+from tests.runtime.databases.test_databases import SOON_S, Sessions, execute, mark
+
+only_postgres = pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param(kind, marks=[pytest.mark.heavy, pytest.mark.timeout(180)])
+        for kind in ("postgres", "postgres-in-thread")
+    ],
+    indirect=True,
+)
+
+
+@only_postgres
+def test_a_process_that_is_stopped_midway_loses_its_mark_in_the_end(place: Place) -> None:
+    async def main() -> None:
+        async with Sessions(place) as sessions:
+            stopped, other = sessions.one(wait_s=SOON_S), sessions.one(wait_s=60.0)
+            assert await stopped.hold(mark()) is None
+            await execute(stopped, place.insert)
+            assert await other.hold(mark(epoch=2)) is None  # waits until the server has ended the idle one
+            await other.commit("null")
+            with pytest.raises(Exception, match=r"terminat|closed|idle"):
+                await stopped.commit("null")
+            assert place.payments == []
+
+    asyncio.run(main())
+
+
+@only_postgres
+def test_two_that_make_the_table_at_once_both_have_it(place: Place) -> None:
+    async def main() -> None:
+        async with Sessions(place) as sessions:
+            pair = [sessions.one(), sessions.one()]
+            held = [asyncio.ensure_future(session.hold(mark(epoch=1))) for session in pair]
+            done, _ = await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
+            winner = pair[held.index(next(iter(done)))]
+            await winner.commit("null")
+            results = await asyncio.gather(*held)
+            assert sorted(map(str, results)) == sorted(map(str, [None, Found("d", 1, "done", "null")]))
+
+    asyncio.run(main())
+
+
+def test_without_its_library_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "plimsoll.runtime.databases.postgres", raising=False)
+    with pytest.raises(MissingExtra, match=r"plimsoll-ai\[postgres\]"):
+        importlib.import_module("plimsoll.runtime.databases.postgres")
