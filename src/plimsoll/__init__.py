@@ -20,6 +20,7 @@ from plimsoll.runtime.local import local
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run, current_run
+from plimsoll.runtime.sessions import Session, Turn
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.runtime.tools import tool
 
@@ -35,7 +36,9 @@ __all__ = [
     "PlimsollError",
     "Run",
     "RunResult",
+    "Session",
     "Surroundings",
+    "Turn",
     "Unknown",
     "current_call",
     "current_connection",

@@ -44,6 +44,7 @@ from plimsoll.runtime.models import ModelFunction
 from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.replay import Replay
 from plimsoll.runtime.result import RunResult
+from plimsoll.runtime.sessions import Session
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.runtime.tools import ToolSpec, Verifier, tool_spec
@@ -165,6 +166,10 @@ class Harness:
         not verify; `Misuse` when it is another agent's run.
         """
         return await self.lead(run_id, None, take_over=take_over)
+
+    def session(self, session_id: str) -> Session:
+        """The conversation of this name: runs that follow one another. It may be new, or go on from any process."""
+        return Session(session_id, harness=self)
 
     async def wake(self) -> list[RunResult]:
         """Goes on with every run of this agent that can: decided, expired, or left behind by a process that died.

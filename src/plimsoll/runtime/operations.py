@@ -24,7 +24,7 @@ from plimsoll.core.events import (
 from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState, Store
 from plimsoll.oversight.approvals import ApprovalBook, Request
 from plimsoll.runtime.inbox import check_entry, decision_entry, doubt_entry
-from plimsoll.runtime.lineage import link_of
+from plimsoll.runtime.lineage import link_of, turn_id
 from plimsoll.runtime.result import RunResult
 
 __all__ = ["EVERYTHING", "Operations", "open_doubts"]
@@ -141,8 +141,10 @@ class Operations:
         }
 
     async def kill(self, *, by: str, reason: str, scope: str = EVERYTHING) -> None:
-        """Engages the kill switch on one run, or on everything: no run in its scope makes another call."""
-        if scope != EVERYTHING and await self.store.head(scope) is None:
+        """Engages the kill switch on one run with its children, on one session, or on everything: no run in its scope
+        makes another call."""
+        known = scope == EVERYTHING or await self.store.head(scope) or await self.store.head(turn_id(scope, 1))
+        if not known:
             raise UnknownRun(scope)
         await self.store.engage(Halt(scope=scope, by=by, reason=reason, at=self.clock.now()))
 

@@ -10,8 +10,10 @@ from plimsoll.core.events import ValueRecorded
 from plimsoll.runtime.children import taken_over
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.lineage import link_of, turn_of
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.pipeline import Settled, call
+from plimsoll.runtime.sessions import Turn, turns_before
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.streaming import ModelStream, StreamedExchange
 
@@ -35,6 +37,16 @@ class Run:
     def id(self) -> str:
         """The run's id, the same for its whole life."""
         return self.state.id
+
+    @property
+    def session(self) -> str:
+        """The session that this run is a turn of; empty where it is none."""
+        return self.state.started.session
+
+    async def history(self) -> tuple[Turn, ...]:
+        """The earlier turns of this run's session, the oldest first, as they are recorded: a replay gets the same."""
+        number = turn_of(self.session, link_of(self.id)[0]) if self.session else 1
+        return await turns_before(self.state.env.store, self.session, number)
 
     async def call(self, name: str, args: Mapping[str, Any] | None = None, *, key: str | None = None) -> Any:
         """Calls the tool `name` with `args` and returns its JSON result.
