@@ -4,8 +4,8 @@ Speed: 100 concurrent runs of 20 steps (15 reads, 4 model calls, 1 write), tools
 system in a process and an environment of its own, all of them in turn.
 
 Crashes: runs with one effect each, which is appended to a ledger outside and fsynced. The process is killed (SIGKILL)
-right after an effect, before or just when its answer is recorded, three times; then it is started once more, goes on as
-its documentation says, and the ledger is judged. A peer's step could look into the ledger by itself before it acts;
+right after an effect, before or just when its answer is recorded, several times; then it is started once more, goes on
+as its documentation says, and the ledger is judged. A peer's step could look into the ledger by itself before it acts;
 none asks for that or has a place for it, as `verify` is.
 
     python -m benchmarks.durable [--quick] [--json] [--save] [--cache DIR]
@@ -35,12 +35,13 @@ PEERS = Path(__file__).parent / "peers"
 RUNS, QUICK_RUNS = 300, 100
 REPETITIONS, QUICK_REPETITIONS = 5, 1
 TRIALS, QUICK_TRIALS = 15, 1
-CRASH_RUNS, KILLS = 12, 3
+CRASH_RUNS = 24
+KILLS, QUICK_KILLS = 4, 2
 LIFE_S = 120.0
 """How long a life may take before the benchmark gives it up."""
 
 STEP_FIRST = "at least once: a step is on the disk before the next begins; the one that was cut off is done again"
-BEHIND = "at least once: steps are written behind the run; those that were cut off are done again"
+BEHIND = "at least once: steps are written behind the run, effects may come first; what was cut off is done again"
 NOTHING = "at least once: nothing is written before the end; a run that was cut off begins anew"
 INTENT_FIRST = "exactly once: the intent of a write is on the disk before it is sent; one that was cut off is verified"
 PARKS = "at most once: the same without `verify`; a write that was cut off waits for a person"
@@ -54,29 +55,30 @@ class System:
     script: str
     variant: str
     promise: str
-    packages: tuple[str, ...] = ()
-    resumes: bool = True
-    """Whether a run that was cut off goes on where it was. Who does not has promised less."""
+    packages: tuple[str, ...]
+    equal: bool = True
+    """Whether no effect is sent before everything that it rests on is on the disk, which costs the time."""
     times: int = 1
     """How many times as many runs it takes in the speed test: enough for half a second."""
 
 
-DBOS = ("dbos==3.4.0",)
-LANGGRAPH = ("langgraph==1.2.22", "langgraph-checkpoint-sqlite==3.1.2")
 OURS = "plimsoll"
+DBOS: dict[str, Any] = {"script": "dbos_runs.py", "packages": ("dbos==3.4.0",)}
+LANGGRAPH: dict[str, Any] = {
+    "script": "langgraph_runs.py",
+    "packages": ("langgraph==1.2.22", "langgraph-checkpoint-sqlite==3.1.2"),
+}
+PLIMSOLL: dict[str, Any] = {"script": "plimsoll_runs.py", "packages": (), "times": 10}
 SYSTEMS = (
-    System(name="dbos", script="dbos_runs.py", variant="default", promise=STEP_FIRST, packages=DBOS),
-    System(name="dbos_wal", script="dbos_runs.py", variant="wal", promise=STEP_FIRST, packages=DBOS),
-    System(name="langgraph_graph", script="langgraph_runs.py", variant="graph", promise=STEP_FIRST, packages=LANGGRAPH),
-    System(name="langgraph_sync", script="langgraph_runs.py", variant="sync", promise=BEHIND, packages=LANGGRAPH),
-    System(name="langgraph_async", script="langgraph_runs.py", variant="async", promise=BEHIND, packages=LANGGRAPH),
-    System(
-        name="langgraph_exit", script="langgraph_runs.py", variant="exit", promise=NOTHING, packages=LANGGRAPH,
-        resumes=False,
-    ),
-    System(name=OURS, script="plimsoll_runs.py", variant="verified", promise=INTENT_FIRST, times=10),
-    System(name="plimsoll_unverified", script="plimsoll_runs.py", variant="unverified", promise=PARKS, times=10),
-)  # fmt: skip
+    System(name="dbos", variant="default", promise=STEP_FIRST, **DBOS),
+    System(name="dbos_wal", variant="wal", promise=STEP_FIRST, **DBOS),
+    System(name="langgraph_graph", variant="graph", promise=STEP_FIRST, **LANGGRAPH),
+    System(name="langgraph_sync", variant="sync", promise=BEHIND, equal=False, **LANGGRAPH),
+    System(name="langgraph_async", variant="async", promise=BEHIND, equal=False, **LANGGRAPH),
+    System(name="langgraph_exit", variant="exit", promise=NOTHING, equal=False, **LANGGRAPH),
+    System(name=OURS, variant="verified", promise=INTENT_FIRST, **PLIMSOLL),
+    System(name="plimsoll_unverified", variant="unverified", promise=PARKS, **PLIMSOLL),
+)
 
 
 # -------------------------------------------------------------------------------------------------------- environments
@@ -176,15 +178,15 @@ def judge(ledger: Iterable[str], stand: dict[str, str], *, kills: int = 0) -> Ju
     )
 
 
-def crash(python: str, system: System, seed: int) -> Judged:
+def crash(python: str, system: System, *, seed: int, lives: int) -> Judged:
     """One trial: killed right after effects, started again, and judged when everything is over."""
     rng = random.Random(seed)
     kills = 0
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        for _ in range(KILLS):
-            delay_ms = rng.choice((0.0, rng.uniform(0.0, 3.0)))
-            after = rng.randint(1, CRASH_RUNS // KILLS)
+        for _ in range(lives):
+            delay_ms = rng.choice((0.0, rng.uniform(0.0, 1.0)))
+            after = rng.randint(1, 4)
             options = ("--runs", str(CRASH_RUNS), "--kill-after", str(after), "--delay-ms", f"{delay_ms:.3f}")
             kills += play(python, system, "life", folder, *options).returncode == -signal.SIGKILL
         stand = answer_of(play(python, system, "life", folder, "--runs", str(CRASH_RUNS)))
@@ -195,14 +197,14 @@ def crash(python: str, system: System, seed: int) -> Judged:
 
 
 def measured(system: System, speed: Speed, judged: Judged, ours: Speed) -> dict[str, Any]:
-    """The figures of one system. `slower` is how many times as fast Plimsoll is, repetition by repetition."""
+    """The figures of one system. `times` is how many times as fast Plimsoll is, repetition by repetition."""
     ratios = [mine / theirs for mine, theirs in zip(ours.steps_per_s, speed.steps_per_s, strict=True)]
     return {
         "promise": system.promise,
-        "resumes": system.resumes,
+        "equal_promise": system.equal,
         "packages": list(system.packages),
         "steps_per_s": round(median(speed.steps_per_s)),
-        "slower": round(median(ratios), 1),
+        "times": round(median(ratios), 1),
         "cpu_us_per_step": round(median(speed.cpu_us_per_step)),
         "bytes_per_step": round(median(speed.bytes_per_step)),
         "effects": judged.effects,
@@ -223,16 +225,19 @@ def measure(cache: Path, *, quick: bool) -> dict[str, Any]:
         measure_speed(speeds[system.name], pythons[system.name], system, QUICK_RUNS if quick else RUNS)
     trials = [(system, seed) for seed in range(QUICK_TRIALS if quick else TRIALS) for system in SYSTEMS]
     for system, seed in track(trials, "crashes"):
-        judged[system.name].add(crash(pythons[system.name], system, seed))
+        judged[system.name].add(crash(pythons[system.name], system, seed=seed, lives=QUICK_KILLS if quick else KILLS))
     each = {system.name: measured(system, speeds[system.name], judged[system.name], speeds[OURS]) for system in SYSTEMS}
     peers = {system.name: each[system.name] for system in SYSTEMS if system.packages}
-    best = min((name for name, peer in peers.items() if peer["resumes"]), key=lambda name: peers[name]["slower"])
+    fastest = min(peers, key=lambda name: peers[name]["times"])
+    best = min((name for name in peers if peers[name]["equal_promise"]), key=lambda name: peers[name]["times"])
     return {
         **each[OURS],
         "peers": peers,
         "unverified": each["plimsoll_unverified"],
-        "best_peer": best,
-        "times_the_best_peer": peers[best]["slower"],
+        "best_equal_peer": best,
+        "times_the_best_equal_peer": peers[best]["times"],
+        "fastest_peer": fastest,
+        "times_the_fastest_peer": peers[fastest]["times"],
     }
 
 
@@ -254,8 +259,11 @@ def main() -> int:
     ]
     heading = ("100 concurrent runs", "steps/s", "CPU µs", "bytes", "kills", "lost", "doubled", "parked")
     table(f"Durable runs; {result['effects']} effects each, killed right after some", [heading, *rows])
+    best, fastest = result["best_equal_peer"], result["fastest_peer"]
     print(
-        f"Plimsoll is {result['times_the_best_peer']} times as fast as {result['best_peer']}, the fastest that resumes."
+        f"Plimsoll is {result['times_the_best_equal_peer']} times as fast as {best}, the fastest that sends no effect"
+        " before what it rests on is on the disk, and"
+        f" {result['times_the_fastest_peer']} times as fast as {fastest}, the fastest of all."
     )
     finish("durable", args, result)
     return 0
