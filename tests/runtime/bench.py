@@ -11,6 +11,7 @@ from plimsoll.core.ids import SequentialIds
 from plimsoll.core.rng import seeded_rng
 from plimsoll.gate.simulator import simulate
 from plimsoll.journal.memory import MemoryStore
+from plimsoll.journal.store import RunHead
 from plimsoll.observability.findings import MemorySink
 from plimsoll.runtime.current import current_call
 from plimsoll.runtime.exchange import Exchange, Send
@@ -94,7 +95,7 @@ def contract(**changes: Any) -> Contract:
 
 
 class CrashingStore:
-    """Crashes at its nth append, keeping `keep` of the batch."""
+    """Crashes at its nth append, keeping `keep` of the batch. Whatever the process still does then comes to nothing."""
 
     def __init__(self, inner: Any, *, at: int, keep: int) -> None:
         self._inner = inner
@@ -106,11 +107,18 @@ class CrashingStore:
 
     async def append(self, records: Sequence[Record]) -> frozenset[str]:
         self._left -= 1
-        if self._left == 0:
-            await self._inner.append(list(records)[: self._keep])
+        if self._left <= 0:
+            if self._left == 0:
+                await self._inner.append(list(records)[: self._keep])
             raise Crash
         refused: frozenset[str] = await self._inner.append(records)
         return refused
+
+    async def claim(self, *args: Any, **options: Any) -> RunHead:
+        if self._left <= 0:
+            raise Crash
+        head: RunHead = await self._inner.claim(*args, **options)
+        return head
 
 
 Intercept = Callable[[str, CallInfo, Exchange, Send], Awaitable[Any]]

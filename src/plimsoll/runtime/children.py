@@ -31,12 +31,14 @@ async def follow(state: RunState, exchange: ChildExchange, key: str) -> Outcome:
         with state.siblings.one_more():
             result = await exchange.run(key, _descent(state))
     except (RunBusy, ReplayMismatch, JournalCorrupt) as error:
-        await state.siblings.rest()
+        await state.siblings.rest(state.env.clock)
         raise RunParked("child", detail=run_id) from error
     if result.ending is Ending.PARKED:
         state.asked_below[run_id] = result.waiting_for
-        await state.siblings.rest()
+        await state.siblings.rest(state.env.clock)
         raise RunParked("child", detail=run_id)
+    if not result.answered:
+        state.check_switch()  # what halted the child may halt this run too
     return _outcome(exchange, result)
 
 

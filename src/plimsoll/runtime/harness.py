@@ -250,6 +250,8 @@ class Harness:
         if head is not None and head.seq > 0:
             if fresh:
                 raise RunBusy(run_id, owner="somebody who was faster")
+            if began is not None and began.parent != head.parent:
+                raise Misuse(f"run {run_id} is there already, and is {_whose(head)}, not {_whose(began)}")
             return await self._going_on(head, take_over=take_over)
         if began is None:  # without a first event it was never accepted
             raise UnknownRun(run_id)
@@ -358,6 +360,10 @@ def _brought_up(
         if harness.store is not surroundings.store:
             raise Misuse(f"the child {name!r} runs over another store than its parent; give it the same surroundings")
     return made
+
+
+def _whose(run: RunHead | RunStarted) -> str:
+    return f"a child of {run.parent}" if run.parent else "no child of another run"
 
 
 def _following(state: RunState, harness: Harness) -> RunStarted:

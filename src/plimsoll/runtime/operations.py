@@ -13,6 +13,7 @@ from plimsoll.core.canonical import digest
 from plimsoll.core.clock import Clock, SystemClock
 from plimsoll.core.errors import DecisionRefused, Misuse, UnknownRequest, UnknownRun
 from plimsoll.core.events import (
+    ApprovalRequested,
     CallIntended,
     DoubtRaised,
     DoubtResolved,
@@ -61,8 +62,16 @@ class Operations:
             output=ended.output if ended is not None and answered else None,
             reason=ended.reason if ended is not None else head.reason,
             findings=tuple(event.finding for event in events if isinstance(event, FindingRaised)),
-            waiting_for=tuple(request.asked for request in _book(events).open(self.clock.now())) if not ended else (),
+            waiting_for=await self._waiting_for(events) if not ended else (),
         )
+
+    async def _waiting_for(self, events: list[Event]) -> tuple[ApprovalRequested, ...]:
+        """The open requests of a run and, where it waits for a child, of that."""
+        own = tuple(request.asked for request in _book(events).open(self.clock.now()))
+        last = events[-1]
+        if isinstance(last, RunParkedEvent) and last.reason == "child":
+            return (*own, *(await self.result(last.detail)).waiting_for)
+        return own
 
     async def requests(self) -> list[Request]:
         """Every approval request that somebody may decide now, the oldest first."""

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from plimsoll.core.clock import Clock
+
 __all__ = ["Siblings"]
 
 
@@ -28,7 +30,8 @@ class Siblings:
             if not self._running:
                 self._at_rest.set()
 
-    async def rest(self) -> None:
-        """Returns when none is running: each has ended, or parked."""
+    async def rest(self, clock: Clock) -> None:
+        """Returns when none is running: each has ended, or parked. Those that are about to begin are waited for."""
+        await clock.sleep(0)
         while self._running:
             await self._at_rest.wait()

@@ -1,0 +1,533 @@
+"""Child runs: another agent in a run of its own, begun once whatever crashes, and honest about how it ended."""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from plimsoll.contract.model import AgentSection, Limits, Tool
+from plimsoll.core.calls import CallKind, Effect, Ending
+from plimsoll.core.clock import LoopClock
+from plimsoll.core.errors import CallFailed, Misuse, Rejected, UnknownDependency
+from plimsoll.core.events import CallSettled, RunStarted
+from plimsoll.runtime.harness import Harness
+from plimsoll.runtime.models import ModelReply
+from plimsoll.runtime.run import Run
+from plimsoll.runtime.surroundings import Surroundings
+from tests.runtime.bench import Crash, CrashingStore, Desk, contract, pass_time, simulated, sure
+
+BILLING = contract(agent=AgentSection(name="billing"))
+
+
+async def billing(run: Run, request: dict[str, Any]) -> dict[str, Any]:
+    """Refunds, and says what came of it."""
+    done = await run.call("refund", {"order": request["order"], "amount": float(request.get("amount", 20.0))})
+    return {"refunded": done["refunded"]}
+
+
+async def front(run: Run, request: dict[str, Any]) -> str:
+    """Looks the order up, and leaves the money to billing."""
+    order = await run.call("look", {"order": request["order"]})
+    done = await run.child("billing", {**request, "paid": order["paid"]})
+    return f"{done['refunded']:g} back"
+
+
+class Firm(Desk):
+    """A desk with a billing department."""
+
+    def __init__(self, *, front: Any = front, billing: Any = billing, terms: Any = BILLING, **changes: Any) -> None:
+        super().__init__(**changes)
+        self.agent = front
+        self.billing = billing
+        self.terms = terms
+
+    def live(self, store: Any = None) -> Harness:
+        department = partial(
+            Harness,
+            self.terms,
+            agent=self.billing,
+            tools=self.tools,
+            models=self.models,
+            verifiers={"refund": self.shop.verify},
+            fingerprint="b1",
+        )
+        return Harness(
+            self.contract,
+            agent=self.agent,
+            surroundings=self.surroundings(store),
+            tools=self.tools,
+            models=self.models,
+            verifiers={"refund": self.shop.verify},
+            children={"billing": department},
+            fingerprint="v1",
+        )
+
+    async def began(self, run_id: str) -> RunStarted:
+        """The run's first event."""
+        event = (await self.store.read(run_id))[0].event
+        assert isinstance(event, RunStarted)
+        return event
+
+    async def settled(self, run_id: str = "r") -> list[CallSettled]:
+        """The outcomes of the run's calls of children."""
+        events = [record.event for record in await self.store.read(run_id)]
+        return [event for event in events if isinstance(event, CallSettled) and event.kind is CallKind.RUN]
+
+
+def test_a_child_is_a_run_of_its_own_that_knows_its_parent() -> None:
+    async def main() -> None:
+        firm = Firm()
+        result = await firm.live().run({"order": "W1"}, run_id="r")
+        assert (result.ending, result.output) == (Ending.COMPLETE, "20 back")
+        child = await firm.store.head("r/2:billing")
+        assert child is not None
+        assert (child.agent, child.ending) == ("billing", Ending.COMPLETE)
+        began = await firm.began("r/2:billing")
+        assert (began.parent, began.within) == ("r", ("r",))
+        assert [row[:2] for row in firm.shop.ledger] == [("W1", 20.0)]
+
+    simulated(main)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 99])
+@pytest.mark.parametrize("at", range(1, 7))
+def test_a_crash_at_any_append_never_makes_a_second_child(at: int, keep: int) -> None:
+    async def main() -> None:
+        firm = Firm()
+        store = CrashingStore(firm.store, at=at, keep=keep)
+        with pytest.raises(Crash):
+            await firm.live(store).run({"order": "W1"}, run_id="r")
+        second = firm.live()
+        await second.wake()
+        result = await second.run({"order": "W1"}, run_id="r")
+        assert (result.ending, result.output) == (Ending.COMPLETE, "20 back")
+        assert {head.run_id for head in await firm.store.heads() if head.seq} == {"r", "r/2:billing"}
+        assert [row[:2] for row in firm.shop.ledger] == [("W1", 20.0)]
+
+    simulated(main)
+
+
+@pytest.mark.parametrize("at", range(1, 7))
+def test_after_a_crash_wake_alone_brings_both_to_their_end(at: int) -> None:
+    async def main() -> None:
+        firm = Firm()
+        with pytest.raises(Crash):
+            await firm.live(CrashingStore(firm.store, at=at, keep=99)).run({"order": "W1"}, run_id="r")
+        harness = firm.live()
+        await harness.wake()
+        assert (await harness.result("r")).output == "20 back"
+        assert [row[:2] for row in firm.shop.ledger] == [("W1", 20.0)]
+
+    simulated(main)
+
+
+def test_a_child_that_waits_parks_its_parent_until_it_has_ended() -> None:
+    async def main() -> None:
+        firm = Firm()
+        harness = firm.live()
+        result = await harness.run({"order": "W1", "amount": 100}, run_id="r")
+        assert (result.ending, result.reason) == (Ending.PARKED, "child: r/2:billing")
+        (request,) = result.waiting_for
+        assert request.dependency == "refund"
+        assert (await harness.result("r")).waiting_for == (request,)
+        assert await harness.wake() == [], "nothing has changed"
+        await harness.operations.decide(request.request_id, approve=True, by="ana")
+        assert [(one.run_id, one.ending) for one in await firm.live().wake()] == [
+            ("r/2:billing", Ending.COMPLETE),
+            ("r", Ending.COMPLETE),
+        ]
+        assert (await harness.result("r")).output == "100 back"
+        assert [row[:2] for row in firm.shop.ledger] == [("W1", 100.0)]
+
+    simulated(main)
+
+
+def test_a_parent_is_due_when_its_child_has_ended_in_another_process() -> None:
+    async def main() -> None:
+        firm = Firm()
+        harness = firm.live()
+        (request,) = (await harness.run({"order": "W1", "amount": 100}, run_id="r")).waiting_for
+        await harness.operations.decide(request.request_id, approve=False, by="ana")
+        department = firm.live().children["billing"]
+        (child,) = await department.wake()
+        assert child.ending is Ending.FAILED
+        (result,) = await firm.live().wake()
+        assert (result.run_id, result.ending) == ("r", Ending.FAILED)
+        assert "denied" in result.reason
+
+    simulated(main)
+
+
+class Refused(ValueError):
+    """The child gives up."""
+
+
+async def gives_up(run: Run, request: Any) -> Any:
+    raise Refused("not my job")
+
+
+async def for_ever(run: Run, request: Any) -> Any:
+    while True:
+        await run.call("look", {"order": "W1"})
+
+
+@pytest.mark.parametrize(
+    ("child", "kind", "says"),
+    [(gives_up, "RunFailed", "not my job"), (for_ever, "RunHalted", "the same call with the same result")],
+)
+def test_a_child_that_did_not_complete_is_told_to_its_parent(child: Any, kind: str, says: str) -> None:
+    async def main() -> None:
+        async def honest(run: Run, request: Any) -> str:
+            try:
+                return str(await run.child("billing", request))
+            except CallFailed as error:
+                return f"sorry: {error}"
+
+        firm = Firm(billing=child, front=honest)
+        result = await firm.live().run({"order": "W1"}, run_id="r")
+        assert result.ending is Ending.COMPLETE
+        assert says in result.output
+        (settled,) = await firm.settled()
+        assert settled.outcome.error is not None
+        assert settled.outcome.error.type == kind
+
+    simulated(main)
+
+
+def test_a_degraded_child_degrades_its_parent() -> None:
+    async def main() -> None:
+        async def asks(run: Run, request: Any) -> str:
+            return (await run.model("?")).text
+
+        async def passes_on(run: Run, request: Any) -> Any:
+            return await run.child("billing", request)
+
+        async def down(prompt: Any) -> ModelReply:
+            raise ConnectionResetError("down")
+
+        firm = Firm(billing=asks, front=passes_on)
+        firm.models = {"primary": down, "backup": sure}
+        result = await firm.live().run({"order": "W1"}, run_id="r")
+        assert (result.ending, result.output) == (Ending.DEGRADED, "Sure:")
+        assert "'billing'" in result.reason
+
+    simulated(main)
+
+
+def test_a_child_is_not_begun_where_its_parent_may_only_read() -> None:
+    async def main() -> None:
+        firm = Firm()
+        models = {**firm.contract.models}
+        models["backup"] = replace(models["backup"], may_write=False)
+        firm.contract = replace(firm.contract, models=models)
+
+        async def asks_first(run: Run, request: Any) -> Any:
+            await run.model("?")
+            with pytest.raises(Rejected, match="may not write"):
+                await run.handoff("billing", request)
+            with pytest.raises(Rejected, match="may not write"):
+                await run.child("billing", request)
+            return "asked"
+
+        async def down(prompt: Any) -> ModelReply:
+            raise ConnectionResetError("down")
+
+        firm.models = {"primary": down, "backup": sure}
+        firm.agent = asks_first
+        assert (await firm.live().run({"order": "W1"}, run_id="r")).ending is Ending.DEGRADED
+        assert [head.run_id for head in await firm.store.heads()] == ["r"]
+
+    simulated(main)
+
+
+async def hands_off(run: Run, request: Any) -> Any:
+    await run.call("look", {"order": request["order"]})
+    await run.handoff("billing", request)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 99])
+@pytest.mark.parametrize("at", range(1, 7))
+def test_a_handoff_ends_as_the_child_does_whatever_crashes(at: int, keep: int) -> None:
+    async def main() -> None:
+        firm = Firm(front=hands_off)
+        with pytest.raises(Crash):
+            await firm.live(CrashingStore(firm.store, at=at, keep=keep)).run({"order": "W1"}, run_id="r")
+        harness = firm.live()
+        await harness.wake()
+        result = await harness.run({"order": "W1"}, run_id="r")
+        assert (result.ending, result.output) == (Ending.COMPLETE, {"refunded": 20.0})
+        assert len(firm.shop.ledger) == 1
+
+    simulated(main)
+
+
+@pytest.mark.parametrize(
+    ("child", "ending", "reason"),
+    [(gives_up, Ending.FAILED, "Refused: not my job"), (for_ever, Ending.HALTED, "the same call with the same result")],
+)
+def test_a_handoff_passes_on_a_bad_ending_and_its_reason(child: Any, ending: Ending, reason: str) -> None:
+    async def main() -> None:
+        result = await Firm(front=hands_off, billing=child).live().run({"order": "W1"}, run_id="r")
+        assert result.ending is ending
+        assert reason in result.reason
+
+    simulated(main)
+
+
+def test_after_a_handoff_the_parent_does_nothing_more() -> None:
+    async def main() -> None:
+        async def stubborn(run: Run, request: Any) -> Any:
+            try:
+                await run.handoff("billing", request)
+            except BaseException:
+                await run.call("refund", {"order": "W2", "amount": 1.0})
+
+        firm = Firm(front=stubborn)
+        result = await firm.live().run({"order": "W1"}, run_id="r")
+        assert result.output == {"refunded": 20.0}
+        assert [row[0] for row in firm.shop.ledger] == ["W1"]
+
+    simulated(main)
+
+
+async def shares_out(run: Run, request: Any) -> Any:
+    """Three children beside each other, and one more after the second."""
+
+    async def second() -> float:
+        done = await run.child("billing", {"order": "B"})
+        again = await run.child("billing", {"order": "C", "amount": 7})
+        return float(done["refunded"] + again["refunded"])
+
+    first, others = await asyncio.gather(run.child("billing", {"order": "A"}), second())
+    return first["refunded"] + others
+
+
+@pytest.mark.parametrize("keep", [0, 1, 99])
+@pytest.mark.parametrize("at", range(1, 13))
+def test_parallel_children_keep_their_keys_whatever_crashes(at: int, keep: int) -> None:
+    async def main() -> None:
+        firm = Firm(front=shares_out, billing=slowly)
+        with pytest.raises((Crash, BaseExceptionGroup)):
+            await firm.live(CrashingStore(firm.store, at=at, keep=keep)).run({"order": "W1"}, run_id="r")
+        harness = firm.live()
+        await harness.wake()
+        result = await harness.run({"order": "W1"}, run_id="r")
+        assert (result.ending, result.output) == (Ending.COMPLETE, 47.0)
+        assert sorted(row[:2] for row in firm.shop.ledger) == [("A", 20.0), ("B", 20.0), ("C", 7.0)]
+        assert len([head for head in await firm.store.heads() if head.seq]) == 4
+
+    simulated(main)
+
+
+async def slowly(run: Run, request: dict[str, Any]) -> Any:
+    await pass_time({"A": 3.0, "B": 1.0, "C": 0.5}[request["order"]])
+    return await billing(run, request)
+
+
+def test_children_beside_one_that_waits_come_to_rest_before_the_run_parks() -> None:
+    async def main() -> None:
+        async def two(run: Run, request: Any) -> Any:
+            return await asyncio.gather(
+                run.child("billing", {"order": "A", "amount": 100}), run.child("billing", {"order": "B"})
+            )
+
+        async def takes_long(run: Run, request: dict[str, Any]) -> Any:
+            if request["order"] == "B":
+                await pass_time(30.0)  # longer than the grace of calls under way
+            return await billing(run, request)
+
+        firm = Firm(front=two, billing=takes_long)
+        harness = firm.live()
+        result = await harness.run({}, run_id="r")
+        assert result.reason == "child: r/1:billing"
+        assert len(result.waiting_for) == 1
+        assert [row[0] for row in firm.shop.ledger] == ["B"]
+        await harness.operations.decide(result.waiting_for[0].request_id, approve=True, by="bo")
+        await firm.live().wake()
+        assert (await harness.result("r")).output == [{"refunded": 100.0}, {"refunded": 20.0}]
+        assert "recovered_after_crash" not in [kind for kind, _, _ in firm.kinds()]
+
+    simulated(main)
+
+
+def test_two_children_that_wait_are_both_told_of() -> None:
+    async def main() -> None:
+        async def two(run: Run, request: Any) -> Any:
+            return await asyncio.gather(
+                run.child("billing", {"order": "A", "amount": 100}), run.child("billing", {"order": "B", "amount": 200})
+            )
+
+        firm = Firm(front=two)
+        harness = firm.live()
+        result = await harness.run({}, run_id="r")
+        assert sorted(request.args["order"] for request in result.waiting_for) == ["A", "B"]
+        for request in result.waiting_for:
+            await harness.operations.decide(request.request_id, approve=True, by="ana")
+        await firm.live().wake()
+        assert (await harness.result("r")).ending is Ending.COMPLETE
+        assert sorted(row[0] for row in firm.shop.ledger) == ["A", "B"]
+
+    simulated(main)
+
+
+@pytest.mark.parametrize("scope", ["r", "r/2:billing", "*"])
+def test_the_kill_switch_on_a_parent_stops_its_child(scope: str) -> None:
+    async def main() -> None:
+        async def killed(run: Run, request: Any) -> Any:
+            await harness.operations.kill(by="ana", reason="enough", scope=scope)
+            return await billing(run, request)
+
+        firm = Firm(billing=killed)
+        harness = firm.live()
+        result = await harness.run({"order": "W1"}, run_id="r")
+        child = await harness.result("r/2:billing")
+        assert child.ending is Ending.HALTED
+        assert result.ending is (Ending.FAILED if scope.endswith("billing") else Ending.HALTED)
+        assert firm.shop.ledger == []
+
+    simulated(main)
+
+
+def test_a_childs_limits_are_its_own() -> None:
+    async def main() -> None:
+        async def looks_around(run: Run, request: Any) -> Any:
+            for order in "ABC":
+                await run.call("look", {"order": order})
+            return {"refunded": 0}
+
+        few = replace(contract(), limits=Limits(steps=2))
+        frugal = Firm(billing=looks_around, limits=Limits(steps=2))
+        assert (await frugal.live().run({"order": "W"})).ending is Ending.COMPLETE
+        firm = Firm(billing=looks_around, terms=replace(few, agent=AgentSection(name="billing")))
+        assert "limit 'steps'" in (await firm.live().run({"order": "W"})).reason
+
+    simulated(main)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_child_has_no_more_time_than_its_parent_has_left(crash: bool) -> None:
+    async def main() -> None:
+        async def dawdles(run: Run, request: Any) -> Any:
+            for order in range(100):
+                await pass_time(5.0)
+                await run.call("look", {"order": str(order)})
+
+        async def late(run: Run, request: Any) -> Any:
+            await run.call("look", {"order": "W1"})
+            await pass_time(40.0)
+            try:
+                return await run.child("billing", request)
+            except CallFailed:
+                return LoopClock().monotonic()
+
+        firm = Firm(front=late, billing=dawdles)
+        if crash:
+            with pytest.raises(Crash):
+                await firm.live(CrashingStore(firm.store, at=3, keep=99)).run({}, run_id="r")
+        result = await firm.live().run({}, run_id="r")
+        assert (await firm.began("r/2:billing")).allowed_s == pytest.approx(20.0, abs=0.01)
+        child = await firm.live().result("r/2:billing")
+        assert (child.ending, result.ending) == (Ending.HALTED, Ending.HALTED)
+        assert "limit 'seconds'" in child.reason
+        assert "limit 'seconds'" in result.reason
+
+    simulated(main)
+
+
+def test_a_grandchild_knows_whom_it_is_part_of() -> None:
+    async def main() -> None:
+        firm = Firm()
+
+        async def clerk(run: Run, request: Any) -> Any:
+            return await run.call("refund", {"order": request["order"], "amount": 1.0})
+
+        async def delegates(run: Run, request: Any) -> Any:
+            return await run.child("clerk", request)
+
+        def department(*, surroundings: Surroundings) -> Harness:
+            desk = partial(
+                Harness, contract(agent=AgentSection(name="clerk")), agent=clerk, tools=firm.tools, fingerprint="c1"
+            )
+            return Harness(
+                BILLING, agent=delegates, surroundings=surroundings, children={"clerk": desk}, fingerprint="b1"
+            )
+
+        async def front(run: Run, request: Any) -> Any:
+            return await run.child("billing", request, key="money")
+
+        harness = Harness(
+            firm.contract,
+            agent=front,
+            surroundings=firm.surroundings(),
+            children={"billing": department},
+            fingerprint="v1",
+        )
+        assert (await harness.run({"order": "W1"}, run_id="r")).output == {"refunded": 1.0}
+        began = await firm.began("r/money/1:clerk")
+        assert (began.parent, began.within) == ("r/money", ("r", "r/money"))
+        await harness.close()
+
+    simulated(main)
+
+
+def test_what_a_child_did_its_parent_may_claim() -> None:
+    async def main() -> None:
+        claims = Tool(effect=Effect.WRITE, claims=("back",))
+        assert (await Firm(tools={"refund": claims}).live().run({"order": "W1"}, run_id="r")).ending is Ending.COMPLETE
+
+        async def lazy(run: Run, request: Any) -> Any:
+            return {"refunded": 20.0}
+
+        idle = Firm(billing=lazy, tools={"refund": claims})
+        assert (await idle.live().run({"order": "W1"}, run_id="r")).ending is Ending.HALTED
+
+    simulated(main)
+
+
+def test_children_are_over_the_same_store_and_known_by_name() -> None:
+    async def main() -> None:
+        firm = Firm()
+        elsewhere = Desk().live()
+        with pytest.raises(Misuse, match="another store"):
+            Harness(firm.contract, agent=front, surroundings=firm.surroundings(), children={"billing": elsewhere})
+
+        async def wrong(run: Run, request: Any) -> Any:
+            with pytest.raises(UnknownDependency, match="registered: billing"):
+                await run.child("biling", request)
+            with pytest.raises(Misuse, match="JSON"):
+                await run.child("billing", {"order": object()})
+            return "ok"
+
+        firm.agent = wrong
+        assert (await firm.live().run({})).output == "ok"
+
+    simulated(main)
+
+
+def test_a_harness_that_is_given_as_a_child_is_not_closed_with_its_parent() -> None:
+    async def main() -> None:
+        firm = Firm()
+        surroundings = firm.surroundings()
+        department = Harness(BILLING, agent=billing, surroundings=surroundings, tools=firm.tools, fingerprint="b1")
+        async with Harness(
+            firm.contract, agent=front, surroundings=surroundings, tools=firm.tools, children={"billing": department}
+        ) as harness:
+            assert (await harness.run({"order": "W1"}, run_id="r")).output == "20 back"
+        assert (await department.run({"order": "W2"}, run_id="s")).output == {"refunded": 20.0}
+
+    simulated(main)
+
+
+def test_a_run_that_is_nobodys_child_is_not_taken_for_one() -> None:
+    async def main() -> None:
+        firm = Firm()
+        harness = firm.live()
+        await harness.children["billing"].run({"order": "X"}, run_id="r/2:billing")
+        result = await harness.run({"order": "W1"}, run_id="r")
+        assert result.ending is Ending.FAILED
+        assert "no child of" in result.reason
+        assert [row[0] for row in firm.shop.ledger] == ["X"]
+
+    simulated(main)
