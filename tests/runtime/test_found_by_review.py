@@ -456,7 +456,7 @@ def test_a_decision_that_was_changed_in_the_inbox_does_not_hold() -> None:
         await harness.operations.decide(request_id, approve=False, by="ana")
         (entry,) = await desk.store.inbox("r")
         forged: InboxEntry = msgspec.structs.replace(entry, body=entry.body | {"approve": True})
-        desk.store._inbox[entry.request_id] = forged
+        desk.store._inbox["r"] = [forged]
         (result,) = await desk.live().wake()
         assert result.ending is Ending.PARKED
         assert desk.shop.ledger == []

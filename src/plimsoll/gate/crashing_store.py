@@ -96,6 +96,12 @@ class CrashingStore:
         self._life.check()
         return await self._inner.heads(state=state, session=session, limit=limit)
 
+    async def due(
+        self, *, agent: str, fingerprint: str, owner: str, now: float, limit: int | None = None
+    ) -> list[RunHead]:
+        self._life.check()
+        return await self._inner.due(agent=agent, fingerprint=fingerprint, owner=owner, now=now, limit=limit)
+
     def owner_alive(self, owner: str) -> bool:
         return self._inner.owner_alive(owner)
 
@@ -107,6 +113,9 @@ class CrashingStore:
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
         self._life.check()
         return await self._inner.inbox(run_id, after=after)
+
+    def posted(self) -> int:
+        return self._inner.posted()
 
     async def engage(self, halt: Halt) -> None:
         self._life.check()

@@ -9,7 +9,7 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.errors import JournalCorrupt, Superseded
 from plimsoll.core.events import GENESIS, Record, chain_digest
 from plimsoll.journal.codec import readable
-from plimsoll.journal.store import InboxEntry, InboxKind, RunHead, RunState
+from plimsoll.journal.store import CONTINUED, InboxEntry, InboxKind, RunHead, RunState
 
 __all__ = ["admit", "check_expected", "follow", "verify_chain", "word_to_parent"]
 
@@ -27,8 +27,11 @@ class _AboutTheRun(msgspec.Struct):
     parent: str = ""
     session: str = ""
     turn: str = ""
+    fingerprint: str = ""
+    new: str = ""
     reason: str = ""
     until: float | None = None
+    seen: int = 0
     ending: Ending | None = None
 
 
@@ -119,11 +122,16 @@ def _follow_event(head: RunHead, about: _AboutTheRun, at: float) -> RunHead:
     match about.type:
         case "run_started":
             belongs = {"parent": about.parent, "session": about.session, "turn": about.turn}
-            return replace(head, agent=about.agent, started_at=at, **belongs)
+            return replace(head, agent=about.agent, fingerprint=about.fingerprint, started_at=at, **belongs)
         case "run_parked":
-            return replace(head, state=RunState.PARKED, reason=about.reason, wake_at=about.until)
+            return replace(head, state=RunState.PARKED, reason=about.reason, wake_at=about.until, seen=about.seen)
         case "run_resumed":
-            return replace(head, state=RunState.RUNNING, reason="", wake_at=None)
+            reason = CONTINUED if head.reason == CONTINUED else ""
+            return replace(head, state=RunState.RUNNING, reason=reason, wake_at=None)
+        case "run_continued":
+            return replace(head, reason=CONTINUED)
+        case "run_adopted":
+            return replace(head, fingerprint=about.new)
         case "run_ended":
             return replace(head, state=RunState.ENDED, ending=about.ending, reason=about.reason, wake_at=None)
         case _:

@@ -14,7 +14,13 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.events import GENESIS, Record
 from plimsoll.journal.codec import Encode
 
-__all__ = ["Halt", "InboxEntry", "InboxKind", "RunHead", "RunState", "Store"]
+__all__ = ["CONTINUED", "OTHER_VERSION", "Halt", "InboxEntry", "InboxKind", "RunHead", "RunState", "Store"]
+
+OTHER_VERSION = "version"
+"""A head's reason where the run parked because another version of its agent came by it."""
+
+CONTINUED = "continued"
+"""A head's reason once the run is to go on as a new one, until that has begun and this one has ended."""
 
 
 class RunState(StrEnum):
@@ -30,7 +36,8 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
 
     `seq` and `digest` are those of its last durable record; `reason` says why it is parked or how it ended; `wake_at`
     is the wall-clock time at which a parked run may go on by itself. `parent`, `session` and `turn` are those of its
-    first event.
+    first event; `fingerprint` is the version of the agent that it belongs to. `posted` is the position of the last
+    message to it, `seen` that up to which it had acted on everything when it last parked.
     """
 
     run_id: str
@@ -48,6 +55,9 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
     parent: str = ""
     session: str = ""
     turn: str = ""
+    fingerprint: str = ""
+    seen: int = 0
+    posted: int = 0
 
 
 class InboxKind(StrEnum):
@@ -55,6 +65,8 @@ class InboxKind(StrEnum):
 
     DECISION = "decision"
     DOUBT = "doubt"
+    SIGNAL = "signal"
+    CANCEL = "cancel"
     CHILD = "child"
     """A child of the run has ended. The store itself leaves this, in the transaction that ends the child."""
 
@@ -131,6 +143,19 @@ class Store(Protocol):
         """Runs, the latest started first; all of them, or those in `state`, or of `session`."""
         ...
 
+    async def due(
+        self, *, agent: str, fingerprint: str, owner: str, now: float, limit: int | None = None
+    ) -> list[RunHead]:
+        """The runs of `agent` that `owner` may go on with at the wall-clock time `now`, at most `limit` of them.
+
+        Parked ones whose time has come (these first, the earliest at their head), or that have a message which they
+        have not acted on; those that parked because another version of the agent came by them, and belong to this one,
+        `fingerprint`; and running ones whose owner is dead, or is `owner` itself: who knows which of them it advances.
+
+        Costs as much as there are of these, and of running ones. How many are parked makes no difference.
+        """
+        ...
+
     def owner_alive(self, owner: str) -> bool:
         """Whether the process that claimed runs as `owner` still lives. Never False for one that does."""
         ...
@@ -141,6 +166,10 @@ class Store(Protocol):
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
         """The run's messages with a position above `after`, in order."""
+        ...
+
+    def posted(self) -> int:
+        """A count that changes with every message to any run. Asked before every call, so it must be cheap, too."""
         ...
 
     async def engage(self, halt: Halt) -> None:

@@ -8,6 +8,8 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from plimsoll.core.events import GENESIS
 from plimsoll.journal.trail import linked
 
@@ -55,6 +57,23 @@ ALTER TABLE runs ADD COLUMN turn TEXT NOT NULL DEFAULT '';
 CREATE INDEX runs_by_session ON runs (session, started_at) WHERE session <> '';
 """
 
+_WAKING = """
+ALTER TABLE runs ADD COLUMN fingerprint TEXT NOT NULL DEFAULT '';
+ALTER TABLE runs ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN posted INTEGER NOT NULL DEFAULT 0;
+UPDATE runs SET posted = coalesce((SELECT max(position) FROM inbox WHERE inbox.run_id = runs.run_id), 0);
+CREATE INDEX runs_by_time ON runs (agent, wake_at) WHERE state = 'parked' AND wake_at IS NOT NULL;
+CREATE INDEX runs_with_news ON runs (agent) WHERE state = 'parked' AND posted > seen;
+CREATE INDEX runs_of_other_versions ON runs (agent, fingerprint) WHERE state = 'parked' AND reason = 'version';
+"""
+
+
+class _Started(msgspec.Struct):
+    fingerprint: str = ""
+
+
+_started = msgspec.json.Decoder(_Started)
+
 
 def message_link(previous: bytes, row: Sequence[Any]) -> bytes:
     """The digest of a message in the inbox: (request_id, run_id, kind, body, sender, at)."""
@@ -67,9 +86,14 @@ def _runs_and_events(connection: sqlite3.Connection) -> None:
 
 
 def _evidence(connection: sqlite3.Connection) -> None:
-    """Version 2: run keys, the trail, checkpoints; the inbox becomes a chain; runs tell whom they belong to."""
+    """Version 2: run keys, the trail, checkpoints; the inbox becomes a chain; runs tell whom they belong to, and
+    what wakes them."""
     _execute(connection, _EVIDENCE)
     _execute(connection, _LINEAGE)
+    _execute(connection, _WAKING)
+    for key, body in connection.execute("SELECT run, body FROM events WHERE seq = 1").fetchall():
+        values = (_started.decode(body).fingerprint, key)
+        connection.execute("UPDATE runs SET fingerprint = ? WHERE key = ?", values)
     digest = GENESIS
     messages = "SELECT position, request_id, run_id, kind, body, sender, at FROM inbox ORDER BY position"
     for position, *row in connection.execute(messages).fetchall():
