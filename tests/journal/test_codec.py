@@ -36,6 +36,9 @@ class PaperKey:
             raise Unreadable("altered")
         return bytes(byte ^ 0x55 for byte in sealed[32:])
 
+    def tag(self, text: str) -> str:
+        return sha256(b"paper" + text.encode()).hexdigest()
+
 
 KEY: RunKey = PaperKey()
 LARGE = value("word " * COMPRESSED_FROM_BYTES)

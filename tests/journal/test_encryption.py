@@ -53,6 +53,14 @@ def test_a_run_key_is_that_runs_alone() -> None:
         keys.open("r", made(keys)).unseal(sealed, bound=b"")
 
 
+def test_a_tag_is_the_runs_own() -> None:
+    keys = MasterKeys([OLD])
+    wrapped = made(keys)
+    tag = keys.open("r", wrapped).tag("r.a1:x")
+    assert tag == keys.open("r", wrapped).tag("r.a1:x") and len(tag) == 64
+    assert len({tag, keys.open("r", wrapped).tag("r.a1:y"), keys.open("r", made(keys)).tag("r.a1:x")}) == 3
+
+
 def test_without_its_master_key_a_run_key_does_not_open() -> None:
     keys = MasterKeys([OLD])
     with pytest.raises(KeyMissing, match=f"run r is encrypted under master key {keys.first}, which is not here"):

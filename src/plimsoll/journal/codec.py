@@ -25,6 +25,7 @@ __all__ = [
     "Unreadable",
     "encode",
     "encoder",
+    "is_sealed",
     "opened",
     "readable",
     "seal",
@@ -60,6 +61,10 @@ class RunKey(Protocol):
 
     def unseal(self, sealed: bytes, *, bound: bytes) -> bytes:
         """What was sealed. Raises `Unreadable` when it, or `bound`, is not what it was."""
+        ...
+
+    def tag(self, text: str) -> str:
+        """A name for `text`, always the same, that nobody can make or try out without the key: 64 digits."""
         ...
 
 
@@ -104,6 +109,11 @@ def _squeezed(json: bytes) -> bytes:
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
+
+
+def is_sealed(body: bytes) -> bool:
+    """Whether `body` has personal fields that only a key opens."""
+    return body[:1] == _SEALED
 
 
 def readable(body: bytes) -> bytes:

@@ -4,6 +4,7 @@ Nonces are random, 96 bits: with a key for each run, their number stays far belo
 (NIST SP 800-38D, section 8.3: at most 2**32 under one key). A master key wraps one key for each run.
 """
 
+import hmac
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -27,9 +28,10 @@ _KEY_BYTES = 32
 class _Cipher:
     """AES-256-GCM under one key. What it writes begins with its nonce."""
 
-    __slots__ = ("_cipher",)
+    __slots__ = ("_cipher", "_key")
 
     def __init__(self, key: bytes) -> None:
+        self._key = key
         self._cipher = AESGCM(key)
 
     def seal(self, plain: bytes, *, bound: bytes) -> bytes:
@@ -41,6 +43,10 @@ class _Cipher:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
         except (InvalidTag, ValueError) as error:
             raise Unreadable("its key does not open it: it was altered") from error
+
+    def tag(self, text: str) -> str:
+        subkey = hmac.digest(self._key, b"plimsoll tags", "sha256")
+        return hmac.digest(subkey, text.encode(), "sha256").hex()
 
 
 class MasterKeys:

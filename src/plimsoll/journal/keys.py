@@ -3,18 +3,19 @@
 import base64
 import binascii
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
 
 from plimsoll.contract.model import JournalSection
-from plimsoll.core.errors import Misuse
+from plimsoll.core.errors import KeyMissing, Misuse
 from plimsoll.core.rng import secret_bytes
-from plimsoll.journal.codec import RunKey
+from plimsoll.journal.codec import ERASED, SEALED, RunKey, is_sealed, opened
 
-__all__ = ["MASTER_ENV", "KeyRing", "WrappedKey", "key_ring", "master_keys", "new_master_key"]
+__all__ = ["MASTER_ENV", "KeyRing", "RunReader", "WrappedKey", "key_ring", "master_keys", "new_master_key", "open_key"]
 
 MASTER_ENV = "PLIMSOLL_JOURNAL_KEY"
 _PREFIX = "plimsoll-key-"
@@ -47,6 +48,45 @@ class KeyRing(Protocol):
     def rewrap(self, run_id: str, key: WrappedKey) -> WrappedKey:
         """The same key under the first master key. Raises as `open` does."""
         ...
+
+
+class RunReader:
+    """Opens the bodies of one run. Its key is looked for at the first that is sealed.
+
+    `find` gives the key as it is stored, None where it was destroyed: then `ERASED` stands for each personal field.
+    Where its master key is not here, `SEALED` does.
+    """
+
+    __slots__ = ("_find", "_key", "_looked", "_missing", "_ring", "_run_id")
+
+    def __init__(self, run_id: str, ring: KeyRing | None, find: Callable[[], WrappedKey | None]) -> None:
+        self._run_id = run_id
+        self._ring = ring
+        self._find = find
+        self._looked = False
+        self._key: RunKey | None = None
+        self._missing = ERASED
+
+    def __call__(self, body: bytes) -> bytes | None:
+        """The JSON in `body`, None where that is the body itself. Raises `Unreadable`."""
+        if is_sealed(body) and not self._looked:
+            self._look()
+        return opened(body, self._key, missing=self._missing)
+
+    def _look(self) -> None:
+        wrapped = self._find()
+        if wrapped is not None:
+            self._missing = SEALED
+            with suppress(KeyMissing):
+                self._key = open_key(self._run_id, wrapped, self._ring)
+        self._looked = True
+
+
+def open_key(run_id: str, key: WrappedKey, ring: KeyRing | None) -> RunKey:
+    """The run's key. Raises `KeyMissing` when its master key is not in `ring`, or there is no ring at all."""
+    if ring is None:
+        raise KeyMissing(run_id, master=key.master)
+    return ring.open(run_id, key)
 
 
 def new_master_key() -> str:

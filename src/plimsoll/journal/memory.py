@@ -1,17 +1,20 @@
 """The journal in memory: for the simulator and for tests. It ends with the process."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from msgspec.structs import replace
 
-from plimsoll.core.canonical import canonical_json, parse_json
+from plimsoll.core.errors import Misuse, RunErased, UnknownRun
 from plimsoll.core.events import Record
 from plimsoll.journal.chain import admit, check_expected, follow, word_to_parent
-from plimsoll.journal.codec import Encode, encode
+from plimsoll.journal.checkpoints import Checkpoint, Leaf, MakeCheckpoint
+from plimsoll.journal.codec import Encode, RunKey, encoder
+from plimsoll.journal.evidence import NO_RING, Damage, Erased, check_erasable
+from plimsoll.journal.keys import KeyRing, RunReader, WrappedKey, open_key
+from plimsoll.journal.messages import Message, message_link, opened_message, stored_message
 from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
-from plimsoll.journal.waking import Waking
+from plimsoll.journal.trail import Act, ActKind, Mark, act_after
 
 __all__ = ["MemoryStore"]
 
@@ -20,20 +23,28 @@ class MemoryStore:
     """A `Store` that keeps everything in this process. Several owners may share one, as processes share a database.
 
     An owner lives from its first claim until `kill_owner`. `close` forgets nothing, so that a restart can be played.
+    `keys` encrypts, as in any other store.
     """
 
-    __slots__ = ("_halts", "_heads", "_inbox", "_owners", "_posted", "_records", "_request_ids", "_waking", "inline")
+    __slots__ = (
+        "_acts", "_checkpoints", "_halts", "_heads", "_inbox", "_inbox_mark", "_owners", "_records",
+        "_wrapped", "inline", "keys",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, *, keys: KeyRing | None = None) -> None:
         self.inline = True
+        self.keys = keys
+        self._wrapped: dict[str, WrappedKey] = {}
         self._records: dict[str, list[Record]] = {}
         self._heads: dict[str, RunHead] = {}
-        self._inbox: dict[str, list[InboxEntry]] = {}
-        self._request_ids: set[str] = set()
-        self._posted = 0
-        self._waking = Waking()
+        self._inbox: dict[str, Message] = {}
+        self._inbox_mark = Mark()
         self._halts: Mapping[str, Halt] = MappingProxyType({})
         self._owners: set[str] = set()
+        self._acts: list[Act] = []
+        self._checkpoints: list[tuple[Checkpoint, list[Leaf]]] = []
+
+    # ------------------------------------------------------------------------------------------------ runs and records
 
     async def append(self, records: Sequence[Record]) -> frozenset[str]:
         by_run: dict[str, list[Record]] = {}
@@ -50,36 +61,47 @@ class MemoryStore:
         if fresh is None:
             return False
         if fresh:
-            self._keep(after := follow(head, fresh))
-            stored.extend(fresh)
+            self._heads[run_id] = after = follow(head, fresh)
+            stored.extend(record if record.opened is None else replace(record, opened=None) for record in fresh)
             word = word_to_parent(head, after)
             if word is not None:
-                self._post(word)
+                self._post(stored_message(word, None))
         return True
-
-    def _keep(self, head: RunHead) -> None:
-        self._heads[head.run_id] = head
-        self._waking.keep(head)
 
     async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
         head = self._heads.get(run_id)
         check_expected(run_id, expected, 0 if head is None else head.epoch)
+        self._run_key(run_id)
+        if head is None or head.seq == 0:
+            self._give_key(run_id)
         if head is None:
             self._records[run_id] = []
-            sent = self._inbox.get(run_id)
-            posted = sent[-1].position if sent else 0
-            head = RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at, posted=posted)
+            head = RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at)
         else:
             head = replace(head, epoch=head.epoch + 1, owner=owner, updated_at=at)
         self._owners.add(owner)
-        self._keep(head)
+        self._heads[run_id] = head
         return head
 
+    def _give_key(self, run_id: str) -> None:
+        made = self.keys.make(run_id) if self.keys is not None else None
+        if made is not None:
+            self._wrapped.setdefault(run_id, made)
+
+    def _run_key(self, run_id: str) -> RunKey | None:
+        head = self._heads.get(run_id)
+        if head is not None and head.erased_at is not None:
+            raise RunErased(run_id)
+        wrapped = self._wrapped.get(run_id)
+        return None if wrapped is None else open_key(run_id, wrapped, self.keys)
+
     def encoder(self, run_id: str) -> Encode:
-        return encode
+        return encoder(self._run_key(run_id))
 
     async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
-        return self._records.get(run_id, [])[after : None if limit is None else after + limit]
+        reader = RunReader(run_id, self.keys, lambda: self._wrapped.get(run_id))
+        records = self._records.get(run_id, [])[after : None if limit is None else after + limit]
+        return [record if (json := reader(record.body)) is None else replace(record, opened=json) for record in records]
 
     async def head(self, run_id: str) -> RunHead | None:
         return self._heads.get(run_id)
@@ -93,17 +115,6 @@ class MemoryStore:
         found.sort(key=lambda head: -head.started_at)
         return found[:limit]
 
-    async def due(
-        self, *, agent: str, fingerprint: str, owner: str, now: float, limit: int | None = None
-    ) -> list[RunHead]:
-        def may_go_on() -> Iterator[RunHead]:
-            for head in self._waking.at(now, fingerprint=fingerprint):
-                lives = head.state is RunState.RUNNING and head.owner != owner and self.owner_alive(head.owner)
-                if head.agent == agent and not lives:
-                    yield head
-
-        return list(islice(may_go_on(), limit))
-
     def owner_alive(self, owner: str) -> bool:
         return owner in self._owners
 
@@ -111,38 +122,97 @@ class MemoryStore:
         """Plays the death of the process that claims runs as `owner`."""
         self._owners.discard(owner)
 
-    async def post(self, entry: InboxEntry) -> bool:
-        return self._post(entry)
+    # -------------------------------------------------------------------------------------------- inbox, kill switches
 
-    def _post(self, entry: InboxEntry) -> bool:
-        if entry.request_id in self._request_ids:
+    async def post(self, entry: InboxEntry) -> bool:
+        return self._post(stored_message(entry, self._run_key(entry.run_id)))
+
+    def _post(self, message: Message) -> bool:
+        if message.request_id in self._inbox:
             return False
-        body = parse_json(canonical_json(entry.body))
-        self._request_ids.add(entry.request_id)
-        self._posted += 1
-        self._inbox.setdefault(entry.run_id, []).append(replace(entry, body=body, position=self._posted))
-        head = self._heads.get(entry.run_id)
-        if head is not None:
-            self._keep(replace(head, posted=self._posted))
+        self._inbox[message.request_id] = message
+        digest = message_link(self._inbox_mark.digest, message)
+        self._inbox_mark = Mark(count=len(self._inbox), digest=digest)
         return True
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
-        return [entry for entry in self._inbox.get(run_id, ()) if entry.position > after]
-
-    def posted(self) -> int:
-        return self._posted
+        head = self._heads.get(run_id)
+        if head is not None and head.erased_at is not None:
+            return []
+        messages = enumerate(self._inbox.values(), 1)
+        found = [(place, message) for place, message in messages if message.run_id == run_id and place > after]
+        key = self._run_key(run_id) if found else None
+        return [opened_message(message, place, key) for place, message in found]
 
     async def engage(self, halt: Halt) -> None:
+        self._note(ActKind.ENGAGED, halt.scope, by=halt.by, reason=halt.reason, at=halt.at)
         self._halts = MappingProxyType({**self._halts, halt.scope: halt})
 
-    async def release(self, scope: str) -> bool:
+    async def release(self, scope: str, *, by: str = "", at: float = 0.0) -> bool:
         left = {name: halt for name, halt in self._halts.items() if name != scope}
         engaged = len(left) < len(self._halts)
+        if engaged:
+            self._note(ActKind.RELEASED, scope, by=by, reason="", at=at)
         self._halts = MappingProxyType(left)
         return engaged
 
     def halts(self) -> Mapping[str, Halt]:
         return self._halts
+
+    # -------------------------------------------------------------------------------------------------------- evidence
+
+    def _note(self, act: ActKind, subject: str, *, by: str, reason: str, at: float) -> Act:
+        made = act_after(self._acts_mark(), act, subject, by=by, reason=reason, at=at)
+        self._acts.append(made)
+        return made
+
+    def _acts_mark(self) -> Mark:
+        return Mark(count=len(self._acts), digest=self._acts[-1].digest) if self._acts else Mark()
+
+    async def erase(self, run_id: str, *, by: str, reason: str, at: float) -> Erased:
+        head = self._heads.get(run_id)
+        if head is None:
+            raise UnknownRun(run_id)
+        if head.erased_at is not None:
+            earlier = next(act for act in self._acts if act.act is ActKind.ERASED and act.subject == run_id)
+            return Erased(act=earlier, wiped=True)
+        check_erasable(head, encrypted=run_id in self._wrapped)
+        del self._wrapped[run_id]
+        self._heads[run_id] = replace(head, erased_at=at)
+        return Erased(act=self._note(ActKind.ERASED, run_id, by=by, reason=reason, at=at), wiped=True)
+
+    async def rewrap(self, *, by: str, at: float) -> int:
+        ring = self.keys
+        if ring is None:
+            raise Misuse(NO_RING)
+        others = {run_id: key for run_id, key in self._wrapped.items() if key.master != ring.first}
+        self._wrapped |= {run_id: ring.rewrap(run_id, key) for run_id, key in others.items()}
+        self._note(ActKind.REKEYED, ring.first, by=by, reason=f"{len(others)} run keys", at=at)
+        return len(others)
+
+    async def acts(self) -> list[Act]:
+        return list(self._acts)
+
+    async def checkpoint(self, make: MakeCheckpoint) -> Checkpoint | None:
+        previous = self._checkpoints[-1][0] if self._checkpoints else None
+        covered = {leaf.run_id: leaf.seq for _, leaves in self._checkpoints for leaf in leaves}
+        moved = [head for head in self._heads.values() if head.seq > covered.get(head.run_id, 0)]
+        marks = (self._acts_mark(), self._inbox_mark)
+        if not moved and marks == ((previous.acts, previous.inbox) if previous is not None else (Mark(), Mark())):
+            return None
+        leaves = [Leaf(head.run_id, head.seq, head.digest) for head in moved]
+        made = make(previous, leaves, *marks)
+        self._checkpoints.append((made, leaves))
+        return made
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        return [checkpoint for checkpoint, _ in self._checkpoints]
+
+    async def leaves(self, number: int) -> list[Leaf]:
+        return list(self._checkpoints[number - 1][1])
+
+    async def damages(self) -> list[Damage]:
+        return []
 
     async def close(self) -> None:
         pass

@@ -14,13 +14,7 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.events import GENESIS, Record
 from plimsoll.journal.codec import Encode
 
-__all__ = ["CONTINUED", "OTHER_VERSION", "Halt", "InboxEntry", "InboxKind", "RunHead", "RunState", "Store"]
-
-OTHER_VERSION = "version"
-"""A head's reason where the run parked because another version of its agent came by it."""
-
-CONTINUED = "continued"
-"""A head's reason once the run is to go on as a new one, until that has begun and this one has ended."""
+__all__ = ["Halt", "InboxEntry", "InboxKind", "RunHead", "RunState", "Store"]
 
 
 class RunState(StrEnum):
@@ -36,8 +30,7 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
 
     `seq` and `digest` are those of its last durable record; `reason` says why it is parked or how it ended; `wake_at`
     is the wall-clock time at which a parked run may go on by itself. `parent`, `session` and `turn` are those of its
-    first event; `fingerprint` is the version of the agent that it belongs to. `posted` is the position of the last
-    message to it, `seen` that up to which it had acted on everything when it last parked.
+    first event. `erased_at` is when its personal fields were erased.
     """
 
     run_id: str
@@ -55,9 +48,7 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
     parent: str = ""
     session: str = ""
     turn: str = ""
-    fingerprint: str = ""
-    seen: int = 0
-    posted: int = 0
+    erased_at: float | None = None
 
 
 class InboxKind(StrEnum):
@@ -65,8 +56,6 @@ class InboxKind(StrEnum):
 
     DECISION = "decision"
     DOUBT = "doubt"
-    SIGNAL = "signal"
-    CANCEL = "cancel"
     CHILD = "child"
     """A child of the run has ended. The store itself leaves this, in the transaction that ends the child."""
 
@@ -119,17 +108,24 @@ class Store(Protocol):
 
         `expected` is the epoch that the claim was decided on, 0 for a run that there is not yet: when the run has
         another by now, somebody else was faster, and it raises `Superseded` and changes nothing. None claims anyway.
+
+        A new run gets a key, where the store encrypts. Raises `RunErased`, and `KeyMissing` where the run's master key
+        is not here; then nothing has changed.
         """
         ...
 
     def encoder(self, run_id: str) -> Encode:
-        """What makes the bodies of a run's events, for whoever has claimed it."""
+        """What makes the bodies of a run's events, for whoever has claimed it.
+
+        Raises `RunErased`, and `KeyMissing` where the run's master key is not here.
+        """
         ...
 
     async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
         """The run's durable records numbered above `after`, in order, `limit` at most (None: all).
 
-        Raises `JournalCorrupt` at an unreadable one.
+        Raises `JournalCorrupt` at an unreadable one. Personal fields that were erased read `[erased]`, those whose
+        master key is not here `[sealed]`.
         """
         ...
 
@@ -143,40 +139,32 @@ class Store(Protocol):
         """Runs, the latest started first; all of them, or those in `state`, or of `session`."""
         ...
 
-    async def due(
-        self, *, agent: str, fingerprint: str, owner: str, now: float, limit: int | None = None
-    ) -> list[RunHead]:
-        """The runs of `agent` that `owner` may go on with at the wall-clock time `now`, at most `limit` of them.
-
-        Parked ones whose time has come (these first, the earliest at their head), or that have a message which they
-        have not acted on; those that parked because another version of the agent came by them, and belong to this one,
-        `fingerprint`; and running ones whose owner is dead, or is `owner` itself: who knows which of them it advances.
-
-        Costs as much as there are of these, and of running ones. How many are parked makes no difference.
-        """
-        ...
-
     def owner_alive(self, owner: str) -> bool:
         """Whether the process that claimed runs as `owner` still lives. Never False for one that does."""
         ...
 
     async def post(self, entry: InboxEntry) -> bool:
-        """Leaves a message for a run's owner. False when one with this `request_id` is there already."""
+        """Leaves a message for a run's owner. False when one with this `request_id` is there already.
+
+        Raises `RunErased`, and `KeyMissing` where the run's master key is not here.
+        """
         ...
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
-        """The run's messages with a position above `after`, in order."""
-        ...
+        """The run's messages with a position above `after`, in order; of an erased run, none.
 
-    def posted(self) -> int:
-        """A count that changes with every message to any run. Asked before every call, so it must be cheap, too."""
+        Raises `KeyMissing` where the run's master key is not here.
+        """
         ...
 
     async def engage(self, halt: Halt) -> None:
-        """Engages a kill switch. Every `halts` that begins after this returned shows it, on every owner."""
+        """Engages a kill switch. Every `halts` that begins after this returned shows it, on every owner.
+
+        An act records it, and its release, in the trail.
+        """
         ...
 
-    async def release(self, scope: str) -> bool:
+    async def release(self, scope: str, *, by: str = "", at: float = 0.0) -> bool:
         """Releases a kill switch. False when none was engaged on `scope`."""
         ...
 

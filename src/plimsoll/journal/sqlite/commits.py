@@ -67,6 +67,10 @@ class GroupCommit:
         made: _T = await asked.future
         return made
 
+    async def aside(self, work: Callable[[], _T]) -> _T:
+        """What `work` returns, done in the same thread between two transactions."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
     async def close(self, last: Callable[[], object]) -> None:
         """Does what is asked, then `last`, and ends the thread."""
         await asyncio.get_running_loop().run_in_executor(self._thread, last)

@@ -1,6 +1,6 @@
 """Rows of the tables as heads and records, and what they say when they cannot be read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -8,15 +8,15 @@ import msgspec
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import JournalCorrupt
 from plimsoll.core.events import Record, decode_event
-from plimsoll.journal.codec import Unreadable, opened
+from plimsoll.journal.codec import Unreadable
 from plimsoll.journal.sqlite.errors import RESTORE
 from plimsoll.journal.store import RunHead, RunState
 
-__all__ = ["COLUMNS", "HEAD", "due_conditions", "head_of", "record_of", "row_of"]
+__all__ = ["COLUMNS", "HEAD", "head_of", "record_of", "row_of"]
 
 COLUMNS = (
     "run_id", "epoch", "owner", "state", "agent", "seq", "digest", "ending", "reason", "wake_at", "started_at",
-    "updated_at", "parent", "session", "turn", "fingerprint", "seen", "posted",
+    "updated_at", "parent", "session", "turn", "erased_at",
 )  # fmt: skip
 """The columns of a head: its fields, by their names."""
 
@@ -33,28 +33,18 @@ def head_of(row: Sequence[Any]) -> RunHead:
         raise JournalCorrupt(told["run_id"], told["seq"], f"its head cannot be read: {error}. {RESTORE}") from error
 
 
-def row_of(head: RunHead) -> tuple[Any, ...]:
-    """The values of a head in `COLUMNS`."""
-    return tuple(getattr(head, name) for name in COLUMNS)
+def row_of(head: RunHead, columns: Sequence[str] = COLUMNS) -> tuple[Any, ...]:
+    """The values of a head in these columns."""
+    return tuple(getattr(head, name) for name in columns)
 
 
-def due_conditions(*, agent: str, fingerprint: str, now: float) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    """The conditions of `Store.due` and their values: one for each index that finds some of its runs."""
-    return (
-        ("state = 'parked' AND wake_at IS NOT NULL AND agent = ? AND wake_at <= ? ORDER BY wake_at", (agent, now)),
-        ("state = 'parked' AND posted > seen AND agent = ?", (agent,)),
-        ("state = 'parked' AND reason = 'version' AND agent = ? AND fingerprint = ?", (agent, fingerprint)),
-        ("state = 'running' AND agent = ? AND seq > 0", (agent,)),
-    )
-
-
-def record_of(run_id: str, seq: int, row: tuple[Any, ...]) -> Record:
+def record_of(run_id: str, seq: int, row: tuple[Any, ...], *, opened: Callable[[bytes], bytes | None]) -> Record:
     """The run's record number `seq`, which the row must tell. Raises `JournalCorrupt`."""
     number, epoch, at, body, digest = row
     if number != seq:
         raise JournalCorrupt(run_id, seq, f"it is missing, {number} is the next. {RESTORE}")
     try:
-        json = opened(body, None)
+        json = opened(body)
         decode_event(body if json is None else json)
     except (msgspec.DecodeError, Unreadable, TypeError) as error:
         raise JournalCorrupt(run_id, seq, f"it cannot be read: {error}. {RESTORE}") from error

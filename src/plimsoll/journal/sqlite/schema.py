@@ -6,14 +6,15 @@ release is never changed; a new version is a new step at the end.
 
 import sqlite3
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import msgspec
 
 from plimsoll.core.events import GENESIS
-from plimsoll.journal.trail import linked
+from plimsoll.journal.messages import Message, message_link
+from plimsoll.journal.sqlite.evidence import note
+from plimsoll.journal.trail import ActKind
 
-__all__ = ["APPLICATION_ID", "STEPS", "Step", "message_link"]
+__all__ = ["APPLICATION_ID", "STEPS", "Step"]
 
 Step = Callable[[sqlite3.Connection], None]
 
@@ -75,11 +76,6 @@ class _Started(msgspec.Struct):
 _started = msgspec.json.Decoder(_Started)
 
 
-def message_link(previous: bytes, row: Sequence[Any]) -> bytes:
-    """The digest of a message in the inbox: (request_id, run_id, kind, body, sender, at)."""
-    return linked(previous, "message", *row)
-
-
 def _runs_and_events(connection: sqlite3.Connection) -> None:
     """Version 1: runs, their events, the inbox, the kill switches."""
     _execute(connection, _RUNS_AND_EVENTS)
@@ -97,8 +93,12 @@ def _evidence(connection: sqlite3.Connection) -> None:
     digest = GENESIS
     messages = "SELECT position, request_id, run_id, kind, body, sender, at FROM inbox ORDER BY position"
     for position, *row in connection.execute(messages).fetchall():
-        digest = message_link(digest, row)
+        digest = message_link(digest, Message(*row))
         connection.execute("UPDATE inbox SET digest = ? WHERE position = ?", (digest, position))
+    last = "(SELECT coalesce(max(position), 0) FROM inbox)"  # version 1 counted messages that came twice, too
+    connection.execute(f"UPDATE sqlite_sequence SET seq = {last} WHERE name = 'inbox'")
+    for scope, by, reason, at in connection.execute("SELECT scope, engaged_by, reason, at FROM halts").fetchall():
+        note(connection, ActKind.ENGAGED, scope, by=by, reason=reason, at=at)
 
 
 def _execute(connection: sqlite3.Connection, statements: str) -> None:

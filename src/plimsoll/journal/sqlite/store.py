@@ -10,35 +10,38 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from plimsoll.core.canonical import canonical_json, parse_json
-from plimsoll.core.errors import JournalCorrupt, JournalUnavailable
+from msgspec.structs import astuple
+
+from plimsoll.core.errors import JournalCorrupt, JournalUnavailable, Misuse, RunErased
 from plimsoll.core.events import GENESIS, Record
 from plimsoll.journal.chain import admit, check_expected, follow, word_to_parent
-from plimsoll.journal.codec import Encode, encode
+from plimsoll.journal.checkpoints import Checkpoint, Leaf, MakeCheckpoint
+from plimsoll.journal.codec import Encode, RunKey, Unreadable, encoder
+from plimsoll.journal.evidence import NO_RING, Damage, Erased
+from plimsoll.journal.keys import KeyRing, RunReader, WrappedKey, open_key
+from plimsoll.journal.messages import Message, message_link, opened_message, stored_message
+from plimsoll.journal.sqlite import evidence
 from plimsoll.journal.sqlite.commits import GroupCommit
+from plimsoll.journal.sqlite.damages import damages
 from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
 from plimsoll.journal.sqlite.opening import create, prepare
 from plimsoll.journal.sqlite.owners import OwnerLocks, inode
-from plimsoll.journal.sqlite.rows import HEAD, due_conditions, head_of, record_of, row_of
-from plimsoll.journal.sqlite.schema import message_link
-from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState
+from plimsoll.journal.sqlite.rows import HEAD, head_of, record_of, row_of
+from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
+from plimsoll.journal.trail import Act, ActKind
 
 __all__ = ["SQLiteStore"]
 
 _T = TypeVar("_T")
 
 _CLOSED = "it was closed; open it again"
-_MAX_CACHED_HEADS = 10_000
-_RESTATED = (
-    "state", "agent", "ending", "reason", "wake_at", "started_at", "parent", "session", "turn", "fingerprint", "seen",
-)  # fmt: skip
+_MAX_CACHED = 10_000
+_RESTATED = ("state", "agent", "ending", "reason", "wake_at", "started_at", "parent", "session", "turn")
 """What of a head changes with the events about the run itself."""
-_restated_of = attrgetter(*_RESTATED)
 
 
 class SQLiteStore:
@@ -50,12 +53,13 @@ class SQLiteStore:
 
     inline = False
 
-    def __init__(self, path: Path, *, owner: str | None, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, *, owner: str | None, keys: KeyRing | None, busy_timeout_s: float) -> None:
         self._path = path
+        self._ring = keys
+        self._run_keys: dict[str, RunKey | None] = {}  # of the runs that were claimed here last
         self._closed = False
         self._halts: Mapping[str, Halt] = MappingProxyType({})
-        self._posted = 0
-        self._looked_version = -1
+        self._halts_version = -1
         self._heads: dict[str, tuple[int, RunHead]] = {}  # the writer's: run key and head, as of `_heads_version`
         self._heads_version = -1
         self._owners = OwnerLocks(path.with_name(path.name + ".owners"))
@@ -76,12 +80,19 @@ class SQLiteStore:
         self._reading = ThreadPoolExecutor(1, "plimsoll-journal-read")
 
     @classmethod
-    def open(cls, path: str | Path, *, owner: str | None = None, busy_timeout_s: float = 5.0) -> "SQLiteStore":
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        owner: str | None = None,
+        keys: KeyRing | None = None,
+        busy_timeout_s: float = 5.0,
+    ) -> "SQLiteStore":
         """Opens the journal at `path`; makes it, and the folders above it, where there is none.
 
         `owner` is under whose name this process will claim runs: another process may not have the same. None for one
-        that only looks, or names itself at its first claim. `busy_timeout_s` is how long to wait for another process
-        that is writing.
+        that only looks, or names itself at its first claim. `keys` opens encrypted runs and encrypts new ones; None
+        does neither. `busy_timeout_s` is how long to wait for another process that is writing.
 
         Raises `Misuse` for a path that is a folder, another program's database, a journal of a newer Plimsoll, or an
         owner that runs already; `JournalCorrupt` for a damaged file; `JournalUnavailable` when it is locked, read-only
@@ -90,7 +101,7 @@ class SQLiteStore:
         path = Path(path).absolute()
         with translated(path):
             create(path)
-            return cls(path, owner=owner, busy_timeout_s=busy_timeout_s)
+            return cls(path, owner=owner, keys=keys, busy_timeout_s=busy_timeout_s)
 
     def _connect(self, busy_timeout_s: float) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, busy_timeout_s, isolation_level=None, check_same_thread=False)
@@ -118,11 +129,11 @@ class SQLiteStore:
                 events += [(key, r.seq, r.epoch, r.at, r.body, r.digest) for r in fresh]
                 head = follow(old := head, fresh)
                 places.append((head.seq, head.digest, head.updated_at, key))
-                if _restated_of(head) != _restated_of(old):
+                if row_of(head, _RESTATED) != row_of(old, _RESTATED):
                     self._restate(key, head)
                 self._remember(key, head)
                 if (word := word_to_parent(old, head)) is not None:
-                    self._post(word, canonical_json(word.body))
+                    self._post(stored_message(word, None))
         self._writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
         self._writer.executemany("UPDATE runs SET seq = ?, digest = ?, updated_at = ? WHERE key = ?", places)
         return frozenset(refused)
@@ -138,24 +149,31 @@ class SQLiteStore:
         return None if row is None else row[0]
 
     def _restate(self, key: int, head: RunHead) -> None:
-        values = (*_restated_of(head), key)
+        values = (*row_of(head, _RESTATED), key)
         self._writer.execute(f"UPDATE runs SET {' = ?, '.join(_RESTATED)} = ? WHERE key = ?", values)
 
     def _remember(self, key: int, head: RunHead) -> None:
-        if len(self._heads) >= _MAX_CACHED_HEADS:
+        if len(self._heads) >= _MAX_CACHED:
             self._heads.clear()
         self._heads[head.run_id] = (key, head)
+
+    def _remember_key(self, run_id: str, key: RunKey | None) -> None:
+        if len(self._run_keys) >= _MAX_CACHED:
+            self._run_keys.clear()
+        self._run_keys[run_id] = key
 
     async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
         return await self._make(lambda: self._claim(run_id, owner, at, expected))
 
     def _claim(self, run_id: str, owner: str, at: float, expected: int | None) -> RunHead:
         self._owners.hold(owner)
-        held = self._writer.execute("SELECT epoch FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        values = row_of(RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at))
+        held = self._writer.execute("SELECT epoch, seq FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         check_expected(run_id, expected, 0 if held is None else held[0])
-        sent = "SELECT coalesce(max(position), 0) FROM inbox WHERE run_id = ?"
-        (posted,) = self._writer.execute(sent, (run_id,)).fetchone() if held is None else (0,)
-        values = row_of(RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at, posted=posted))
+        wrapped = evidence.wrapped_key(self._writer, run_id)
+        is_new = wrapped is None and (held is None or held[1] == 0)
+        made = self._ring.make(run_id) if is_new and self._ring is not None else None
+        run_key = self._opened(run_id, wrapped or made)
         row = self._writer.execute(
             f"INSERT INTO runs ({HEAD}) VALUES ({', '.join('?' * len(values))}) ON CONFLICT (run_id) DO UPDATE"
             " SET epoch = epoch + 1, owner = excluded.owner, updated_at = excluded.updated_at"
@@ -163,29 +181,45 @@ class SQLiteStore:
             values,
         ).fetchone()
         head = head_of(row)
+        if made is not None:
+            evidence.put_key(self._writer, row[-1], made)
         self._remember(row[-1], head)
+        self._remember_key(run_id, run_key)
         return head
 
+    def _opened(self, run_id: str, wrapped: WrappedKey | None) -> RunKey | None:
+        return None if wrapped is None else open_key(run_id, wrapped, self._ring)
+
     def encoder(self, run_id: str) -> Encode:
-        return encode
+        if run_id not in self._run_keys:
+            with translated(self._path):
+                self._remember_key(run_id, self._opened(run_id, evidence.wrapped_key(self._watch, run_id)))
+        return encoder(self._run_keys[run_id])
 
     async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
         return await self._look(lambda: self._read(run_id, after, limit))
 
     def _read(self, run_id: str, after: int, limit: int | None) -> list[Record]:
         records: list[Record] = []
+        opened = RunReader(run_id, self._ring, lambda: self._key_to_read(run_id))
         sql = (
             "SELECT e.seq, e.epoch, e.at, body, e.digest FROM runs JOIN events e ON run = key"
             " WHERE run_id = ? AND e.seq > ? ORDER BY e.seq LIMIT ?"
         )
         try:
             for row in self._reader.execute(sql, (run_id, after, -1 if limit is None else limit)):
-                records.append(record_of(run_id, after + len(records) + 1, row))
+                records.append(record_of(run_id, after + len(records) + 1, row, opened=opened))
         except sqlite3.DatabaseError as error:
             if not is_corruption(error):
                 raise
             raise JournalCorrupt(run_id, after + len(records) + 1, f"{self._path}: {error}. {RESTORE}") from error
         return records
+
+    def _key_to_read(self, run_id: str) -> WrappedKey | None:
+        try:
+            return evidence.wrapped_key(self._reader, run_id)
+        except RunErased:
+            return None
 
     async def head(self, run_id: str) -> RunHead | None:
         rows = await self._rows(f"SELECT {HEAD} FROM runs WHERE run_id = ?", (run_id,))
@@ -200,25 +234,6 @@ class SQLiteStore:
         newest = f"SELECT {HEAD} FROM runs WHERE {where} ORDER BY started_at DESC, key DESC LIMIT ?"
         return [head_of(row) for row in await self._rows(newest, (*values, -1 if limit is None else limit))]
 
-    async def due(
-        self, *, agent: str, fingerprint: str, owner: str, now: float, limit: int | None = None
-    ) -> list[RunHead]:
-        return await self._look(lambda: self._due(agent, fingerprint, owner, now, limit))
-
-    def _due(self, agent: str, fingerprint: str, owner: str, now: float, limit: int | None) -> list[RunHead]:
-        found: dict[str, RunHead] = {}
-        lives = {owner: False}
-        for condition, values in due_conditions(agent=agent, fingerprint=fingerprint, now=now):
-            for row in self._reader.execute(f"SELECT {HEAD} FROM runs WHERE {condition}", values):
-                if len(found) == limit:
-                    return list(found.values())
-                head = head_of(row)
-                if head.state is RunState.RUNNING and head.owner not in lives:
-                    lives[head.owner] = self._owners.alive(head.owner)
-                if head.state is RunState.PARKED or not lives[head.owner]:
-                    found[head.run_id] = head
-        return list(found.values())
-
     def owner_alive(self, owner: str) -> bool:
         with translated(self._path):
             return self._owners.alive(owner)
@@ -226,66 +241,114 @@ class SQLiteStore:
     # -------------------------------------------------------------------------------------------- inbox, kill switches
 
     async def post(self, entry: InboxEntry) -> bool:
-        body = canonical_json(entry.body)
-        return await self._make(lambda: self._post(entry, body))
+        def post() -> bool:
+            key = self._opened(entry.run_id, evidence.wrapped_key(self._writer, entry.run_id))
+            return self._post(stored_message(entry, key))
 
-    def _post(self, entry: InboxEntry, body: bytes) -> bool:
-        values = (entry.request_id, entry.run_id, entry.kind.value, body, entry.by, float(entry.at))
-        if self._writer.execute("SELECT 1 FROM inbox WHERE request_id = ?", values[:1]).fetchone():
+        return await self._make(post)
+
+    def _post(self, message: Message) -> bool:
+        if self._writer.execute("SELECT 1 FROM inbox WHERE request_id = ?", (message.request_id,)).fetchone():
             return False
         last = self._writer.execute("SELECT digest FROM inbox ORDER BY position DESC LIMIT 1").fetchone()
-        digest = message_link(GENESIS if last is None else last[0], values)
+        digest = message_link(GENESIS if last is None else last[0], message)
         self._writer.execute(
             "INSERT INTO inbox (request_id, run_id, kind, body, sender, at, digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*values, digest),
+            (*astuple(message), digest),
         )
-        self._writer.execute("UPDATE runs SET posted = last_insert_rowid() WHERE run_id = ?", (entry.run_id,))
         return True
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
-        rows = await self._rows(
-            "SELECT request_id, run_id, kind, body, sender, at, position FROM inbox"
+        return await self._look(lambda: self._inbox(run_id, after))
+
+    def _inbox(self, run_id: str, after: int) -> list[InboxEntry]:
+        rows = self._reader.execute(
+            "SELECT position, request_id, run_id, kind, body, sender, at FROM inbox"
             " WHERE run_id = ? AND position > ? ORDER BY position",
             (run_id, after),
-        )
-        return [
-            InboxEntry(
-                request_id=row[0], run_id=row[1], kind=InboxKind(row[2]), body=parse_json(row[3]), by=row[4], at=row[5],
-                position=row[6],
-            )
-            for row in rows
-        ]  # fmt: skip
+        ).fetchall()
+        try:
+            key = self._opened(run_id, evidence.wrapped_key(self._reader, run_id)) if rows else None
+            return [opened_message(Message(*row), position, key) for position, *row in rows]
+        except RunErased:
+            return []
+        except Unreadable as error:
+            raise JournalCorrupt(run_id, 0, f"a message to it cannot be read: {error}. {RESTORE}") from error
 
     async def engage(self, halt: Halt) -> None:
-        values = (halt.scope, halt.by, halt.reason, halt.at)
-        await self._change("INSERT OR REPLACE INTO halts VALUES (?, ?, ?, ?)", values)
+        def engage() -> None:
+            self._writer.execute("INSERT OR REPLACE INTO halts VALUES (?, ?, ?, ?)", astuple(halt))
+            evidence.note(self._writer, ActKind.ENGAGED, halt.scope, by=halt.by, reason=halt.reason, at=halt.at)
 
-    async def release(self, scope: str) -> bool:
-        return await self._change("DELETE FROM halts WHERE scope = ?", (scope,)) == 1
+        await self._make(engage)
+
+    async def release(self, scope: str, *, by: str = "", at: float = 0.0) -> bool:
+        def release() -> bool:
+            engaged = self._writer.execute("DELETE FROM halts WHERE scope = ?", (scope,)).rowcount == 1
+            if engaged:
+                evidence.note(self._writer, ActKind.RELEASED, scope, by=by, reason="", at=at)
+            return engaged
+
+        return await self._make(release)
 
     def halts(self) -> Mapping[str, Halt]:
-        self._look_around()
-        return self._halts
-
-    def posted(self) -> int:
-        self._look_around()
-        return self._posted
-
-    def _look_around(self) -> None:
-        """Brings up to date what is asked before every call, where anything in the file has changed at all."""
         if self._closed:
             raise JournalUnavailable(_CLOSED)
         try:
             # The version counts what every other connection changed, our own writer's among them.
             (version,) = self._watch.execute("PRAGMA data_version").fetchone()
-            if version != self._looked_version:
+            if version != self._halts_version:
                 rows = self._watch.execute("SELECT scope, engaged_by, reason, at FROM halts").fetchall()
                 halts = {row[0]: Halt(scope=row[0], by=row[1], reason=row[2], at=row[3]) for row in rows}
-                (self._posted,) = self._watch.execute("SELECT coalesce(max(position), 0) FROM inbox").fetchone()
-                self._halts, self._looked_version = MappingProxyType(halts), version
+                self._halts, self._halts_version = MappingProxyType(halts), version
         except sqlite3.Error:
             with translated(self._path):
                 raise
+        return self._halts
+
+    # -------------------------------------------------------------------------------------------------------- evidence
+
+    async def erase(self, run_id: str, *, by: str, reason: str, at: float) -> Erased:
+        def erase() -> Act:
+            self._heads.pop(run_id, None)
+            self._run_keys.pop(run_id, None)
+            return evidence.erase(self._writer, run_id, by=by, reason=reason, at=at)
+
+        act = await self._make(erase)
+        return Erased(act=act, wiped=await self._wipe())
+
+    async def rewrap(self, *, by: str, at: float) -> int:
+        ring = self._ring
+        if ring is None:
+            raise Misuse(NO_RING)
+        changed = 0
+        while some := await self._make(lambda: evidence.rewrap(self._writer, ring)):
+            changed += some
+        why = f"{changed} run keys"
+        await self._make(lambda: evidence.note(self._writer, ActKind.REKEYED, ring.first, by=by, reason=why, at=at))
+        await self._wipe()
+        return changed
+
+    async def _wipe(self) -> bool:
+        """Empties the write-ahead log, where what was overwritten still stands. False while somebody is reading it."""
+        sql = "PRAGMA wal_checkpoint(TRUNCATE)"
+        (busy, *_) = await self._aside(lambda: self._writer.execute(sql).fetchone())
+        return not busy
+
+    async def acts(self) -> list[Act]:
+        return await self._look(lambda: evidence.all_acts(self._reader))
+
+    async def checkpoint(self, make: MakeCheckpoint) -> Checkpoint | None:
+        return await self._make(lambda: evidence.make_checkpoint(self._writer, make))
+
+    async def checkpoints(self) -> list[Checkpoint]:
+        return await self._look(lambda: evidence.all_checkpoints(self._reader))
+
+    async def leaves(self, number: int) -> list[Leaf]:
+        return await self._look(lambda: evidence.all_leaves(self._reader, number))
+
+    async def damages(self) -> list[Damage]:
+        return await self._look(lambda: damages(self._reader))
 
     # ------------------------------------------------------------------------------------------------------ connections
 
@@ -318,12 +381,15 @@ class SQLiteStore:
         with translated(self._path):
             return await self._changes.make(change)
 
+    async def _aside(self, work: Callable[[], _T]) -> _T:
+        """What `work` returns, done by the writer, in its thread, outside of any transaction."""
+        if self._closed:
+            raise JournalUnavailable(_CLOSED)
+        with translated(self._path):
+            return await self._changes.aside(work)
+
     async def _rows(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         return await self._look(lambda: self._reader.execute(sql, values).fetchall())
-
-    async def _change(self, sql: str, values: tuple[Any, ...]) -> int:
-        """Executes one statement durably, and says how many rows it changed."""
-        return await self._make(lambda: self._writer.execute(sql, values).rowcount)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
