@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from plimsoll.contract.concessions import CONCESSIONS
 from plimsoll.core.calls import Effect, Fault
 
 __all__ = [
@@ -48,6 +49,19 @@ GATE_CLAIMS = ("monitoring", "fallbacks", "oversight", "bounded", "latency", "ho
 """What the gate shows of an agent; see `plimsoll.gate.verdict.CLAIMS`."""
 GateClaim = Annotated[
     str, Meta(pattern=rf"^(?:{'|'.join(GATE_CLAIMS)})$", extra={"words": f"one of {', '.join(GATE_CLAIMS)}"})
+]
+Concession = Annotated[
+    str, Meta(pattern=rf"^(?:{'|'.join(CONCESSIONS)})$", extra={"words": f"one of {', '.join(CONCESSIONS)}"})
+]
+"""The name of something that is done without; see `plimsoll.contract.concessions`."""
+
+
+DatabaseUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^(sqlite:///.|postgres(ql)?://|env:[A-Za-z_][A-Za-z0-9_]*$)",
+        extra={"words": "sqlite:///FILE, postgresql://…, or env:NAME for a variable of the environment that holds it"},
+    ),
 ]
 
 
@@ -239,7 +253,9 @@ class GateSection(_Section, frozen=True, kw_only=True):
 
     `scenarios` is `module:attribute`, a list of `plimsoll.gate.Scenario`. Storms (sampled combinations of faults) must
     be survived in at least `storm_target` of cases, shown with `confidence`, corrected for the number of claims.
-    `finding_within_s` is how soon after an injected fault the finding that names it must have arrived.
+    `finding_within_s` is how soon after an injected fault the finding that names it must have arrived. `claims` are
+    those that must have been shown (empty: all). `accepts` names what is done without, of all that every agent is held
+    to.
     """
 
     scenarios: Named | None = None
@@ -249,6 +265,7 @@ class GateSection(_Section, frozen=True, kw_only=True):
     confidence: Share = 0.95
     finding_within_s: Positive = 120.0
     claims: tuple[GateClaim, ...] = ()
+    accepts: tuple[Concession, ...] = ()
 
 
 class Contract(_Section, frozen=True, kw_only=True):
@@ -266,3 +283,7 @@ class Contract(_Section, frozen=True, kw_only=True):
     def tool(self, name: str) -> Tool:
         """What was decided about the tool `name`. An undeclared tool is a write that nobody may retry."""
         return self.tools.get(name) or Tool()
+
+    def accepts(self, concession: str) -> bool:
+        """Whether the gate is to go without this; see `plimsoll.contract.concessions`."""
+        return concession in self.gate.accepts
