@@ -79,6 +79,40 @@ def test_money_is_asked_about_from_the_start() -> None:
     assert refund.approvers == ("ann", "bob")
 
 
+def test_it_accepts_what_it_cannot_know_yet_and_nothing_else() -> None:
+    todo = ("parked_writes", "unchecked_answers", "unnamed_claims", "unpriced_models")
+    text = written(models=["openai:gpt-5", "anthropic:claude"])
+    assert sound(text, TOOLS).gate.accepts == todo
+    assert sound(written(models=["openai:gpt-5"]), TOOLS).gate.accepts == ("canned_answers", *todo)
+    reading = [tool for tool in TOOLS if tool.read_only_hint]
+    assert sound(written(tools=reading), reading).gate.accepts == (
+        "canned_answers",
+        "unchecked_answers",
+        "unpriced_models",
+    )
+    problems = check_contract(parse_contract(text, file="p.toml"), source=Source("p.toml", text), tools=TOOLS)
+    assert [problem.field for problem in problems] == ["gate.scenarios"]
+    for name in todo:
+        assert re.search(rf'^    "{name}",  # until ', text, re.MULTILINE)
+
+
+def test_what_it_accepts_nothing_needs_any_longer_once_all_is_filled_in() -> None:
+    text = switched_on(written(models=["openai:gpt-5"]))
+    contract = parse_contract(text, file="p.toml")
+    told = [str(problem) for problem in check_contract(contract, source=Source("p.toml", text), tools=TOOLS)]
+    idle = [line for line in told if "nothing here needs" in line]
+    assert [name for name in contract.gate.accepts if any(name in line for line in idle)] == [
+        "parked_writes",
+        "unchecked_answers",
+        "unpriced_models",
+    ]
+
+
+def test_where_dependencies_come_from_is_there_to_be_filled_in() -> None:
+    assert '\n#deps = "shop.agent:make_deps"  # what makes the tools\' dependencies' in written()
+    assert sound(switched_on(written()), TOOLS).agent.deps == "shop.agent:make_deps"
+
+
 def test_everything_that_is_switched_off_can_be_switched_on() -> None:
     text = switched_on(written(models=["openai:gpt-5"]))
     contract = sound(text, TOOLS)

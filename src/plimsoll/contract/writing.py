@@ -225,16 +225,24 @@ def _tool(tool: ToolShape, module: str, approvers: Sequence[str]) -> str:
         lines += _write(tool, module, approvers)
     else:
         lines.append(f"retry = {_retry(_ON_TOOL, 3)}")
+        lines += [_claims(tool)] if effect is Effect.IDEMPOTENT else []
     return "\n".join(lines) + "\n"
 
 
+def _claims(tool: ToolShape) -> str:
+    return f"#claims = [{_text(f'{_spoken(tool)} is done')}]"
+
+
+def _spoken(tool: ToolShape) -> str:
+    return " ".join(re.findall(r"[A-Za-z0-9]+", tool.name)) or "it"
+
+
 def _write(tool: ToolShape, module: str, approvers: Sequence[str]) -> Iterator[str]:
-    words = " ".join(re.findall(r"[A-Za-z0-9]+", tool.name)) or "it"
-    identifier = re.sub(r"\W+", "_", words, flags=re.ASCII)
+    identifier = re.sub(r"\W+", "_", _spoken(tool), flags=re.ASCII)
     yield f'#verify = "{module}:verify_{identifier}"'
     if guess_effect(tool.name) is Effect.READ and tool.read_only_hint is None:
         return  # most likely no write at all: the rest would only be in the way
-    yield f"#claims = [{_text(f'{words} is done')}]"
+    yield _claims(tool)
     rule, comment, on = _approval(tool)
     off = "" if on else "#"
     names = ", ".join(_text(name) for name in approvers)

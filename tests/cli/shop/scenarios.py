@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic_ai.models.function import FunctionModel
+from pydantic_ai.messages import ModelMessage, ModelResponse, ToolCallPart
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.usage import RequestUsage
 
 from plimsoll import Happened, NotHappenedAndCannot, current_call
 from plimsoll.gate import EffectRow, Scenario
@@ -56,3 +58,32 @@ EMPTY: list[Scenario] = []
 async def handle(request: Any, deps: Any) -> Any:
     """The agent without any protection."""
     return (await agent.run(request, deps=deps)).output
+
+
+def looping(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    """Looks the same order up for ever."""
+    return ModelResponse(parts=[ToolCallPart("find_order", {"order": "W1"})])
+
+
+def flooding(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    """Looks up order after order, and never stops talking."""
+    words = f"order {len(messages)} " * 1000
+    usage = RequestUsage(input_tokens=1000, output_tokens=20_000)
+    return ModelResponse(parts=[ToolCallPart("find_order", {"order": words})], usage=usage)
+
+
+def misled(model: Any) -> Any:
+    return lambda world: {"primary": FunctionModel(model)}
+
+
+FULL = [
+    Scenario(
+        name="small",
+        input="refund 30",
+        world=World,
+        models=models,
+        goal=paid_once,
+        adversaries={"loop": misled(looping), "token_flood": misled(flooding)},
+    ),
+    Scenario(name="large", input="refund 120", world=World, models=models, goal=paid_once),
+]
