@@ -27,8 +27,13 @@ empty :=
 comma := ,
 COVERED_FILES := $(subst $(empty) $(empty),$(comma),$(COVERED:%=src/plimsoll/%/*))
 
+# What `make mutation` must reach, in %, how many mutants it tries at a time, and which (a pattern such as "*.chain.*").
+MUTATION_MIN := 85
+MUTANTS      ?= 1
+MUTATE       ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench constraints clean
+.PHONY: help setup demo test test-all mutation check format bench constraints clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -55,6 +60,18 @@ test-all: $(VENV)/.dev $(VENV)/.browser ## Run every test, also those on real da
 	@[ -n "$$PLIMSOLL_CHROMIUM" ] || echo 'No chromium was found: tests in a browser will be skipped.'
 	@$(PYTEST) -m "$${PLIMSOLL_REALDATA:+realdata or }not realdata" || $(FAILED)
 
+mutation: $(VENV)/.dev $(VENV)/.mutation ## Break the journal and the effects in small ways, and see what no test notices (hours)
+	@nice -n 10 $(VENV)/bin/mutmut run --max-children $(MUTANTS) $(MUTATE)
+	@$(VENV)/bin/mutmut results --all true | awk -v least=$(MUTATION_MIN) ' \
+	    /: not checked$$/ { next } \
+	    { module = $$1; sub(/\.[^.]*$$/, "", module); total[module]++; all++ } \
+	    /: (killed|timeout)$$/ { caught[module]++; every++; next } \
+	    { print } \
+	    END { for (module in total) printf "%6.1f %%  %4d of %4d  %s\n", \
+	              100 * caught[module] / total[module], caught[module], total[module], module; \
+	          printf "%6.1f %%  %4d of %4d  in all\n", 100 * every / all, every, all; \
+	          exit 100 * every < least * all }'
+
 check: $(VENV)/.dev ## Check style, types and layers
 	@$(PY) -m ruff check --quiet .
 	@$(PY) -m ruff format --quiet --check . || { echo 'Not formatted: run `make format`.' >&2; exit 1; }
@@ -72,7 +89,7 @@ bench: $(VENV)/.dev ## List the benchmarks, or run those named by BENCH="..."
 constraints: ## Remake constraints.txt from the newest versions that pyproject.toml allows
 	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(PYTHON) -m venv "$$scratch/venv"; \
-	"$$scratch/venv/bin/python" -m pip --quiet --disable-pip-version-check install '.[dev,pydantic-ai,encryption,postgres,browser,servers]'; \
+	"$$scratch/venv/bin/python" -m pip --quiet --disable-pip-version-check install '.[dev,pydantic-ai,encryption,postgres,browser,servers,mutation]'; \
 	"$$scratch/venv/bin/python" -m pip freeze --exclude plimsoll-ai > "$$scratch/freeze"; \
 	sed -n '/^#/p' constraints.txt > "$$scratch/constraints"; \
 	grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' "$$scratch/freeze" >> "$$scratch/constraints"; \
@@ -80,7 +97,7 @@ constraints: ## Remake constraints.txt from the newest versions that pyproject.t
 
 clean: ## Remove .venv and everything else that is built here
 	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
-	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	    .hypothesis mutants .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(VENV)/.made:
@@ -93,8 +110,9 @@ $(VENV)/.made:
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.dev: EXTRAS := dev,pydantic-ai,encryption,postgres
 $(VENV)/.browser: EXTRAS := browser,servers
+$(VENV)/.mutation: EXTRAS := mutation
 
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.browser: $(PINNED) | $(VENV)/.made
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.browser $(VENV)/.mutation: $(PINNED) | $(VENV)/.made
 	@echo 'Installing plimsoll-ai[$(EXTRAS)]'
 	@$(PIP) install -c constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
