@@ -121,9 +121,9 @@ class CrashingStore:
         self._life.check()
         await self._inner.engage(halt)
 
-    async def release(self, scope: str) -> bool:
+    async def release(self, scope: str, *, by: str = "", at: float = 0.0) -> bool:
         self._life.check()
-        return await self._inner.release(scope)
+        return await self._inner.release(scope, by=by, at=at)
 
     def halts(self) -> Mapping[str, Halt]:
         return self._inner.halts()

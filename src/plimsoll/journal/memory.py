@@ -1,6 +1,7 @@
 """The journal in memory: for the simulator and for tests. It ends with the process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from types import MappingProxyType
 
 from msgspec.structs import replace
@@ -15,6 +16,7 @@ from plimsoll.journal.keys import KeyRing, RunReader, WrappedKey, open_key
 from plimsoll.journal.messages import Message, message_link, opened_message, stored_message
 from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
 from plimsoll.journal.trail import Act, ActKind, Mark, act_after
+from plimsoll.journal.waking import Waking
 
 __all__ = ["MemoryStore"]
 
@@ -27,8 +29,8 @@ class MemoryStore:
     """
 
     __slots__ = (
-        "_acts", "_checkpoints", "_halts", "_heads", "_inbox", "_inbox_mark", "_owners", "_records",
-        "_wrapped", "inline", "keys",
+        "_acts", "_checkpoints", "_halts", "_heads", "_inbox", "_inbox_mark", "_owners", "_records", "_request_ids",
+        "_waking", "_wrapped", "inline", "keys",
     )  # fmt: skip
 
     def __init__(self, *, keys: KeyRing | None = None) -> None:
@@ -37,8 +39,10 @@ class MemoryStore:
         self._wrapped: dict[str, WrappedKey] = {}
         self._records: dict[str, list[Record]] = {}
         self._heads: dict[str, RunHead] = {}
-        self._inbox: dict[str, Message] = {}
+        self._inbox: dict[str, list[tuple[int, Message]]] = {}
         self._inbox_mark = Mark()
+        self._request_ids: set[str] = set()
+        self._waking = Waking()
         self._halts: Mapping[str, Halt] = MappingProxyType({})
         self._owners: set[str] = set()
         self._acts: list[Act] = []
@@ -61,12 +65,16 @@ class MemoryStore:
         if fresh is None:
             return False
         if fresh:
-            self._heads[run_id] = after = follow(head, fresh)
+            self._keep(after := follow(head, fresh))
             stored.extend(record if record.opened is None else replace(record, opened=None) for record in fresh)
             word = word_to_parent(head, after)
             if word is not None:
                 self._post(stored_message(word, None))
         return True
+
+    def _keep(self, head: RunHead) -> None:
+        self._heads[head.run_id] = head
+        self._waking.keep(head)
 
     async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
         head = self._heads.get(run_id)
@@ -76,11 +84,13 @@ class MemoryStore:
             self._give_key(run_id)
         if head is None:
             self._records[run_id] = []
-            head = RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at)
+            sent = self._inbox.get(run_id)
+            posted = sent[-1][0] if sent else 0
+            head = RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at, posted=posted)
         else:
             head = replace(head, epoch=head.epoch + 1, owner=owner, updated_at=at)
         self._owners.add(owner)
-        self._heads[run_id] = head
+        self._keep(head)
         return head
 
     def _give_key(self, run_id: str) -> None:
@@ -115,6 +125,17 @@ class MemoryStore:
         found.sort(key=lambda head: -head.started_at)
         return found[:limit]
 
+    async def due(
+        self, *, agent: str, fingerprint: str, owner: str, now: float, limit: int | None = None
+    ) -> list[RunHead]:
+        def may_go_on() -> Iterator[RunHead]:
+            for head in self._waking.at(now, fingerprint=fingerprint):
+                lives = head.state is RunState.RUNNING and head.owner != owner and self.owner_alive(head.owner)
+                if head.agent == agent and not lives:
+                    yield head
+
+        return list(islice(may_go_on(), limit))
+
     def owner_alive(self, owner: str) -> bool:
         return owner in self._owners
 
@@ -128,21 +149,27 @@ class MemoryStore:
         return self._post(stored_message(entry, self._run_key(entry.run_id)))
 
     def _post(self, message: Message) -> bool:
-        if message.request_id in self._inbox:
+        if message.request_id in self._request_ids:
             return False
-        self._inbox[message.request_id] = message
-        digest = message_link(self._inbox_mark.digest, message)
-        self._inbox_mark = Mark(count=len(self._inbox), digest=digest)
+        self._request_ids.add(message.request_id)
+        posted = self._inbox_mark.count + 1
+        self._inbox_mark = Mark(count=posted, digest=message_link(self._inbox_mark.digest, message))
+        self._inbox.setdefault(message.run_id, []).append((posted, message))
+        head = self._heads.get(message.run_id)
+        if head is not None:
+            self._keep(replace(head, posted=posted))
         return True
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
+        found = [(place, message) for place, message in self._inbox.get(run_id, ()) if place > after]
         head = self._heads.get(run_id)
-        if head is not None and head.erased_at is not None:
+        if not found or (head is not None and head.erased_at is not None):
             return []
-        messages = enumerate(self._inbox.values(), 1)
-        found = [(place, message) for place, message in messages if message.run_id == run_id and place > after]
-        key = self._run_key(run_id) if found else None
+        key = self._run_key(run_id)
         return [opened_message(message, place, key) for place, message in found]
+
+    def posted(self) -> int:
+        return self._inbox_mark.count
 
     async def engage(self, halt: Halt) -> None:
         self._note(ActKind.ENGAGED, halt.scope, by=halt.by, reason=halt.reason, at=halt.at)
@@ -178,7 +205,7 @@ class MemoryStore:
             return Erased(act=earlier, wiped=True)
         check_erasable(head, encrypted=run_id in self._wrapped)
         del self._wrapped[run_id]
-        self._heads[run_id] = replace(head, erased_at=at)
+        self._keep(replace(head, erased_at=at))
         return Erased(act=self._note(ActKind.ERASED, run_id, by=by, reason=reason, at=at), wiped=True)
 
     async def rewrap(self, *, by: str, at: float) -> int:

@@ -14,7 +14,13 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.events import GENESIS, Record
 from plimsoll.journal.codec import Encode
 
-__all__ = ["Halt", "InboxEntry", "InboxKind", "RunHead", "RunState", "Store"]
+__all__ = ["CONTINUED", "OTHER_VERSION", "Halt", "InboxEntry", "InboxKind", "RunHead", "RunState", "Store"]
+
+OTHER_VERSION = "version"
+"""A head's reason where the run parked because another version of its agent came by it."""
+
+CONTINUED = "continued"
+"""A head's reason once the run is to go on as a new one, until that has begun and this one has ended."""
 
 
 class RunState(StrEnum):
@@ -30,7 +36,9 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
 
     `seq` and `digest` are those of its last durable record; `reason` says why it is parked or how it ended; `wake_at`
     is the wall-clock time at which a parked run may go on by itself. `parent`, `session` and `turn` are those of its
-    first event. `erased_at` is when its personal fields were erased.
+    first event; `fingerprint` is the version of the agent that it belongs to. `posted` is the position of the last
+    message to it, `seen` that up to which it had acted on everything when it last parked. `erased_at` is when its
+    personal fields were erased.
     """
 
     run_id: str
@@ -48,6 +56,9 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
     parent: str = ""
     session: str = ""
     turn: str = ""
+    fingerprint: str = ""
+    seen: int = 0
+    posted: int = 0
     erased_at: float | None = None
 
 
@@ -56,6 +67,8 @@ class InboxKind(StrEnum):
 
     DECISION = "decision"
     DOUBT = "doubt"
+    SIGNAL = "signal"
+    CANCEL = "cancel"
     CHILD = "child"
     """A child of the run has ended. The store itself leaves this, in the transaction that ends the child."""
 
@@ -139,6 +152,19 @@ class Store(Protocol):
         """Runs, the latest started first; all of them, or those in `state`, or of `session`."""
         ...
 
+    async def due(
+        self, *, agent: str, fingerprint: str, owner: str, now: float, limit: int | None = None
+    ) -> list[RunHead]:
+        """The runs of `agent` that `owner` may go on with at the wall-clock time `now`, at most `limit` of them.
+
+        Parked ones whose time has come (these first, the earliest at their head), or that have a message which they
+        have not acted on; those that parked because another version of the agent came by them, and belong to this one,
+        `fingerprint`; and running ones whose owner is dead, or is `owner` itself: who knows which of them it advances.
+
+        Costs as much as there are of these, and of running ones. How many are parked makes no difference.
+        """
+        ...
+
     def owner_alive(self, owner: str) -> bool:
         """Whether the process that claimed runs as `owner` still lives. Never False for one that does."""
         ...
@@ -155,6 +181,10 @@ class Store(Protocol):
 
         Raises `KeyMissing` where the run's master key is not here.
         """
+        ...
+
+    def posted(self) -> int:
+        """A count that changes with every message to any run. Asked before every call, so it must be cheap, too."""
         ...
 
     async def engage(self, halt: Halt) -> None:

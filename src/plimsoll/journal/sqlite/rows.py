@@ -12,11 +12,11 @@ from plimsoll.journal.codec import Unreadable
 from plimsoll.journal.sqlite.errors import RESTORE
 from plimsoll.journal.store import RunHead, RunState
 
-__all__ = ["COLUMNS", "HEAD", "head_of", "record_of", "row_of"]
+__all__ = ["COLUMNS", "HEAD", "due_conditions", "head_of", "record_of", "row_of"]
 
 COLUMNS = (
     "run_id", "epoch", "owner", "state", "agent", "seq", "digest", "ending", "reason", "wake_at", "started_at",
-    "updated_at", "parent", "session", "turn", "erased_at",
+    "updated_at", "parent", "session", "turn", "fingerprint", "seen", "posted", "erased_at",
 )  # fmt: skip
 """The columns of a head: its fields, by their names."""
 
@@ -33,9 +33,19 @@ def head_of(row: Sequence[Any]) -> RunHead:
         raise JournalCorrupt(told["run_id"], told["seq"], f"its head cannot be read: {error}. {RESTORE}") from error
 
 
-def row_of(head: RunHead, columns: Sequence[str] = COLUMNS) -> tuple[Any, ...]:
-    """The values of a head in these columns."""
-    return tuple(getattr(head, name) for name in columns)
+def row_of(head: RunHead) -> tuple[Any, ...]:
+    """The values of a head in `COLUMNS`."""
+    return tuple(getattr(head, name) for name in COLUMNS)
+
+
+def due_conditions(*, agent: str, fingerprint: str, now: float) -> tuple[tuple[str, tuple[Any, ...]], ...]:
+    """The conditions of `Store.due` and their values: one for each index that finds some of its runs."""
+    return (
+        ("state = 'parked' AND wake_at IS NOT NULL AND agent = ? AND wake_at <= ? ORDER BY wake_at", (agent, now)),
+        ("state = 'parked' AND posted > seen AND agent = ?", (agent,)),
+        ("state = 'parked' AND reason = 'version' AND agent = ? AND fingerprint = ?", (agent, fingerprint)),
+        ("state = 'running' AND agent = ? AND seq > 0", (agent,)),
+    )
 
 
 def record_of(run_id: str, seq: int, row: tuple[Any, ...], *, opened: Callable[[bytes], bytes | None]) -> Record:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -30,7 +31,7 @@ from plimsoll.journal.sqlite.damages import damages
 from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
 from plimsoll.journal.sqlite.opening import create, prepare
 from plimsoll.journal.sqlite.owners import OwnerLocks, inode
-from plimsoll.journal.sqlite.rows import HEAD, head_of, record_of, row_of
+from plimsoll.journal.sqlite.rows import HEAD, due_conditions, head_of, record_of, row_of
 from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
 from plimsoll.journal.trail import Act, ActKind
 
@@ -40,8 +41,11 @@ _T = TypeVar("_T")
 
 _CLOSED = "it was closed; open it again"
 _MAX_CACHED = 10_000
-_RESTATED = ("state", "agent", "ending", "reason", "wake_at", "started_at", "parent", "session", "turn")
+_RESTATED = (
+    "state", "agent", "ending", "reason", "wake_at", "started_at", "parent", "session", "turn", "fingerprint", "seen",
+)  # fmt: skip
 """What of a head changes with the events about the run itself."""
+_restated_of = attrgetter(*_RESTATED)
 
 
 class SQLiteStore:
@@ -59,7 +63,8 @@ class SQLiteStore:
         self._run_keys: dict[str, RunKey | None] = {}  # of the runs that were claimed here last
         self._closed = False
         self._halts: Mapping[str, Halt] = MappingProxyType({})
-        self._halts_version = -1
+        self._posted = 0
+        self._looked_version = -1
         self._heads: dict[str, tuple[int, RunHead]] = {}  # the writer's: run key and head, as of `_heads_version`
         self._heads_version = -1
         self._owners = OwnerLocks(path.with_name(path.name + ".owners"))
@@ -129,7 +134,7 @@ class SQLiteStore:
                 events += [(key, r.seq, r.epoch, r.at, r.body, r.digest) for r in fresh]
                 head = follow(old := head, fresh)
                 places.append((head.seq, head.digest, head.updated_at, key))
-                if row_of(head, _RESTATED) != row_of(old, _RESTATED):
+                if _restated_of(head) != _restated_of(old):
                     self._restate(key, head)
                 self._remember(key, head)
                 if (word := word_to_parent(old, head)) is not None:
@@ -149,7 +154,7 @@ class SQLiteStore:
         return None if row is None else row[0]
 
     def _restate(self, key: int, head: RunHead) -> None:
-        values = (*row_of(head, _RESTATED), key)
+        values = (*_restated_of(head), key)
         self._writer.execute(f"UPDATE runs SET {' = ?, '.join(_RESTATED)} = ? WHERE key = ?", values)
 
     def _remember(self, key: int, head: RunHead) -> None:
@@ -167,13 +172,15 @@ class SQLiteStore:
 
     def _claim(self, run_id: str, owner: str, at: float, expected: int | None) -> RunHead:
         self._owners.hold(owner)
-        values = row_of(RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at))
         held = self._writer.execute("SELECT epoch, seq FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         check_expected(run_id, expected, 0 if held is None else held[0])
         wrapped = evidence.wrapped_key(self._writer, run_id)
         is_new = wrapped is None and (held is None or held[1] == 0)
         made = self._ring.make(run_id) if is_new and self._ring is not None else None
         run_key = self._opened(run_id, wrapped or made)
+        sent = "SELECT coalesce(max(position), 0) FROM inbox WHERE run_id = ?"
+        (posted,) = self._writer.execute(sent, (run_id,)).fetchone() if held is None else (0,)
+        values = row_of(RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at, posted=posted))
         row = self._writer.execute(
             f"INSERT INTO runs ({HEAD}) VALUES ({', '.join('?' * len(values))}) ON CONFLICT (run_id) DO UPDATE"
             " SET epoch = epoch + 1, owner = excluded.owner, updated_at = excluded.updated_at"
@@ -234,6 +241,25 @@ class SQLiteStore:
         newest = f"SELECT {HEAD} FROM runs WHERE {where} ORDER BY started_at DESC, key DESC LIMIT ?"
         return [head_of(row) for row in await self._rows(newest, (*values, -1 if limit is None else limit))]
 
+    async def due(
+        self, *, agent: str, fingerprint: str, owner: str, now: float, limit: int | None = None
+    ) -> list[RunHead]:
+        return await self._look(lambda: self._due(agent, fingerprint, owner, now, limit))
+
+    def _due(self, agent: str, fingerprint: str, owner: str, now: float, limit: int | None) -> list[RunHead]:
+        found: dict[str, RunHead] = {}
+        lives = {owner: False}
+        for condition, values in due_conditions(agent=agent, fingerprint=fingerprint, now=now):
+            for row in self._reader.execute(f"SELECT {HEAD} FROM runs WHERE {condition}", values):
+                if len(found) == limit:
+                    return list(found.values())
+                head = head_of(row)
+                if head.state is RunState.RUNNING and head.owner not in lives:
+                    lives[head.owner] = self._owners.alive(head.owner)
+                if head.state is RunState.PARKED or not lives[head.owner]:
+                    found[head.run_id] = head
+        return list(found.values())
+
     def owner_alive(self, owner: str) -> bool:
         with translated(self._path):
             return self._owners.alive(owner)
@@ -256,6 +282,7 @@ class SQLiteStore:
             "INSERT INTO inbox (request_id, run_id, kind, body, sender, at, digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (*astuple(message), digest),
         )
+        self._writer.execute("UPDATE runs SET posted = last_insert_rowid() WHERE run_id = ?", (message.run_id,))
         return True
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
@@ -292,19 +319,28 @@ class SQLiteStore:
         return await self._make(release)
 
     def halts(self) -> Mapping[str, Halt]:
+        self._look_around()
+        return self._halts
+
+    def posted(self) -> int:
+        self._look_around()
+        return self._posted
+
+    def _look_around(self) -> None:
+        """Brings up to date what is asked before every call, where anything in the file has changed at all."""
         if self._closed:
             raise JournalUnavailable(_CLOSED)
         try:
             # The version counts what every other connection changed, our own writer's among them.
             (version,) = self._watch.execute("PRAGMA data_version").fetchone()
-            if version != self._halts_version:
+            if version != self._looked_version:
                 rows = self._watch.execute("SELECT scope, engaged_by, reason, at FROM halts").fetchall()
                 halts = {row[0]: Halt(scope=row[0], by=row[1], reason=row[2], at=row[3]) for row in rows}
-                self._halts, self._halts_version = MappingProxyType(halts), version
+                (self._posted,) = self._watch.execute("SELECT coalesce(max(position), 0) FROM inbox").fetchone()
+                self._halts, self._looked_version = MappingProxyType(halts), version
         except sqlite3.Error:
             with translated(self._path):
                 raise
-        return self._halts
 
     # -------------------------------------------------------------------------------------------------------- evidence
 
