@@ -65,15 +65,6 @@ DatabaseUrl = Annotated[
 ]
 
 
-DatabaseUrl = Annotated[
-    str,
-    Meta(
-        pattern=r"^(sqlite:///.|postgres(ql)?://|env:[A-Za-z_][A-Za-z0-9_]*$)",
-        extra={"words": "sqlite:///FILE, postgresql://…, or env:NAME for a variable of the environment that holds it"},
-    ),
-]
-
-
 class Mode(StrEnum):
     """Whether a protection acts, or only reports what it would have done."""
 

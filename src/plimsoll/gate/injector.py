@@ -6,7 +6,7 @@ from typing import Any
 from plimsoll.core.calls import CallInfo, Fault
 from plimsoll.gate.faults import How
 from plimsoll.gate.scene import CallMade, Life, Planned, Scene
-from plimsoll.gate.sites import dependency_of, verified_tool
+from plimsoll.gate.sites import dependency_of, tool_of
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.operations import Operations
 
@@ -36,7 +36,7 @@ class Injector:
         planned = scene.strike(name, site)
         try:
             if scene.latency:
-                await self._delay(_LATENCY_SHARE * scene.rng.random() * scene.stage.slow_s(verified_tool(site)))
+                await self._delay(_LATENCY_SHARE * scene.rng.random() * scene.stage.slow_s(tool_of(site)))
             native = await (send() if planned is None else self._struck(planned, site, exchange, send))
             call.native = native
         except BaseException as error:
@@ -53,7 +53,7 @@ class Injector:
         """The attempt as the fault has it."""
         match planned.kind.how:
             case How.DELAY:
-                await self._delay(planned.kind.seconds * self._scene.stage.timeout_s(verified_tool(site)))
+                await self._delay(planned.kind.seconds * self._scene.stage.timeout_s(tool_of(site)))
                 return await send()
             case How.HANG:
                 await self._delay(self._scene.stage.hang_s)

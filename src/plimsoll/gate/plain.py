@@ -7,6 +7,8 @@ from plimsoll.contract.model import Contract
 from plimsoll.core.calls import CallKind, Fault, Usage
 from plimsoll.gate.subject import Process, Subject
 from plimsoll.runtime.compiled import compiled
+from plimsoll.runtime.databases.database import Database
+from plimsoll.runtime.databases.opening import stand_ins
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.fingerprint import default_fingerprint
 from plimsoll.runtime.harness import AgentFunction, Harness
@@ -14,10 +16,12 @@ from plimsoll.runtime.models import ModelFunction, ModelReply
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.runtime.tools import ToolSpec, Verifier
 
-__all__ = ["DependencyError", "PlainForger", "WorldTools", "WorldVerifiers", "plain_subject"]
+__all__ = ["DependencyError", "PlainForger", "WorldConnections", "WorldTools", "WorldVerifiers", "plain_subject"]
 
 WorldTools = Callable[[Any], Sequence[Callable[..., Any] | ToolSpec]]
 """Makes the tools that act upon a scenario's world."""
+WorldConnections = Callable[[Any], Mapping[str, Database]]
+"""Makes the databases of transaction tools, by the names of their connections, in a scenario's world."""
 WorldVerifiers = Callable[[Any], Mapping[str, Verifier]]
 """Makes the verifiers that look into a scenario's world, by tool."""
 
@@ -76,13 +80,15 @@ def plain_subject(
     *,
     tools: WorldTools,
     verifiers: WorldVerifiers = lambda world: {},
+    connections: WorldConnections = lambda world: {},
     name: str = "",
     fingerprint: str = "",
 ) -> Subject:
     """A hardened agent that is an async function of its run and its input.
 
     `tools` and `verifiers` make, for each trial, the functions that act upon that trial's world; the scenario brings
-    the models. Only the tools whose contract names a `verify` get their verifier. `fingerprint` identifies the agent's
+    the models; `connections` makes the databases of transaction tools, never those of the contract's URLs. Only the
+    tools whose contract names a `verify` get their verifier. `fingerprint` identifies the agent's
     code and contract; empty takes one over the contract, the code of the agent, `tools` and `verifiers`, and what is
     installed.
     """
@@ -99,6 +105,7 @@ def plain_subject(
             tools=tools(world),
             models=models,
             verifiers=verifying,
+            connections=stand_ins(contract, connections(world)),
             fingerprint=mark,
         )
 

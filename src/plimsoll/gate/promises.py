@@ -12,13 +12,15 @@ from plimsoll.contract.model import Tool
 from plimsoll.core.calls import Effect, Fault
 from plimsoll.gate.faults import How
 from plimsoll.gate.scene import Planned
-from plimsoll.gate.sites import SiteKind, verified_tool
+from plimsoll.gate.sites import SiteKind, tool_of
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.verdict import Reach
 
 __all__ = ["Promise", "claims_of", "goes_unnoticed", "promise", "promise_of_storm"]
 
 _ALL_BUT_LOST = frozenset(Reach) - {Reach.LOST}
+_LOOKED_UP = (SiteKind.MODEL, SiteKind.APPROVAL, SiteKind.COMMIT, SiteKind.VERIFY)
+"""Where a fault needs no retry of the contract's: there is another way on, or to find out."""
 _CRASHES = (How.CRASH_APPEND, How.CRASH_BEFORE, How.CRASH_AFTER, How.OUTAGE)
 
 
@@ -57,7 +59,7 @@ def claims_of(planned: Sequence[Planned]) -> frozenset[str]:
         claims.update(each.kind.claims)
         if each.site_kind is SiteKind.MODEL and each.kind.fails_model:
             claims.add("fallbacks")
-        if each.site_kind in (SiteKind.WRITE, SiteKind.VERIFY):
+        if each.site_kind in (SiteKind.WRITE, SiteKind.COMMIT, SiteKind.VERIFY):
             claims.add("exactly_once")
     return frozenset(claims)
 
@@ -93,9 +95,9 @@ def _survivable(stage: Stage, planned: Planned) -> bool:
         return False
     if kind.how in _CRASHES:
         return not stage.contract.accepts("parked_writes") or _writes_recover(stage)
-    if kind.how is How.DELAY or planned.site_kind in (SiteKind.MODEL, SiteKind.APPROVAL, SiteKind.VERIFY):
+    if kind.how is How.DELAY or planned.site_kind in _LOOKED_UP:
         return True
-    tool = stage.contract.tool(verified_tool(planned.dependency))
+    tool = stage.contract.tool(tool_of(planned.dependency))
     if planned.site_kind is SiteKind.WRITE and tool.verify is not None:
         return True
     if tool.effect is Effect.WRITE:

@@ -12,7 +12,7 @@ from plimsoll.core.clock import Clock, LoopClock
 from plimsoll.core.events import Finding, Record
 from plimsoll.core.rng import Rng
 from plimsoll.gate.faults import KINDS, FaultKind, How
-from plimsoll.gate.sites import CALLS, SiteKind, dependency_of, site_kind
+from plimsoll.gate.sites import CALLS, SiteKind, dependency_of, site_kind, tool_of
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.verdict import Injection, Step
 from plimsoll.journal.memory import MemoryStore
@@ -95,7 +95,7 @@ class Planned:
         self.injection = injection
         self.kind: FaultKind = KINDS[injection.kind]
         self.dependency = dependency_of(injection.site)
-        self.about = self.dependency
+        self.about = tool_of(self.dependency)
         self.site_kind: SiteKind = site_kind(injection.site, stage.contract)
         self.lasting = self.site_kind in self.kind.lasting
         self.number = int(injection.site.partition("@")[2]) if self.site_kind in _NUMBERED else 0

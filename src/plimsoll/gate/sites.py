@@ -15,12 +15,13 @@ __all__ = [
     "call_site",
     "dependency_of",
     "group_of",
+    "is_part",
     "site_kind",
-    "verified_tool",
+    "tool_of",
 ]
 
 SCENARIO_SITE = "scenario"
-_VERIFY = ".verify"
+_VERIFY, _COMMIT = ".verify", ".commit"
 _GROUPS = {"append": "journal", "approval": "approvals", SCENARIO_SITE: "model itself"}
 
 
@@ -30,15 +31,18 @@ class SiteKind(StrEnum):
     MODEL = "model"
     READ = "read"
     WRITE = "write"
-    """A call with an effect: `write` or `idempotent` in the contract."""
+    """A call with an effect: anything but a `read` in the contract."""
+    COMMIT = "commit"
+    """The commit of a call that is a transaction."""
     VERIFY = "verify"
     APPEND = "append"
     APPROVAL = "approval"
     SCENARIO = "scenario"
 
 
-CALLS = frozenset({SiteKind.MODEL, SiteKind.READ, SiteKind.WRITE, SiteKind.VERIFY})
-"""The kinds of site that are calls."""
+CALLS = frozenset({SiteKind.MODEL, SiteKind.READ, SiteKind.WRITE, SiteKind.COMMIT, SiteKind.VERIFY})
+"""The kinds of site that are calls, or parts of one."""
+_PARTS = {_VERIFY: SiteKind.VERIFY, _COMMIT: SiteKind.COMMIT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,8 @@ def group_of(injection: Injection) -> str:
 def call_site(name: str, call_kind: CallKind, contract: Contract) -> Site | None:
     """The site of a call that was seen; None where no fault can strike: a canned answer asks nobody."""
     dependency = dependency_of(name)
-    if dependency.endswith(_VERIFY):
-        return Site(name, SiteKind.VERIFY)
+    if is_part(dependency):
+        return Site(name, _PARTS[dependency.removeprefix(tool_of(dependency))])
     if call_kind is CallKind.MODEL:
         model = contract.models.get(dependency)
         return None if model is not None and model.canned is not None else Site(name, SiteKind.MODEL)
@@ -78,13 +82,18 @@ def site_kind(site: str, contract: Contract) -> SiteKind:
     dependency = dependency_of(site)
     if dependency in (SiteKind.APPEND, SiteKind.APPROVAL, SiteKind.SCENARIO):
         return SiteKind(dependency)
-    if dependency.endswith(_VERIFY):
-        return SiteKind.VERIFY
+    if is_part(dependency):
+        return _PARTS[dependency.removeprefix(tool_of(dependency))]
     if dependency in contract.models and dependency not in contract.tools:
         return SiteKind.MODEL
     return SiteKind.READ if contract.tool(dependency).effect is Effect.READ else SiteKind.WRITE
 
 
-def verified_tool(dependency: str) -> str:
-    """The tool itself, of `tool` or `tool.verify`."""
-    return dependency.removesuffix(_VERIFY)
+def is_part(dependency: str) -> bool:
+    """Whether this is no call of its own, but a part of one: `tool.verify` or `tool.commit`."""
+    return dependency.endswith((_VERIFY, _COMMIT))
+
+
+def tool_of(dependency: str) -> str:
+    """The tool itself, of `tool`, `tool.verify` or `tool.commit`."""
+    return dependency.removesuffix(_VERIFY).removesuffix(_COMMIT)

@@ -7,7 +7,7 @@ from plimsoll.core.canonical import digest
 from plimsoll.core.events import ApprovalDecided, ApprovalRequested, CallIntended
 from plimsoll.gate.scenario import EffectRow
 from plimsoll.gate.scene import Scene
-from plimsoll.gate.sites import dependency_of
+from plimsoll.gate.sites import dependency_of, is_part
 from plimsoll.gate.verdict import Violation
 from plimsoll.oversight.rules import Verdict as Ruled
 
@@ -75,8 +75,8 @@ def _used_approvals(scene: Scene) -> Counter[tuple[str, str]]:
 def _sent_after(scene: Scene, killed_at: int) -> Iterator[Violation]:
     """After the kill switch was engaged no call begins any more."""
     for later in scene.calls[killed_at:]:
-        if dependency_of(later.site).endswith(".verify"):
-            continue  # it settles what was under way, and changes nothing
+        if is_part(dependency_of(later.site)):
+            continue  # it settles, or ends, what was under way
         yield _violation("kill_switch_passed", f"{later.site} was sent after the kill switch had been engaged")
         return
 

@@ -6,7 +6,7 @@ from plimsoll.contract.model import Contract, Limits, Model
 from plimsoll.core.calls import Usage
 from plimsoll.core.canonical import digest
 from plimsoll.gate.scene import CallMade, Scene
-from plimsoll.gate.sites import dependency_of
+from plimsoll.gate.sites import dependency_of, is_part
 from plimsoll.policies.limits import LimitLedger
 
 __all__ = ["at_worst", "most_repeated", "tokens_billed"]
@@ -35,7 +35,7 @@ def most_repeated(scene: Scene) -> int:
     counts = Counter(
         (call.exchange.dependency, call.exchange.args_digest, digest(call.exchange.encode(call.native)))
         for call in scene.calls
-        if not call.is_model and not call.error and call.ended_s is not None and ".verify@" not in call.site
+        if not call.is_model and not call.error and call.ended_s is not None and not is_part(dependency_of(call.site))
     )
     return max(counts.values(), default=0)
 

@@ -12,7 +12,7 @@ from plimsoll.core.errors import Misuse
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.databases.sqlite import SQLiteDatabase
 
-__all__ = ["open_database", "open_databases"]
+__all__ = ["open_database", "open_databases", "stand_ins"]
 
 _SQLITE = "sqlite:///"
 _POSTGRES = ("postgresql://", "postgres://")
@@ -42,6 +42,18 @@ def open_databases(
             database = known.url
         databases[name] = open_database(database, directory=directory) if isinstance(database, str) else database
     return databases
+
+
+def stand_ins(contract: Contract, given: Mapping[str, Database]) -> Mapping[str, Database]:
+    """The databases of a world that is only played, where nothing may reach a real one. Raises `Misuse` where a
+    transaction tool has none."""
+    for tool, section in contract.tools.items():
+        if section.effect is Effect.TRANSACTION and section.connection not in given:
+            raise Misuse(
+                f"tools.{tool} works on connection {section.connection!r}, and its world brings no database for it: "
+                "hand the subject `connections`, a function of the world. The contract's own is not touched"
+            )
+    return given
 
 
 def open_database(url: str, *, directory: str | Path = ".") -> Database:
