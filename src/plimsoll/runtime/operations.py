@@ -25,7 +25,7 @@ from plimsoll.core.events import (
 from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState, Store
 from plimsoll.oversight.approvals import ApprovalBook, Request
 from plimsoll.runtime.inbox import check_entry, decision_entry, doubt_entry
-from plimsoll.runtime.lineage import link_of, turn_id
+from plimsoll.runtime.lineage import latest_link, link_of, turn_id
 from plimsoll.runtime.result import RunResult
 
 __all__ = ["EVERYTHING", "Operations", "open_doubts"]
@@ -49,21 +49,30 @@ class Operations:
         return [record.event for record in records]
 
     async def result(self, run_id: str) -> RunResult:
-        """How the run stands, from the journal alone. Raises `UnknownRun`."""
-        head = await self.store.head(run_id)
-        if head is None:
-            raise UnknownRun(run_id)
-        events = await self.events(run_id)
+        """How the run stands, from the journal alone; of one that has continued as new, how the latest one does.
+
+        Raises `UnknownRun`.
+        """
+        head = await self._latest(run_id)
+        events = await self.events(head.run_id)
         ended = next((event for event in reversed(events) if isinstance(event, RunEnded)), None)
         answered = ended is not None and ended.ending in (Ending.COMPLETE, Ending.DEGRADED)
         return RunResult(
-            run_id=run_id,
+            run_id=link_of(head.run_id)[0],
             ending=ended.ending if ended is not None else Ending.PARKED,
             output=ended.output if ended is not None and answered else None,
             reason=ended.reason if ended is not None else head.reason,
             findings=tuple(event.finding for event in events if isinstance(event, FindingRaised)),
             waiting_for=await self._waiting_for(events) if not ended else (),
+            did=ended.did if ended is not None else (),
         )
+
+    async def _latest(self, run_id: str) -> RunHead:
+        """The run itself, or the one that it has gone on as. Raises `UnknownRun`."""
+        head = await self.store.head(run_id)
+        if head is None:
+            raise UnknownRun(run_id)
+        return await latest_link(self.store, head)
 
     async def _waiting_for(self, events: list[Event]) -> tuple[ApprovalRequested, ...]:
         """The open requests of a run and, where it waits for a child, of that."""
@@ -125,6 +134,7 @@ class Operations:
         another doubt. False when this very answer was given already. Raises `UnknownRun`, and `Misuse` when the write
         is not in doubt or was answered otherwise.
         """
+        run_id = (await self._latest(run_id)).run_id
         events = await self.events(run_id)
         doubts = open_doubts(events)
         if key not in doubts:
@@ -141,6 +151,7 @@ class Operations:
 
     async def doubts(self, run_id: str) -> Mapping[str, DoubtRaised]:
         """The writes of a run that wait for a person to say whether they happened, by call key."""
+        run_id = (await self._latest(run_id)).run_id
         events = await self.events(run_id)
         inbox = await self.store.inbox(run_id)
         return {
