@@ -12,13 +12,14 @@ import random
 import select
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.events import DoubtRaised, DoubtResolved, RunResumed
 from plimsoll.journal import RunState, SQLiteStore, verify_chain
 from tests.proof.ledger import Effect, ask, effects
-from tests.proof.worker import EFFECTS
+from tests.proof.worker import EFFECTS, SHOP
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
@@ -223,11 +224,17 @@ def killed(seed: int, count: int, *, mutant: str = "", only: tuple[str, ...] = (
     return verdict
 
 
+def bookings(where: Path) -> Counter[Effect]:
+    """What the shop's own database holds."""
+    with closing(sqlite3.connect(where / SHOP)) as shop:
+        return Counter(("book", order) for (order,) in shop.execute("SELECT order_id FROM bookings"))
+
+
 async def judged(where: Path, orders: list[str]) -> Verdict:
-    """What the ledger holds against what was ordered; and what the journal says of how it came about."""
+    """What ledger and database hold against what was ordered; and what the journal says of how it came about."""
     verdict = Verdict(orders=len(orders))
     expected = Counter((tool, order) for order in orders for tool in EFFECTS)
-    found = effects(where)
+    found = effects(where) + bookings(where)
     verdict.lost, verdict.doubled = expected - found, found - expected
     store = SQLiteStore.open(where / "journal.db")
     for head in await store.heads():

@@ -14,9 +14,11 @@ import itertools
 import json
 import os
 import signal
+import sqlite3
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from plimsoll.journal.sqlite import SQLiteStore
 from plimsoll.journal.store import RunHead, Store
 from plimsoll.journal.writer import RunLog
 from plimsoll.runtime.compiled import CompiledContract, compiled
-from plimsoll.runtime.current import current_call
+from plimsoll.runtime.current import current_call, current_connection
 from plimsoll.runtime.exchange import Exchange, Interceptor, NoInterceptor, Send
 from plimsoll.runtime.harness import AgentFunction, Harness
 from plimsoll.runtime.models import ModelReply
@@ -40,9 +42,11 @@ from tests.proof.ledger import ask
 LANES = 3
 WRITES = ("charge", "pack")
 ONCE = ("notify",)
-EFFECTS = (*WRITES, *ONCE)
-"""What each order must bring about, once."""
+COMMITTED = ("book",)
+EFFECTS = (*WRITES, *ONCE, *COMMITTED)
+"""What each order must bring about, once: in the ledger, or as a row of the shop's own database."""
 
+SHOP = "shop.db"
 ANSWERS = OutputRule(type="object")
 
 
@@ -52,6 +56,7 @@ def contract(*, blind: bool = False) -> CompiledContract:
     tools = {"look": Tool(effect=Effect.READ, output=ANSWERS)}
     tools |= {name: Tool(effect=writes, output=ANSWERS) for name in WRITES}
     tools |= {name: Tool(effect=Effect.IDEMPOTENT, output=ANSWERS) for name in ONCE}
+    tools |= {name: Tool(effect=Effect.TRANSACTION, connection="shop", output=ANSWERS) for name in COMMITTED}
     return compiled(Contract(agent=AgentSection(name="packer"), limits=Limits(seconds=3600.0), tools=tools))
 
 
@@ -59,14 +64,16 @@ SOUND, BLIND = contract(), contract(blind=True)
 
 
 async def agent(run: Run, order: str) -> str:
-    """Two reads side by side, a model call, a write, and then a write and an idempotent call side by side."""
+    """Two reads side by side, a model call, a write, and then one call of each effect side by side."""
     stock, price = await asyncio.gather(
         run.call("look", {"order": order, "at": "stock"}), run.call("look", {"order": order, "at": "price"})
     )
     reply = await run.model({"order": order, "looked": [stock, price]})
     charged = await run.call("charge", {"order": order, "as": reply.text})
-    packed, _ = await asyncio.gather(
-        run.call("pack", {"order": order, "charged": charged["number"]}), run.call("notify", {"order": order})
+    packed, *_ = await asyncio.gather(
+        run.call("pack", {"order": order, "charged": charged["number"]}),
+        run.call("notify", {"order": order}),
+        run.call("book", {"order": order}),
     )
     return f"{order}: {charged['number']}, {packed['number']}"
 
@@ -80,7 +87,7 @@ def one_call(tool: str) -> AgentFunction:
     return call
 
 
-AGENTS = {"packer": agent, **{tool: one_call(tool) for tool in EFFECTS}}
+AGENTS = {"packer": agent, **{tool: one_call(tool) for tool in WRITES + ONCE}}
 
 
 async def model(prompt: Any) -> ModelReply:
@@ -100,7 +107,11 @@ def tools(folder: Path) -> list[ToolSpec]:
 
         return send
 
-    return [ToolSpec("look", look), *(ToolSpec(name, act(name)) for name in EFFECTS)]
+    def book(order: str) -> dict[str, Any]:
+        current_connection().execute("INSERT INTO bookings VALUES (?)", (order,))
+        return {"booked": order}
+
+    return [ToolSpec("look", look), ToolSpec("book", book), *(ToolSpec(name, act(name)) for name in WRITES + ONCE)]
 
 
 def verifier(folder: Path) -> Callable[[Mapping[str, Any], str], Any]:
@@ -206,6 +217,8 @@ def harness(
         tools=tools(folder),
         models={"primary": model},
         verifiers=dict.fromkeys(WRITES, verify) if verify else {},
+        connections={"shop": f"sqlite:///{SHOP}"},
+        directory=folder,
         fingerprint="proof",
     )
 
@@ -276,6 +289,8 @@ def _live(folder: Path, command: Mapping[str, Any]) -> None:
 
 def main() -> None:
     folder = Path(sys.argv[1])
+    with closing(sqlite3.connect(folder / SHOP)) as shop:
+        shop.execute("CREATE TABLE bookings (order_id TEXT NOT NULL)")
     gc.freeze()  # so that the lives share its pages
     for line in sys.stdin:
         life = os.fork()
