@@ -68,8 +68,10 @@ async def test_it_goes_on_under_another_owner(open_store: OpenStore) -> None:
 @in_loop
 async def test_without_the_key_it_is_seen_and_not_read(open_store: OpenStore, keys: MasterKeys | None) -> None:
     store = open_store("one", keys=OLD)
-    before = await recorded(store, ended=False)
+    await recorded(store, ended=False)
     await store.post(message())
+    before = await store.head("r")
+    assert before is not None
     await store.close()
     store = open_store("two", keys=keys)
     records = await store.read("r")
@@ -161,8 +163,10 @@ async def test_a_child_leaves_word_for_its_parent_whatever_became_of_that(open_s
 @in_loop
 async def test_an_erased_run_verifies_and_tells_nothing_personal(open_store: OpenStore) -> None:
     store = open_store("one", keys=OLD)
-    before = await recorded(store)
+    await recorded(store)
     await store.post(message())
+    before = await store.head("r")
+    assert before is not None
     erased = await store.erase("r", by="ann", reason="request 7", at=9.5)
     assert (erased.act.act, erased.act.subject, erased.act.by) == (ActKind.ERASED, "r", "ann")
     assert (erased.act.reason, erased.act.at, erased.wiped) == ("request 7", 9.5, True)

@@ -11,6 +11,7 @@ from plimsoll.contract.model import AgentSection, Limits, Tool
 from plimsoll.core.calls import CallInfo, Effect, Ending
 from plimsoll.core.errors import JournalUnavailable, Misuse, ReplayMismatch, RunBusy, Superseded
 from plimsoll.core.events import DoubtResolved, Record, RunStarted
+from plimsoll.journal.messages import stored_message
 from plimsoll.journal.store import InboxEntry
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.harness import Harness
@@ -456,7 +457,7 @@ def test_a_decision_that_was_changed_in_the_inbox_does_not_hold() -> None:
         await harness.operations.decide(request_id, approve=False, by="ana")
         (entry,) = await desk.store.inbox("r")
         forged: InboxEntry = msgspec.structs.replace(entry, body=entry.body | {"approve": True})
-        desk.store._inbox["r"] = [forged]
+        desk.store._inbox["r"] = [(entry.position, stored_message(forged, None))]
         (result,) = await desk.live().wake()
         assert result.ending is Ending.PARKED
         assert desk.shop.ledger == []
