@@ -106,7 +106,8 @@ class CallSettled(_Event, frozen=True, kw_only=True, tag="call_settled"):
     """A call has its outcome. `args` stands here only where no `call_intended` carries it.
 
     `result_digest` tells results apart, without what varies between two that say the same (ids, dates, token counts);
-    empty for a call that is not ok.
+    empty for a call that is not ok. `beside`, here and in what else ends something that the code asked for, is how many
+    others it had asked for by then without an outcome: a replay hands this one out only when it has done so again.
     """
 
     key: str
@@ -118,6 +119,7 @@ class CallSettled(_Event, frozen=True, kw_only=True, tag="call_settled"):
     duration_s: float
     args: Any = None
     result_digest: str = ""
+    beside: int = 0
 
 
 class ValueRecorded(_Event, frozen=True, kw_only=True, tag="value_recorded"):
@@ -125,6 +127,7 @@ class ValueRecorded(_Event, frozen=True, kw_only=True, tag="value_recorded"):
 
     key: str
     value: Any
+    beside: int = 0
 
 
 class ApprovalRequested(_Event, frozen=True, kw_only=True, tag="approval_requested"):
@@ -216,6 +219,7 @@ class TimerFired(_Event, frozen=True, kw_only=True, tag="timer_fired"):
     """The wait at `key` is over, because its time has come."""
 
     key: str
+    beside: int = 0
 
 
 class SignalReceived(_Event, frozen=True, kw_only=True, tag="signal_received"):
@@ -226,6 +230,7 @@ class SignalReceived(_Event, frozen=True, kw_only=True, tag="signal_received"):
     signal_id: str
     payload: Any
     by: str
+    beside: int = 0
 
 
 class CancelRequested(_Event, frozen=True, kw_only=True, tag="cancel_requested"):

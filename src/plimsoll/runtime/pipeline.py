@@ -61,7 +61,7 @@ def rejection(dependency: str, error: ErrorRecord) -> Rejected:
 
 async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
     """Takes one call through the pipeline."""
-    recorded = await _replayed(state, exchange, key) if state.replay.active else None
+    recorded = await _replayed(state, exchange, key) if state.replay.active else state.replay.nothing()
     if recorded is not None:
         state.answered_by(exchange, recorded.outcome.rung)
         return Settled(exchange, recorded.outcome)
@@ -91,6 +91,7 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
         outcome=answer.outcome,
         duration_s=round(state.env.clock.monotonic() - started, 6),
         result_digest=exchange.sameness(answer.outcome.value) if answer.outcome.ok else "",
+        beside=state.replay.beside(),
     )
     state.account(settled)
     state.record(settled)

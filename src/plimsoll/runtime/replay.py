@@ -1,9 +1,10 @@
 """Replay: a resumed run executes its code again, and gets the recorded outcomes in their recorded order.
 
-Two rules keep it honest. Recorded outcomes are handed out in the order in which they settled, so that parallel branches
-interleave as they did. And nothing goes live before the code has asked for everything that the journal has: every
-recorded outcome, every write that was about to be sent, every timer that was set. Until then a call that the journal
-does not know waits, and where the code never asks, that is a `ReplayMismatch`.
+Three rules keep it honest. Recorded outcomes are handed out in the order in which they settled, so that parallel
+branches interleave as they did. Each is handed out only when the code has asked for as much as it had when that
+settled, and has gone as far as it can without it. And nothing goes live before the code has asked for everything that
+the journal has: every recorded outcome, every write that was about to be sent, every timer that was set. Until then a
+call that the journal does not know waits, and where the code never asks, that is a `ReplayMismatch`.
 """
 
 import asyncio
@@ -29,6 +30,9 @@ Recorded = CallSettled | ValueRecorded | TimerFired | SignalReceived
 Begun = CallIntended | TimerSet
 LIVE = -1
 """The turn of what is not recorded: after everything that is."""
+_PASSES = 16
+"""How often the event loop turns before the next outcome is handed out, where branches run beside each other: a task
+group inside a task group takes a few turns to notice that its last task is done."""
 
 
 class Replay:
@@ -39,15 +43,20 @@ class Replay:
     """
 
     __slots__ = (
+        "_asked",
+        "_branches",
         "_by_key",
+        "_given_up",
         "_intents",
         "_next",
         "_order",
+        "_passes_left",
         "_patience_s",
         "_places",
         "_position",
         "_resolved",
         "_run_id",
+        "_settled",
         "_timers",
         "_turns",
         "_unasked",
@@ -80,11 +89,25 @@ class Replay:
         self._places = {place: key for key in (*self._unasked, *self._order) if (place := place_of(key))}
         self._next = 0
         self._turns: dict[int, asyncio.Future[None]] = {}
+        self._given_up: set[int] = set()
+        self._asked = 0
+        self._settled = len(self._order)
+        self._branches = any(event.beside for event in self._by_key.values())
+        self._passes_left = 0
 
     @property
     def active(self) -> bool:
         """Whether the journal has something that the code has not asked for yet."""
         return self._next < len(self._order) or bool(self._unasked)
+
+    def nothing(self) -> None:
+        """Counts something that the code asks for when the journal has no more. Quicker than to ask for it here."""
+        self._asked += 1
+
+    def beside(self) -> int:
+        """For an outcome that is about to be recorded: how many others the code has asked for that have none yet."""
+        self._settled += 1
+        return self._asked - self._settled
 
     def intent(self, key: str) -> CallIntended | None:
         """The durable intent of `key`, where the journal has one."""
@@ -108,7 +131,7 @@ class Replay:
         Raises `ReplayMismatch` when the journal has something else under this key, or has something that is not asked
         for.
         """
-        if not self.active:
+        if not self._ask():
             return None
         what = _words(key, dependency, args_digest)
         recorded = self._find(key, what)
@@ -118,7 +141,7 @@ class Replay:
         if not isinstance(recorded, (CallSettled, CallIntended)) or (
             (recorded.dependency, recorded.args_digest) != (dependency, args_digest)
         ):
-            raise ReplayMismatch(self._run_id, expected=_describe(recorded), actual=what)
+            raise ReplayMismatch(self._run_id, expected=_describe(recorded), actual=what + self._elsewhere(what))
         if isinstance(recorded, CallIntended):
             await self._begun(key, what)
             return None
@@ -127,7 +150,7 @@ class Replay:
 
     async def value(self, key: str) -> ValueRecorded | None:
         """The recorded value of `key`, in its turn; None when it has to be made now. Raises `ReplayMismatch`."""
-        if not self.active:
+        if not self._ask():
             return None
         what = f"value {key}"
         recorded = self._find(key, what)
@@ -141,7 +164,7 @@ class Replay:
 
     async def waited(self, key: str) -> TimerFired | SignalReceived | None:
         """What ended the wait `key`, in its turn; None when it begins now, or goes on. Raises `ReplayMismatch`."""
-        if not self.active:
+        if not self._ask():
             return None
         what = f"wait {key}"
         recorded = self._find(key, what)
@@ -184,8 +207,27 @@ class Replay:
         other = self._places.get(place_of(key)) if found is None else None
         if other is not None:
             recorded = self._by_key.get(other) or self._begins(other)
-            raise ReplayMismatch(self._run_id, expected=_describe(recorded), actual=what)
+            raise ReplayMismatch(self._run_id, expected=_describe(recorded), actual=what + self._elsewhere(what))
         return found
+
+    def _elsewhere(self, what: str) -> str:
+        """A hint, where the journal has the same call in another place."""
+        same = what.partition(" ")[2].partition(" ")[2]
+        for recorded in (*self._by_key.values(), *self._intents.values()):
+            if isinstance(recorded, (CallSettled, CallIntended)) and _describe(recorded).endswith(f" {same}"):
+                return (
+                    f", which it has as {recorded.key}: where branches beside each other may ask in another order than "
+                    "before, each call needs a `key` of its own"
+                )
+        return ""
+
+    def _ask(self) -> bool:
+        """Counts what the code asks for. Whether the journal may have it."""
+        self._asked += 1
+        if not self.active:
+            return False
+        self._look()
+        return True
 
     def _begins(self, key: str) -> Begun:
         return self._intents.get(key) or self._timers[key]
@@ -193,7 +235,7 @@ class Replay:
     async def _begun(self, key: str, what: str) -> None:
         """Something that had begun, and had no outcome yet, is asked for. It goes on when all else was handed out."""
         self._unasked.discard(key)
-        self._wake()
+        self._look()
         await self._turn(LIVE, what)
 
     async def _take(self, key: str, what: str) -> None:
@@ -202,28 +244,63 @@ class Replay:
             raise ReplayMismatch(self._run_id, expected="each call once", actual=f"{what} a second time")
         await self._turn(position, what)
         self._next = position + 1
-        self._wake()
-
-    def _wake(self) -> None:
-        """Lets go whoever's turn it is now."""
-        due = self._turns.pop(self._next, None)
-        live = None if self.active else self._turns.pop(LIVE, None)
-        for turn in (due, live):
-            if turn is not None and not turn.done():
-                turn.set_result(None)
+        self._look()
 
     async def _turn(self, position: int, what: str) -> None:
         """Waits until everything recorded before `position` was handed out, or for `LIVE` all that there is."""
-        if (not self.active) if position == LIVE else self._next >= position:
+        if not self._branches and self._due() == position:
             return
         turn = self._turns.get(position)
         if turn is None:
             turn = self._turns[position] = asyncio.get_running_loop().create_future()
+        self._look()
         try:
             async with asyncio.timeout(self._patience_s):
                 await asyncio.shield(turn)
         except TimeoutError:
-            raise ReplayMismatch(self._run_id, expected=self.unasked() or "nothing more", actual=what) from None
+            raise ReplayMismatch(self._run_id, expected=self._missing(), actual=what) from None
+        except asyncio.CancelledError:
+            if position != LIVE:  # the code gave it up, so nobody waits for it any more
+                self._given_up.add(position)
+                self._look()
+            raise
+
+    def _due(self) -> int | None:
+        """Whose turn it is; None while the code has not asked for as much as it had by then."""
+        while self._next in self._given_up:
+            self._next += 1
+        if self._next < len(self._order):
+            beside = self._by_key[self._order[self._next]].beside
+            return self._next if self._asked > self._next + beside else None
+        return None if self._unasked else LIVE
+
+    def _look(self) -> None:
+        """Lets go whoever's turn it is; where there are branches, after the others have gone as far as they can."""
+        if not self._branches:
+            self._let_go()
+        else:
+            if not self._passes_left:
+                asyncio.get_running_loop().call_soon(self._pass)
+            self._passes_left = _PASSES
+
+    def _pass(self) -> None:
+        self._passes_left -= 1
+        if self._passes_left:
+            asyncio.get_running_loop().call_soon(self._pass)
+        else:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        due = self._due()
+        turn = None if due is None else self._turns.pop(due, None)
+        if turn is not None and not turn.done():
+            turn.set_result(None)
+
+    def _missing(self) -> str:
+        """What the code would have to ask for, that things could go on."""
+        if self._next in self._turns:
+            return f"more beside {_describe(self._by_key[self._order[self._next]])}"
+        return self.unasked() or "nothing more"
 
 
 def place_of(key: str) -> str:

@@ -158,7 +158,7 @@ class Run:
             return recorded.value
         state.guard()
         value = make()
-        state.record(ValueRecorded(key=key, value=value))
+        state.record(ValueRecorded(key=key, value=value, beside=state.replay.beside()))
         return value
 
 

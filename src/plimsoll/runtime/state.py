@@ -326,7 +326,7 @@ class RunState:
         """Settles the streams whose receivers have left. Only now is it known that the run goes on after that."""
         for settled in self.streams.written():
             self.account(settled)
-            self.record(settled)
+            self.record(replace(settled, beside=self.replay.beside()))
 
     def next_key(self, dependency: str) -> str:
         """The key of the next call: its ordinal of issue in the run, and its dependency."""
