@@ -33,6 +33,8 @@ from plimsoll.core.events import (
     RunParkedEvent,
     RunResumed,
     RunStarted,
+    SignalReceived,
+    TimerFired,
 )
 from plimsoll.journal.writer import RunLog
 from plimsoll.observability.detectors import ClaimDetector, Detector, default_detectors
@@ -104,6 +106,8 @@ class RunState:
 
     def record(self, event: Event) -> None:
         """Appends an event, and lets detectors and books see it."""
+        if isinstance(event, (TimerFired, SignalReceived)):
+            event = replace(event, beside=self.replay.beside())
         try:
             self.log.append(event)
         except JournalUnavailable as error:
