@@ -1,138 +1,64 @@
 """Parallel calls: whatever order they settle in, a replay takes the same, and nothing is asked for twice."""
 
 import asyncio
-from dataclasses import dataclass, field
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
-import anyio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll.contract.model import Limits, Tool
-from plimsoll.core.calls import CallInfo, Effect, Ending
+from plimsoll.contract.model import Limits
+from plimsoll.core.calls import CallInfo, Ending
 from plimsoll.core.errors import ReplayMismatch
 from plimsoll.core.events import CallSettled, DoubtResolved, Record
-from plimsoll.core.rng import seeded_rng
 from plimsoll.gate.simulator import many_simulations
-from plimsoll.journal.memory import MemoryStore
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.run import Run
 from tests.runtime.bench import Desk, pass_time, simulated
+from tests.runtime.branches import WAYS, World, filled, played, replayed
 
 # A program is a call, or several programs one after the other or beside each other.
 programs = st.recursive(
     st.just("call"),
-    lambda inner: st.tuples(
-        st.sampled_from(["in turn", "gather", "group", "anyio", "hops"]), st.lists(inner, min_size=1, max_size=3)
-    ),
+    lambda inner: st.tuples(st.sampled_from(WAYS), st.lists(inner, min_size=1, max_size=3)),
     max_leaves=10,
 )
-
-
-@dataclass
-class World:
-    """What the calls see of the outside: each brings another number, after a time of its own."""
-
-    seed: int
-    brought: int = 0
-    order: list[str] = field(default_factory=list)
-    """The calls in the order in which the agent's code went on after them."""
-
-    async def look(self, tag: str) -> int:
-        await pass_time(seeded_rng(hash_of(f"{self.seed}/{tag}")).random())
-        self.brought += 1
-        return self.brought
-
-
-def hash_of(words: str) -> int:
-    return int.from_bytes(words.encode()[-6:], "big") * 31 + len(words)
-
-
-async def play(run: Run, program: Any, tag: str, world: World) -> Any:
-    if program == "call":
-        brought = await run.call("look", {"tag": tag})
-        world.order.append(tag)
-        return [tag, brought]
-    how, parts = program
-    steps = [play(run, part, f"{tag}{number}", world) for number, part in enumerate(parts)]
-    match how:
-        case "in turn":
-            return [await step for step in steps]
-        case "gather":
-            return list(await asyncio.gather(*steps))
-        case "group":
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(step) for step in steps]
-            return [task.result() for task in tasks]
-        case "anyio":
-            said: dict[int, Any] = {}
-
-            async def one(number: int, step: Any) -> None:
-                said[number] = await step
-
-            async with anyio.create_task_group() as nursery:
-                for number, step in enumerate(steps):
-                    nursery.start_soon(one, number, step)
-            return [said[number] for number in range(len(steps))]
-    hopped = []
-    for step in steps:  # a task of its own for each, inside another: several turns of the loop before it goes on
-        hopped.append(await asyncio.ensure_future(asyncio.wait_for(asyncio.gather(step), 1e6)))
-    return hopped
-
-
-def desk_of(program: Any, world: World) -> Desk:
-    desk = Desk(tools={"look": Tool(effect=Effect.READ, timeout_s=50.0)}, limits=Limits(steps=100, seconds=3000.0))
-    desk.tools = [world.look]
-
-    async def agent(run: Run, request: Any) -> Any:
-        return await play(run, program, "", world)
-
-    desk.agent = agent
-    return desk
-
-
-async def filled(records: list[Record]) -> MemoryStore:
-    store = MemoryStore()
-    await store.claim("r", owner="gone", at=0.0)
-    assert not await store.append(records)
-    store.kill_owner("gone")
-    return store
 
 
 @settings(max_examples=120, deadline=None)
 @given(program=programs, seed=st.integers(0, 1000), cut=st.floats(0, 1))
 def test_a_replay_takes_the_same_order(program: Any, seed: int, cut: float) -> None:
-    def first() -> tuple[list[Record], Any, list[str]]:
-        async def main() -> tuple[list[Record], Any, list[str]]:
-            world = World(seed)
-            desk = desk_of(program, world)
-            result = await desk.live().run("hi", run_id="r")
-            assert result.ending is Ending.COMPLETE, result.reason
-            return await desk.store.read("r"), result.output, world.order
-
-        return simulated(main)  # type: ignore[no-any-return]
-
-    def again(records: list[Record]) -> tuple[Any, World]:
-        async def main() -> tuple[Any, World]:
-            await pass_time(3.0)
-            world = World(seed + 1)
-            desk = desk_of(program, world)
-            desk.store = await filled(records)
-            result = await desk.live().run("hi", run_id="r")
-            assert result.ending is Ending.COMPLETE, result.reason
-            return result.output, world
-
-        return simulated(main)  # type: ignore[no-any-return]
-
     with many_simulations():
-        records, output, order = first()
-        said, world = again(records[:-1])
-        assert (said, world.order, world.brought) == (output, order, 0)
-        some = records[: 1 + int(cut * (len(records) - 2))]
-        _, world = again(some)
+        whole = played(program, seed=seed)
+        said, world = simulated(lambda: later(program, whole.records[:-1], seed=seed + 1))
+        assert (said, world.order, world.brought) == (whole.output, whole.order, 0)
+        some = whole.records[: 1 + int(cut * (len(whole.records) - 2))]
+        _, world = simulated(lambda: later(program, some, seed=seed + 1))
         known = sum(isinstance(record.event, CallSettled) for record in some)
-        assert world.order[:known] == order[:known]
-        assert world.brought == len(order) - known
+        assert world.order[:known] == whole.order[:known]
+        assert world.brought == len(whole.order) - known
+
+
+async def later(program: Any, records: list[Record], *, seed: int) -> tuple[Any, World]:
+    await pass_time(3.0)
+    return await replayed(program, records, seed=seed)
+
+
+def test_it_does_so_on_a_real_loop_and_under_another_hash_seed(tmp_path: Path) -> None:
+    for what, hash_seed in (("record", "1"), ("replay", "2")):
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.runtime.branches", what, str(tmp_path / "journals")],
+            env=os.environ | {"PYTHONHASHSEED": hash_seed},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=50,
+        )
+        assert done.returncode == 0, done.stderr
 
 
 def looking(desk: Desk, **took_s: float) -> list[str]:
@@ -148,7 +74,7 @@ def looking(desk: Desk, **took_s: float) -> list[str]:
     return seen
 
 
-async def replayed(desk: Desk, records: list[Record], **took_s: float) -> tuple[Any, list[str]]:
+async def going_on(desk: Desk, records: list[Record], **took_s: float) -> tuple[Any, list[str]]:
     """What the desk's agent says when it goes on from `records`, and which orders were looked at once more."""
     desk.store = await filled(records)
     seen = looking(desk, **took_s)
@@ -172,7 +98,7 @@ def test_a_branch_whose_call_is_recorded_waits_until_the_others_have_asked() -> 
         first = await desk.live().run("hi", run_id="r")
         records = await desk.store.read("r")
         for length in range(1, len(records)):
-            result, seen = await replayed(desk, records[:length])
+            result, seen = await going_on(desk, records[:length])
             assert result.output == first.output == ["a", ["b", "d"], "c"], result.reason
             assert len(seen) == len(records) - 1 - length
 
@@ -200,7 +126,7 @@ def test_a_branch_goes_as_far_as_it_had_before_the_next_is_let_go() -> None:
         desk.agent = agent
         looking(desk, a=1.0, b=2.0)
         assert (await desk.live().run("hi", run_id="r")).output == ["deep", "flat"]
-        result, seen = await replayed(desk, (await desk.store.read("r"))[:-1])
+        result, seen = await going_on(desk, (await desk.store.read("r"))[:-1])
         assert (result.output, seen) == (["deep", "flat"], [])
 
     simulated(main)
@@ -224,7 +150,7 @@ def test_a_branch_that_rests_before_it_asks_again_is_waited_for() -> None:
         desk.agent = agent
         looking(desk, a=1.0, b=2.0, c=2.0, d=1.0)
         await desk.live().run("hi", run_id="r")
-        result, seen = await replayed(desk, (await desk.store.read("r"))[:-1])
+        result, seen = await going_on(desk, (await desk.store.read("r"))[:-1])
         assert (result.output, seen) == (["c", "d"], []), result.reason
 
     simulated(main)
@@ -277,7 +203,7 @@ def test_a_recorded_outcome_that_the_code_does_not_wait_for_is_passed_over() -> 
         assert (await desk.live().run("hi", run_id="r")).output == "c"
         records = await desk.store.read("r")
         assert sum(isinstance(record.event, CallSettled) for record in records) == 3
-        result, seen = await replayed(desk, records[:-1])
+        result, seen = await going_on(desk, records[:-1])
         assert (result.output, seen) == ("c", []), result.reason
 
     simulated(main)
