@@ -24,6 +24,7 @@ from pydantic_ai.models.test import TestModel
 
 import plimsoll
 from plimsoll.adapters.pydantic_ai import HardenedAgent, describe, harden
+from plimsoll.adapters.pydantic_ai.dependencies import Dependencies
 from plimsoll.contract.model import AgentSection, Contract, JournalSection, Limits, Model, Tool
 from plimsoll.core.calls import Effect, Ending, Status
 from plimsoll.core.clock import LoopClock
@@ -230,7 +231,7 @@ def test_dependencies_may_be_an_object_or_come_from_an_async_factory() -> None:
 
         for run_id, deps in (("a", make), ("b", desk.shop)):
             hardened = desk.live()
-            hardened._deps = deps
+            hardened._deps = Dependencies(deps)
             assert (await hardened.run("Refund W1", run_id=run_id)).ending is Ending.COMPLETE
         assert len(desk.shop.ledger) == 2
 

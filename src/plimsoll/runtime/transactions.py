@@ -119,7 +119,7 @@ class Transacted:
             self.may_have_happened = False
             connection_context.set(session.connection)
             native = await self._exchange.send(rung)
-            if getattr(native, "rolls_back", False):
+            if getattr(native, "rolls_back", False):  # a framework's way of saying that the tool has not run yet
                 return native
             result = self._written(native)
             if permit.withdrawn:

@@ -1,6 +1,5 @@
 """`harden`: a Pydantic AI agent under its contract."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import cached_property
@@ -16,12 +15,15 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from plimsoll.adapters.pydantic_ai.binding import PRIMARY, Binding
 from plimsoll.adapters.pydantic_ai.capability import capabilities_of
+from plimsoll.adapters.pydantic_ai.dependencies import Dependencies
 from plimsoll.adapters.pydantic_ai.describe import describe, prompts, tool_functions
 from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input
 from plimsoll.contract.loading import contract_digest, load_contract
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import Misuse
+from plimsoll.runtime.databases.database import Database
+from plimsoll.runtime.databases.opening import stand_ins
 from plimsoll.runtime.fingerprint import fingerprint_of
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.imports import load_object
@@ -43,6 +45,7 @@ def harden(
     deps: Any = None,
     models: Mapping[str, Model | str] | None = None,
     verifiers: Mapping[str, Callable[..., Any]] | None = None,
+    connections: Mapping[str, Database | str] | None = None,
     surroundings: Surroundings | None = None,
     fingerprint: str | None = None,
     eager: bool = True,
@@ -50,9 +53,12 @@ def harden(
     """The agent under its contract. The agent itself is not changed, and goes on working by itself.
 
     `contract` is a contract or the path of a `plimsoll.toml`. `deps` are the agent's dependencies, or a function
-    without parameters that makes them, for each run and again when a run is resumed. `models` are Pydantic AI models,
+    without parameters that makes them, for each run and again when a run is resumed; a run whose dependencies cannot be
+    made waits, and is tried again by `wake`. `models` are Pydantic AI models,
     or their ids, by their names in the contract; without it, `primary` is the agent's own model and every other is
     inferred from its `id`. `verifiers` answer, by tool, whether a write happened; without it, the contract's `verify`.
+    `connections` are the databases of transaction tools, by the names of their connections, as URLs or opened (see
+    `plimsoll.runtime.databases`); those left out are the contract's.
     `surroundings` are where it runs; None opens the contract's journal on this machine when it is first needed.
     `fingerprint` identifies the agent's version: None makes one of the contract and the agent's
     instructions, output, settings, tools and models.
@@ -71,6 +77,7 @@ def harden(
         deps=deps,
         models=models or {},
         verifiers=verifiers or {},
+        connections=connections or {},
         surroundings=surroundings,
         fingerprint=fingerprint,
         directory=directory,
@@ -93,6 +100,7 @@ class HardenedAgent:
         deps: Any,
         models: Mapping[str, Model | str],
         verifiers: Mapping[str, Callable[..., Any]],
+        connections: Mapping[str, Database | str],
         surroundings: Surroundings | None,
         fingerprint: str | None,
         directory: Path,
@@ -102,15 +110,15 @@ class HardenedAgent:
         self.agent = agent
         self.contract = contract
         self.fingerprint = fingerprint or _fingerprint(agent, contract)
-        self._deps = deps
+        self._deps = Dependencies(deps)
         self._models = dict(models)
         self._verifiers = verifiers
+        self._connections = connections
         self._surroundings = surroundings
         self._opened: Surroundings | None = None
         self._directory = directory
         self._eager = eager
         self._harness: Harness | None = None
-        self._deps_of_runs: dict[str, Any] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -149,7 +157,7 @@ class HardenedAgent:
         harness = self.harness
         run_id = run_id or harness.env.ids.new("run")
         if deps is not None:
-            self._deps_of_runs[run_id] = deps
+            self._deps.note(run_id, deps)
         return self._noted(await harness.run(encode_input(prompt, message_history), run_id=run_id))
 
     async def resume(self, run_id: str, *, take_over: bool = False) -> RunResult:
@@ -184,17 +192,25 @@ class HardenedAgent:
         return self._harness
 
     def process(
-        self, surroundings: Surroundings, *, models: Mapping[str, Model] | None = None, deps: Any = _NOT_GIVEN
+        self,
+        surroundings: Surroundings,
+        *,
+        models: Mapping[str, Model] | None = None,
+        deps: Any = _NOT_GIVEN,
+        connections: Mapping[str, Database] | None = None,
     ) -> Harness:
         """One life of a process that runs this agent, in any surroundings: what the gate tries.
 
-        `models` replace all models, by their names in the contract; `deps` replace the dependencies.
+        `models` replace all models, by their names in the contract; `deps` replace the dependencies. `connections`
+        replace the databases of transaction tools: the contract's own are not touched then.
         """
-        life = _Life(self, models=models, deps=deps)
+        life = _Life(self, models=models, deps=self._deps if deps is _NOT_GIVEN else Dependencies(deps, made=True))
         return Harness(
             self.contract,
             agent=life.advance,
             surroundings=surroundings,
+            connections=self._connections if connections is None else stand_ins(self.contract, connections),
+            directory=self._directory,
             fingerprint=self.fingerprint,
             output_of=_output_of,
         )
@@ -216,14 +232,14 @@ class HardenedAgent:
 
     def _noted(self, result: RunResult) -> RunResult:
         if result.ending is not Ending.PARKED:
-            self._deps_of_runs.pop(result.run_id, None)
+            self._deps.forget(result.run_id)
         return result
 
 
 class _Life:
     """What one process needs to advance runs: the models and verifiers, found once."""
 
-    def __init__(self, hardened: HardenedAgent, *, models: Mapping[str, Model] | None, deps: Any) -> None:
+    def __init__(self, hardened: HardenedAgent, *, models: Mapping[str, Model] | None, deps: Dependencies) -> None:
         contract = hardened.contract
         given = hardened._models if models is None else models
         self._hardened = hardened
@@ -248,7 +264,7 @@ class _Life:
                 prompt,
                 message_history=history,
                 model=self._primary,
-                deps=await self._deps_of(run.id),
+                deps=await self._deps.of(run),
                 run_id=run.id,
                 usage_limits=UsageLimits(request_limit=None),  # the contract's limits rule
                 infer_name=False,
@@ -268,21 +284,6 @@ class _Life:
         if model is None:
             raise Misuse(f"no model was given for {name!r}; given: {', '.join(known) or 'none'}")
         return model
-
-    async def _deps_of(self, run_id: str) -> Any:
-        if self._deps is not _NOT_GIVEN:
-            return self._deps
-        if run_id in self._hardened._deps_of_runs:
-            return self._hardened._deps_of_runs[run_id]
-        deps = self._hardened._deps
-        if not _is_factory(deps):
-            return deps
-        made = deps()
-        return await made if inspect.isawaitable(made) else made
-
-
-def _is_factory(deps: Any) -> bool:
-    return inspect.isroutine(deps) or inspect.isclass(deps) or type(deps).__name__ == "partial"
 
 
 def _check(contract: Contract, models: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ files for the model, a deferral) stands in the journal under one marked key.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import TypeAdapter
 from pydantic_ai import ToolReturn
@@ -28,6 +28,8 @@ class Deferral:
     """A tool asked by itself to be approved, or to be carried out elsewhere: its outcome, and no failure of it."""
 
     signal: ApprovalRequired | CallDeferred
+    rolls_back: ClassVar[bool] = True
+    """Where the tool is a transaction: what it did before it asked is undone."""
 
 
 def encode_result(native: Any) -> Any:

@@ -12,6 +12,7 @@ from plimsoll.adapters.pydantic_ai.forge import PydanticForger
 from plimsoll.adapters.pydantic_ai.hardened import HardenedAgent
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
+from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.surroundings import Surroundings
@@ -78,11 +79,26 @@ class _Inline:
         await self._harness.close()
 
 
-def hardened_subject(hardened: HardenedAgent, *, name: str | None = None) -> AgentSubject:
-    """The hardened agent as the gate tries it: stand-ins for its models, the world as its dependencies."""
+def hardened_subject(
+    hardened: HardenedAgent,
+    *,
+    name: str | None = None,
+    connections: Callable[[Any], Mapping[str, Database]] = lambda world: {},
+) -> AgentSubject:
+    """The hardened agent as the gate tries it: stand-ins for its models, the world as its dependencies.
+
+    `connections` makes the databases of its transaction tools in a scenario's world, by the names of their connections.
+    """
 
     def live(surroundings: Surroundings, models: Mapping[str, Any], world: Any) -> Process:
-        return _Inline(hardened.process(surroundings, models=stand_ins(hardened.contract, models), deps=world))
+        return _Inline(
+            hardened.process(
+                surroundings,
+                models=stand_ins(hardened.contract, models),
+                deps=world,
+                connections=connections(world),
+            )
+        )
 
     return AgentSubject(
         name=name or hardened.contract.agent.name,
