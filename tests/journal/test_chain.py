@@ -3,12 +3,14 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
-from plimsoll.core.errors import JournalCorrupt
-from plimsoll.core.events import Record, encode_event
+from plimsoll.core.errors import JournalCorrupt, Superseded
+from plimsoll.core.events import Record, RunParkedEvent, encode_event
 from plimsoll.journal import RunHead, verify_chain
+from plimsoll.journal.chain import check_expected, follow
 from tests.journal.helpers import ENDED, STARTED, chain, value
 
 HEAD = RunHead(run_id="r", epoch=1, owner="o")
+OTHER = RunHead(run_id="x", epoch=1, owner="o")
 RECORDS = chain(HEAD, STARTED, value(1), value(2), ENDED)
 END = replace(HEAD, seq=4, digest=RECORDS[-1].digest)
 
@@ -26,27 +28,29 @@ def other_epoch(records: list[Record]) -> list[Record]:
     return [records[0], *second, *chain(replace(HEAD, seq=2, digest=second[0].digest), value(2))]
 
 
-DAMAGES: dict[str, tuple[int, Callable[[list[Record]], list[Record]]]] = {
-    "body": (2, lambda r: [r[0], replace(r[1], body=encode_event(value(9))), *r[2:]]),
-    "date": (2, lambda r: [r[0], replace(r[1], at=2.0), *r[2:]]),
-    "epoch": (2, lambda r: [r[0], replace(r[1], epoch=2), *r[2:]]),
-    "digest": (3, lambda r: [*r[:2], replace(r[2], digest=bytes(32)), r[3]]),
-    "first dropped": (1, lambda r: r[1:]),
-    "middle dropped": (3, lambda r: [r[0], r[1], r[3]]),
-    "dropped and renumbered": (3, lambda r: [r[0], r[1], replace(r[3], seq=3)]),
-    "swapped": (2, lambda r: [r[0], r[2], r[1], r[3]]),
-    "doubled": (3, lambda r: [r[0], r[1], r[1], r[2], r[3]]),
-    "of another run": (3, lambda r: [*r[:2], *chain(RunHead(run_id="x", epoch=1, owner="o"), value(2))]),
-    "back in an earlier epoch": (3, other_epoch),
+ALTERED = "the record, or the one before it, was altered"
+DAMAGES: dict[str, tuple[int, str, Callable[[list[Record]], list[Record]]]] = {
+    "body": (2, ALTERED, lambda r: [r[0], replace(r[1], body=encode_event(value(9))), *r[2:]]),
+    "date": (2, ALTERED, lambda r: [r[0], replace(r[1], at=2.0), *r[2:]]),
+    "epoch": (2, ALTERED, lambda r: [r[0], replace(r[1], epoch=2), *r[2:]]),
+    "digest": (3, ALTERED, lambda r: [*r[:2], replace(r[2], digest=bytes(32)), r[3]]),
+    "first dropped": (1, "record 2 stands there", lambda r: r[1:]),
+    "middle dropped": (3, "record 4 stands there", lambda r: [r[0], r[1], r[3]]),
+    "dropped and renumbered": (3, ALTERED, lambda r: [r[0], r[1], replace(r[3], seq=3)]),
+    "swapped": (2, "record 3 stands there", lambda r: [r[0], r[2], r[1], r[3]]),
+    "doubled": (3, "record 2 stands there", lambda r: [r[0], r[1], r[1], r[2], r[3]]),
+    "of another run": (3, "a record of run x stands there", lambda r: [*r[:2], *chain(OTHER, value(2))]),
+    "back in an earlier epoch": (3, "written in epoch 1, after one of epoch 2", other_epoch),
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_is_found_where_it_begins(damage: str) -> None:
-    place, apply = DAMAGES[damage]
+    place, why, apply = DAMAGES[damage]
     with pytest.raises(JournalCorrupt) as caught:
         verify_chain(apply(list(RECORDS)))
     assert (caught.value.run_id, caught.value.seq) == ("r", place)
+    assert str(caught.value).endswith(f": {why}")
 
 
 @pytest.mark.parametrize("length", [0, 3])
@@ -59,3 +63,15 @@ def test_a_missing_end_shows_against_the_head(length: int) -> None:
 def test_another_end_shows_against_the_head() -> None:
     with pytest.raises(JournalCorrupt):
         verify_chain(chain(HEAD, STARTED, value(1), value(2), value(3)), head=END)
+
+
+def test_a_claim_that_was_decided_on_another_epoch_says_which() -> None:
+    with pytest.raises(Superseded) as caught:
+        check_expected("r", 2, 3)
+    assert (caught.value.run_id, caught.value.epoch) == ("r", 2)
+
+
+def test_an_end_leaves_nothing_to_wake_for() -> None:
+    parked = follow(HEAD, chain(HEAD, RunParkedEvent(reason="timer", detail="t", until=9.0)))
+    assert parked.wake_at == 9.0
+    assert follow(parked, chain(parked, ENDED)).wake_at is None
