@@ -52,7 +52,7 @@ async def open_agent(contract_path: Path, *, agent: str | None, journal: Path | 
     target = load(entrypoint_of(contract, agent))
     deps = await _dependencies(contract, target)
     async with AsyncExitStack() as stack:
-        surroundings = local(contract, path=file)
+        surroundings = local(contract, path=file, directory=contract_path.parent)
         stack.push_async_callback(surroundings.store.close)
         with explained("opening the agent"):
             hardened = harden(target, contract_path, deps=deps, surroundings=surroundings, eager=False)

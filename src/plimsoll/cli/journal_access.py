@@ -2,19 +2,34 @@
 
 import asyncio
 import getpass
+import os
 import shlex
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+import msgspec
 
 from plimsoll.contract.loading import load_contract, resolve_path
+from plimsoll.contract.model import JournalSection
 from plimsoll.core.errors import Misuse
+from plimsoll.journal.keys import KeyRing, key_ring
 from plimsoll.journal.sqlite import SQLiteStore
 from plimsoll.runtime.operations import Operations
 
-__all__ = ["CONTRACT", "JSON_HELP", "journal_file", "journal_options", "person", "places", "with_operations"]
+__all__ = [
+    "CONTRACT",
+    "JSON_HELP",
+    "journal_file",
+    "journal_options",
+    "journal_section",
+    "open_store",
+    "person",
+    "places",
+    "with_operations",
+    "with_store",
+]
 
 T = TypeVar("T")
 
@@ -49,17 +64,39 @@ def journal_file(contract_path: Path, journal: Path | None) -> Path:
     return path
 
 
-def with_operations(contract_path: Path, journal: Path | None, work: Callable[[Operations], Awaitable[T]]) -> T:
-    """Opens the journal, does `work` with its operations, and closes it."""
+def journal_section(contract_path: Path, journal: Path | None) -> JournalSection:
+    """What the contract says of the journal; the defaults, where `--journal` names one and there is no contract."""
+    if journal is not None and not contract_path.exists():
+        return JournalSection()
+    return load_contract(contract_path).journal
+
+
+def open_store(
+    contract_path: Path, journal: Path | None, *, owner: str | None = None, keys: KeyRing | None = None
+) -> SQLiteStore:
+    """Opens the journal with `keys`, or those that the contract names, or the environment has. It may have none."""
+    file, section = journal_file(contract_path, journal), journal_section(contract_path, journal)
+    if keys is None:
+        reading = msgspec.structs.replace(section, encrypt=False)  # no run begins here, so no key has to be there
+        keys = key_ring(reading, directory=contract_path.parent, environ=os.environ)
+    return SQLiteStore.open(file, owner=owner, keys=keys)
+
+
+def with_store(store: SQLiteStore, work: Callable[[SQLiteStore], Awaitable[T]]) -> T:
+    """Does `work` with an open journal, and closes it."""
 
     async def session() -> T:
-        store = SQLiteStore.open(journal_file(contract_path, journal))
         try:
-            return await work(Operations(store))
+            return await work(store)
         finally:
             await store.close()
 
     return asyncio.run(session())
+
+
+def with_operations(contract_path: Path, journal: Path | None, work: Callable[[Operations], Awaitable[T]]) -> T:
+    """Opens the journal, does `work` with its operations, and closes it."""
+    return with_store(open_store(contract_path, journal), lambda store: work(Operations(store)))
 
 
 def places(contract_path: Path, journal: Path | None) -> str:

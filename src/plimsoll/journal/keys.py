@@ -13,11 +13,24 @@ import msgspec
 from plimsoll.contract.model import JournalSection
 from plimsoll.core.errors import KeyMissing, Misuse
 from plimsoll.core.rng import secret_bytes
+from plimsoll.journal.checkpoints import Signer
 from plimsoll.journal.codec import ERASED, SEALED, RunKey, is_sealed, opened
 
-__all__ = ["MASTER_ENV", "KeyRing", "RunReader", "WrappedKey", "key_ring", "master_keys", "new_master_key", "open_key"]
+__all__ = [
+    "MASTER_ENV",
+    "SIGNING_ENV",
+    "KeyRing",
+    "RunReader",
+    "WrappedKey",
+    "key_ring",
+    "master_keys",
+    "new_master_key",
+    "open_key",
+    "signer",
+]
 
 MASTER_ENV = "PLIMSOLL_JOURNAL_KEY"
+SIGNING_ENV = "PLIMSOLL_SIGNING_KEY"
 _PREFIX = "plimsoll-key-"
 _KEY_BYTES = 32
 
@@ -121,21 +134,39 @@ def key_ring(section: JournalSection, *, directory: Path, environ: Mapping[str, 
 
     Raises `Misuse` when the contract wants encryption and there is no key, or one that is none.
     """
-    if section.key_file is not None:
-        file = directory / section.key_file
-        try:
-            text, source = file.read_text(encoding="utf-8"), str(file)
-        except (OSError, UnicodeDecodeError) as error:
-            raise Misuse(f"the journal's key_file {file} cannot be read: {error}") from error
-    elif environ.get(MASTER_ENV):
-        text, source = environ[MASTER_ENV], MASTER_ENV
-    elif section.encrypt:
+    found = _key_text(section.key_file, MASTER_ENV, what="key_file", directory=directory, environ=environ)
+    if found is not None:
+        encryption: Any = importlib.import_module("plimsoll.journal.encryption")
+        ring: KeyRing = encryption.MasterKeys(master_keys(found[0], source=found[1]), encrypt=section.encrypt)
+        return ring
+    if section.encrypt:
         raise Misuse(
             f"the contract's [journal] says encrypt = true, and there is no master key: set {MASTER_ENV}, or name a"
             " key_file; `plimsoll keys make` makes a key"
         )
-    else:
+    return None
+
+
+def signer(section: JournalSection, *, directory: Path, environ: Mapping[str, str]) -> Signer | None:
+    """Who signs checkpoints: by the file that the contract's [journal] names, or the environment; None: nobody does."""
+    found = _key_text(
+        section.signing_key_file, SIGNING_ENV, what="signing_key_file", directory=directory, environ=environ
+    )
+    if found is None:
         return None
-    encryption: Any = importlib.import_module("plimsoll.journal.encryption")
-    ring: KeyRing = encryption.MasterKeys(master_keys(text, source=source), encrypt=section.encrypt)
-    return ring
+    signing: Any = importlib.import_module("plimsoll.journal.signing")
+    made: Signer = signing.SigningKey(found[0], source=found[1])
+    return made
+
+
+def _key_text(
+    name: str | None, variable: str, *, what: str, directory: Path, environ: Mapping[str, str]
+) -> tuple[str, str] | None:
+    """The text that holds a key, and where it comes from: the file `name`, or a variable of the environment."""
+    if name is None:
+        return (environ[variable], variable) if environ.get(variable) else None
+    file = directory / name
+    try:
+        return file.read_text(encoding="utf-8"), str(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misuse(f"the journal's {what} {file} cannot be read: {error}") from error

@@ -19,6 +19,7 @@ from plimsoll.core.errors import (
     PlimsollError,
     ReplayMismatch,
     RunBusy,
+    RunErased,
     RunParked,
     Superseded,
     UnknownRun,
@@ -127,6 +128,9 @@ class Harness:
             patience_s=ready.contract.journal.patience_s,
             on_trouble=partial(_alert_trouble, self.env),
         )
+        self._checkpointer = surroundings.checkpointer
+        if self._checkpointer is not None:
+            self.journal.subscribe(self._checkpointer.committed)
         self.operations = Operations(self.store, clock=surroundings.clock)
         self._telling = Telling(output_of=output_of, carried_of=carried_of)
         self._active = surroundings.active
@@ -143,6 +147,8 @@ class Harness:
         for child in self._made_here:
             await child.close()
         await self.journal.close()
+        if self._checkpointer is not None:
+            await self._checkpointer.settle()
 
     async def run(self, input: Any, *, run_id: str | None = None) -> RunResult:
         """Runs the agent on `input` (JSON) until it ends or parks.
@@ -163,7 +169,7 @@ class Harness:
 
         Raises `UnknownRun`; `RunBusy` while somebody else advances it; `ReplayMismatch` when the agent's code no longer
         follows the run's journal (the run is parked then, and nothing was sent); `JournalCorrupt` when the journal does
-        not verify; `Misuse` when it is another agent's run.
+        not verify; `Misuse` when it is another agent's run, and `RunErased` when somebody has erased it.
         """
         return await self.lead(run_id, None, take_over=take_over)
 
@@ -308,6 +314,8 @@ class Harness:
         return RunState(head.run_id, env=self.env, log=log, replay=Replay(head.run_id, ()), started=started)
 
     async def _going_on(self, head: RunHead, *, take_over: bool = False) -> RunState | RunResult:
+        if head.erased_at is not None:
+            raise RunErased(head.run_id)
         if head.state is HeadState.ENDED:
             return await self.result(head.run_id)
         if head.agent != self.env.contract.agent.name:

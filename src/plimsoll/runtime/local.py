@@ -1,10 +1,14 @@
 """Surroundings on this machine: a SQLite journal, real clocks, alerts to the log."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from plimsoll.contract.model import Contract
+from plimsoll.core.clock import SystemClock
 from plimsoll.core.ids import RandomIds
+from plimsoll.journal.checkpointing import Checkpointer
+from plimsoll.journal.keys import key_ring, signer
 from plimsoll.journal.sqlite import SQLiteStore
 from plimsoll.observability.findings import AlertSink, LogSink
 from plimsoll.runtime.surroundings import Surroundings
@@ -22,10 +26,17 @@ def local(
 ) -> Surroundings:
     """Opens the journal that the contract names, relative to `directory` (where the contract's file lies), or `path`.
 
-    `owner` names this process in the journal; None makes a fresh name. The store is the caller's to close. Raises
-    `JournalUnavailable` or `JournalCorrupt` when the file cannot be used, and then leaves it as it is.
+    `owner` names this process in the journal; None makes a fresh name. Keys are those that the contract's [journal]
+    names, or the environment has. The store is the caller's to close. Raises `JournalUnavailable` or `JournalCorrupt`
+    when the file cannot be used, and then leaves it as it is, and `Misuse` for a key that is missing or is none.
     """
-    ids = RandomIds()
+    ids, clock, section, folder = RandomIds(), SystemClock(), contract.journal, Path(directory)
+    keys = key_ring(section, directory=folder, environ=os.environ)
+    signed_by = signer(section, directory=folder, environ=os.environ)
     name = owner or ids.new("owner")
-    file = Path(path) if path is not None else Path(directory) / contract.journal.path
-    return Surroundings(store=SQLiteStore.open(file, owner=name), owner=name, ids=ids, sinks=sinks)
+    store = SQLiteStore.open(Path(path) if path is not None else folder / section.path, owner=name, keys=keys)
+    checkpointer = None
+    if signed_by is not None:
+        events, seconds = section.checkpoint_events, section.checkpoint_s
+        checkpointer = Checkpointer(store, signed_by, clock=clock, every_events=events, every_s=seconds)
+    return Surroundings(store=store, owner=name, clock=clock, ids=ids, sinks=sinks, checkpointer=checkpointer)

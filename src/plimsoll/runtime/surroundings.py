@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from plimsoll.core.clock import Clock, SystemClock
 from plimsoll.core.ids import Ids, RandomIds
 from plimsoll.core.rng import Rng, system_rng
+from plimsoll.journal.checkpointing import Checkpointer
 from plimsoll.journal.store import Store
 from plimsoll.observability.findings import AlertSink, LogSink
 from plimsoll.runtime.exchange import Interceptor, NoInterceptor
@@ -28,5 +29,7 @@ class Surroundings:
     ids: Ids = field(default_factory=RandomIds)
     sinks: Sequence[AlertSink] = (LogSink(),)
     interceptor: Interceptor = field(default_factory=NoInterceptor)
+    checkpointer: Checkpointer | None = None
+    """Who makes the journal's checkpoints as its events become durable; None: nobody does."""
     active: set[str] = field(default_factory=set, init=False)
     """The runs that some harness in these surroundings is advancing now."""
