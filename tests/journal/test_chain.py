@@ -72,6 +72,6 @@ def test_a_claim_that_was_decided_on_another_epoch_says_which() -> None:
 
 
 def test_an_end_leaves_nothing_to_wake_for() -> None:
-    parked = follow(HEAD, chain(HEAD, RunParkedEvent(reason="timer", detail="t", until=9.0)))
+    parked = follow(HEAD, chain(HEAD, RunParkedEvent(reason="timer", detail="t", active_s=1.0, until=9.0)))
     assert parked.wake_at == 9.0
     assert follow(parked, chain(parked, ENDED)).wake_at is None
