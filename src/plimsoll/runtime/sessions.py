@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import Misuse, RunBusy, SessionBusy
-from plimsoll.core.events import RunEnded, RunParkedEvent, RunStarted
+from plimsoll.core.events import Record, RunEnded, RunParkedEvent, RunStarted
 from plimsoll.journal.store import RunHead, RunState, Store
 from plimsoll.runtime.lineage import check_run_id, latest_link, turn_id, turn_of
 from plimsoll.runtime.result import RunResult
@@ -21,12 +21,14 @@ class Turn:
     """An earlier turn of a session, as it is recorded.
 
     `number` counts from 1. `output` is None unless the turn was answered; `reason` says why it ended otherwise.
-    `carried` is what its agent handed on besides its output.
+    `carried` is what its agent handed on besides its output. The times are wall-clock seconds.
     """
 
     number: int
     run_id: str
     input: Any
+    started_at: float
+    ended_at: float
     ending: Ending
     output: Any = None
     reason: str = ""
@@ -139,9 +141,9 @@ class Session:
         self, turns: Mapping[int, RunHead], number: int, input: Any, turn: int | str | None
     ) -> RunStarted:
         store = self._harness.store
-        before = await _ended(store, turns[number - 1]) if number > 1 else None
+        before = await _last(store, turns[number - 1]) if number > 1 else None
         name = turn if isinstance(turn, str) else ""
-        did = before.did if before is not None else ()
+        did = before.event.did if before is not None and isinstance(before.event, RunEnded) else ()
         return replace(self._harness.beginning(input), session=self.id, turn=name, within=(self.id,), did=did)
 
 
@@ -152,8 +154,9 @@ async def turns_before(store: Store, session: str, number: int) -> tuple[Turn, .
         head = await store.head(turn_id(session, earlier))
         if head is None:
             continue
-        ended = await _ended(store, head)
-        if ended is None:
+        last = await _last(store, head)
+        ended = None if last is None else last.event
+        if last is None or not isinstance(ended, RunEnded):
             continue
         (began,) = await store.read(head.run_id, limit=1)
         assert isinstance(began.event, RunStarted)
@@ -162,6 +165,8 @@ async def turns_before(store: Store, session: str, number: int) -> tuple[Turn, .
                 number=earlier,
                 run_id=head.run_id,
                 input=began.event.input,
+                started_at=began.at,
+                ended_at=last.at,
                 ending=ended.ending,
                 output=ended.output if ended.ending in (Ending.COMPLETE, Ending.DEGRADED) else None,
                 reason=ended.reason,
@@ -171,10 +176,10 @@ async def turns_before(store: Store, session: str, number: int) -> tuple[Turn, .
     return tuple(found)
 
 
-async def _ended(store: Store, head: RunHead) -> RunEnded | None:
+async def _last(store: Store, head: RunHead) -> Record | None:
     """How a turn ended: the last record of the latest run of its chain. None where it has not."""
     latest = await latest_link(store, head)
     if latest.state is not RunState.ENDED:
         return None
     (last,) = await store.read(latest.run_id, after=latest.seq - 1)
-    return last.event if isinstance(last.event, RunEnded) else None
+    return last

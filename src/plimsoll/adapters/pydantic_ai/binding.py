@@ -6,9 +6,10 @@ from typing import Any, Protocol
 
 from pydantic_ai.models import Model
 
+from plimsoll.adapters.pydantic_ai.delegation import Delegate
 from plimsoll.adapters.pydantic_ai.messages import MessageDigests
 from plimsoll.contract.model import Contract
-from plimsoll.core.errors import RunHalted, RunParked, Unwind
+from plimsoll.core.errors import RunHalted, RunHandedOff, RunParked, Unwind
 from plimsoll.runtime.run import Run
 
 __all__ = ["PRIMARY", "Asker", "Binding", "ModelOf"]
@@ -45,6 +46,7 @@ class Binding:
         "_calls",
         "contract",
         "deferred",
+        "delegates",
         "digests",
         "model_of",
         "responses",
@@ -54,13 +56,20 @@ class Binding:
     )
 
     def __init__(
-        self, run: Run, *, contract: Contract, model_of: ModelOf, verifiers: Mapping[str, Callable[..., Any]]
+        self,
+        run: Run,
+        *,
+        contract: Contract,
+        model_of: ModelOf,
+        verifiers: Mapping[str, Callable[..., Any]],
+        delegates: Mapping[str, Delegate] | None = None,
     ) -> None:
         self.run = run
         self.run_id = run.id
         self.contract = contract
         self.model_of = model_of
         self.verifiers = verifiers
+        self.delegates: Mapping[str, Delegate] = delegates or {}
         self.digests = MessageDigests()
         self.responses = 0
         self.deferred: Unwind | None = None
@@ -96,8 +105,8 @@ class Binding:
         Calls under way beside it would be cancelled otherwise, and writes among them left in doubt. Nothing may follow
         a run that no longer follows its journal, or cannot write it, so those leave at once.
         """
-        waits = isinstance(signal, RunHalted) or (
-            isinstance(signal, RunParked) and signal.reason in ("approval", "doubt")
+        waits = isinstance(signal, (RunHalted, RunHandedOff)) or (
+            isinstance(signal, RunParked) and signal.reason in ("approval", "doubt", "child")
         )
         if waits and not _outranks(self.deferred, signal):
             self.deferred = signal
@@ -111,11 +120,12 @@ class Binding:
 
 
 def _outranks(one: Unwind | None, other: Unwind) -> bool:
-    """A halt goes before any parking, and a doubt before an approval; among equals the first."""
+    """A halt goes before any parking, that before a handoff, and a doubt before all else that parks; among equals the
+    first."""
     return one is not None and _rank(one) >= _rank(other)
 
 
 def _rank(signal: Unwind) -> int:
     if isinstance(signal, RunParked):
         return 1 if signal.reason == "doubt" else 0
-    return 2
+    return -1 if isinstance(signal, RunHandedOff) else 2

@@ -12,6 +12,7 @@ from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults, ToolApp
 from pydantic_ai.toolsets import AbstractToolset
 
 from plimsoll.adapters.pydantic_ai.binding import Binding
+from plimsoll.adapters.pydantic_ai.delegation import delegates_toolset
 from plimsoll.adapters.pydantic_ai.models import JournaledModel
 from plimsoll.adapters.pydantic_ai.tools import JournaledToolset
 
@@ -32,6 +33,9 @@ class Hardening(AbstractCapability[Any]):
     def get_ordering(self) -> CapabilityOrdering:
         # Innermost: models and tools are wrapped beneath whatever other capabilities do to them.
         return CapabilityOrdering(position="innermost")
+
+    def get_toolset(self) -> AbstractToolset[Any] | None:
+        return delegates_toolset(self.binding.delegates)
 
     def get_wrapper_model(self, model: Model) -> Model:
         return JournaledModel(model, self.binding)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +15,8 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from plimsoll.adapters.pydantic_ai.binding import PRIMARY, Binding
 from plimsoll.adapters.pydantic_ai.capability import capabilities_of
+from plimsoll.adapters.pydantic_ai.conversations import Conversation, carried_of, messages_before
+from plimsoll.adapters.pydantic_ai.delegation import Delegate
 from plimsoll.adapters.pydantic_ai.dependencies import Dependencies
 from plimsoll.adapters.pydantic_ai.describe import describe, prompts, tool_functions
 from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input
@@ -45,6 +47,8 @@ def harden(
     deps: Any = None,
     models: Mapping[str, Model | str] | None = None,
     verifiers: Mapping[str, Callable[..., Any]] | None = None,
+    children: Mapping[str, "HardenedAgent"] | None = None,
+    handoffs: Mapping[str, "HardenedAgent"] | None = None,
     connections: Mapping[str, Database | str] | None = None,
     surroundings: Surroundings | None = None,
     fingerprint: str | None = None,
@@ -57,6 +61,8 @@ def harden(
     made waits, and is tried again by `wake`. `models` are Pydantic AI models,
     or their ids, by their names in the contract; without it, `primary` is the agent's own model and every other is
     inferred from its `id`. `verifiers` answer, by tool, whether a write happened; without it, the contract's `verify`.
+    `children` are hardened agents that the model may have do a part of the work, each in a run of its own: it gets a
+    tool of that name for each; to `handoffs` it may hand the whole run over.
     `connections` are the databases of transaction tools, by the names of their connections, as URLs or opened (see
     `plimsoll.runtime.databases`); those left out are the contract's.
     `surroundings` are where it runs; None opens the contract's journal on this machine when it is first needed.
@@ -77,6 +83,8 @@ def harden(
         deps=deps,
         models=models or {},
         verifiers=verifiers or {},
+        children=children or {},
+        handoffs=handoffs or {},
         connections=connections or {},
         surroundings=surroundings,
         fingerprint=fingerprint,
@@ -100,6 +108,8 @@ class HardenedAgent:
         deps: Any,
         models: Mapping[str, Model | str],
         verifiers: Mapping[str, Callable[..., Any]],
+        children: Mapping[str, "HardenedAgent"],
+        handoffs: Mapping[str, "HardenedAgent"],
         connections: Mapping[str, Database | str],
         surroundings: Surroundings | None,
         fingerprint: str | None,
@@ -109,7 +119,11 @@ class HardenedAgent:
         _check(contract, models)
         self.agent = agent
         self.contract = contract
-        self.fingerprint = fingerprint or _fingerprint(agent, contract)
+        self._kin = _kin(children, handoffs)
+        self.delegates = {
+            name: Delegate(kin.agent.description or "", takes_over=name in handoffs) for name, kin in self._kin.items()
+        }
+        self.fingerprint = fingerprint or _fingerprint(agent, contract, self._kin)
         self._deps = Dependencies(deps)
         self._models = dict(models)
         self._verifiers = verifiers
@@ -124,6 +138,8 @@ class HardenedAgent:
     async def __aenter__(self) -> Self:
         for model in self._fallbacks.values():
             await self._stack.enter_async_context(model)
+        for kin in self._kin.values():
+            await self._stack.enter_async_context(kin)
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -159,6 +175,10 @@ class HardenedAgent:
         if deps is not None:
             self._deps.note(run_id, deps)
         return self._noted(await harness.run(encode_input(prompt, message_history), run_id=run_id))
+
+    def session(self, session_id: str) -> Conversation:
+        """The conversation of this name: turns that follow one another, each told what was said before."""
+        return Conversation(self.harness.session(session_id))
 
     async def resume(self, run_id: str, *, take_over: bool = False) -> RunResult:
         """Goes on with a run that parked, or whose process died. Raises `UnknownRun`, `ReplayMismatch`, `RunBusy`.
@@ -201,18 +221,24 @@ class HardenedAgent:
     ) -> Harness:
         """One life of a process that runs this agent, in any surroundings: what the gate tries.
 
-        `models` replace all models, by their names in the contract; `deps` replace the dependencies. `connections`
-        replace the databases of transaction tools: the contract's own are not touched then.
+        `models` replace all models, by their names in the contract, and those of its children, by the child's name, a
+        dot and theirs (`billing.primary`); `deps` replace the dependencies, its children's among them. `connections`
+        replace the databases of transaction tools, theirs too: the contracts' own are not touched then.
         """
         life = _Life(self, models=models, deps=self._deps if deps is _NOT_GIVEN else Dependencies(deps, made=True))
         return Harness(
             self.contract,
             agent=life.advance,
             surroundings=surroundings,
+            children={
+                name: partial(kin.process, models=_models_of(name, models), deps=deps, connections=connections)
+                for name, kin in self._kin.items()
+            },
             connections=self._connections if connections is None else stand_ins(self.contract, connections),
             directory=self._directory,
             fingerprint=self.fingerprint,
             output_of=_output_of,
+            carried_of=carried_of,
         )
 
     @cached_property
@@ -258,7 +284,15 @@ class _Life:
     async def advance(self, run: Run, asked: Any) -> AgentRunResult[Any]:
         """The agent, as a harness wants it."""
         prompt, history = decode_input(asked)
-        binding = Binding(run, contract=self._hardened.contract, model_of=self._model_of, verifiers=self._verifiers)
+        if run.session:
+            history = [*await messages_before(run), *(history or ())]
+        binding = Binding(
+            run,
+            contract=self._hardened.contract,
+            model_of=self._model_of,
+            verifiers=self._verifiers,
+            delegates=self._hardened.delegates,
+        )
         try:
             result: AgentRunResult[Any] = await self._hardened.agent.run(
                 prompt,
@@ -302,14 +336,30 @@ def _rungs(contract: Contract) -> list[str]:
     return [name for name, section in contract.models.items() if name != PRIMARY and section.canned is None]
 
 
-def _fingerprint(agent: AbstractAgent[Any, Any], contract: Contract) -> str:
+def _kin(children: Mapping[str, HardenedAgent], handoffs: Mapping[str, HardenedAgent]) -> dict[str, HardenedAgent]:
+    """All agents that a model may ask. Raises `Misuse` for a name that is given to two."""
+    both = sorted(children.keys() & handoffs.keys())
+    if both:
+        raise Misuse(f"given as a child and as a handoff: {', '.join(both)}; a model needs a name for each")
+    return {**children, **handoffs}
+
+
+def _models_of(name: str, models: Mapping[str, Model] | None) -> dict[str, Model] | None:
+    """The models of a child, out of its parent's."""
+    if models is None:
+        return None
+    prefix = f"{name}."
+    return {known.removeprefix(prefix): model for known, model in models.items() if known.startswith(prefix)}
+
+
+def _fingerprint(agent: AbstractAgent[Any, Any], contract: Contract, kin: Mapping[str, HardenedAgent]) -> str:
     shape = describe(agent)
     tools = [(tool.name, tool.description, tool.parameters) for tool in shape.tools]
     told, functions = prompts(agent)
     return fingerprint_of(
         contract_digest=contract_digest(contract),
         functions=[*tool_functions(agent), *functions],
-        parts=[shape.name, tools, shape.models, told],
+        parts=[shape.name, tools, shape.models, told, {name: one.fingerprint for name, one in kin.items()}],
     )
 
 

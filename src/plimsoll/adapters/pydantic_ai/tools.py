@@ -23,8 +23,10 @@ from plimsoll.core.canonical import canonical_json, digest, parse_json
 from plimsoll.core.errors import Misuse, Unwind
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import check_value
+from plimsoll.runtime.children import taken_over
 from plimsoll.runtime.current import call_context, run_context
-from plimsoll.runtime.exchange import Inspection
+from plimsoll.runtime.exchange import Exchange, Inspection
+from plimsoll.runtime.pipeline import Settled
 from plimsoll.runtime.tools import ask_verifier
 from plimsoll.runtime.underway import UnderWay
 
@@ -144,6 +146,8 @@ class JournaledToolset(WrapperToolset[Any]):
         in_turn = tool.tool_def.sequential
         if binding.bars(in_turn=in_turn):
             raise ApprovalRequired()
+        if name in binding.delegates:
+            return await self._delegated(name, tool_args["request"], ctx.tool_call_id or name, in_turn=in_turn)
         section = binding.contract.tool(name)
         if section.approval is not None:
             ctx = replace(ctx, tool_call_approved=True)  # who must approve is the contract's to say
@@ -160,14 +164,27 @@ class JournaledToolset(WrapperToolset[Any]):
             under_way=binding.run.state.env.under_way,
             in_thread=section.effect is not Effect.READ and _is_sync(tool),
         )
-        key = binding.tool_key(ctx.tool_call_id or name)
+        settled = await self._settled(exchange, binding.tool_key(ctx.tool_call_id or name), in_turn=in_turn)
+        return _told(name, settled.outcome)
+
+    async def _delegated(self, name: str, request: str, tool_call_id: str, *, in_turn: bool) -> Any:
+        """Has another agent do it, in a run of its own; where it takes over, its ending is this run's."""
+        run = self.binding.run
+        exchange = run.state.env.child_exchange(name, request)
+        key = self.binding.tool_key(tool_call_id).replace("/", ".")  # it is a part of the child's id
+        outcome = (await self._settled(exchange, key, in_turn=in_turn)).outcome
+        if self.binding.delegates[name].takes_over and outcome.value is not None:
+            self.binding.may_wait(taken_over(outcome), in_turn=in_turn)
+            raise ApprovalRequired()
+        return exchange.decode(outcome.value) if outcome.ok else _told(name, outcome)
+
+    async def _settled(self, exchange: Exchange, key: str, *, in_turn: bool) -> Settled:
         try:
-            settled = await binding.run.exchange(exchange, key=key, defers=True)
+            return await self.binding.run.exchange(exchange, key=key, defers=True)
         except Unwind as signal:
-            if binding.may_wait(signal, in_turn=in_turn):
+            if self.binding.may_wait(signal, in_turn=in_turn):
                 raise ApprovalRequired() from None  # the calls beside it settle first; then the run leaves
             raise
-        return _told(name, settled.outcome)
 
 
 class _Arguments:

@@ -1,0 +1,100 @@
+"""Conversations: a session's turns, and what the model of a turn is told of those before it."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelMessagesTypeAdapter,
+    ModelRequest,
+    ModelResponse,
+    TextPart,
+    UserContent,
+    UserPromptPart,
+)
+from pydantic_ai.run import AgentRunResult
+
+from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input
+from plimsoll.core.canonical import canonical_json
+from plimsoll.core.events import CallIntended, CallSettled
+from plimsoll.runtime.lineage import link_id
+from plimsoll.runtime.result import RunResult
+from plimsoll.runtime.run import Run
+from plimsoll.runtime.sessions import Session, Turn
+
+__all__ = ["Conversation", "carried_of", "messages_before"]
+
+
+class Conversation:
+    """A session of a hardened agent: each turn's model gets the messages of those before it, out of the journal.
+
+    >>> conversation = hardened.session("ticket-7713")
+    >>> result = await conversation.run("And when will it arrive?", turn="message-2")
+    """
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @property
+    def id(self) -> str:
+        """The session's name."""
+        return self._session.id
+
+    async def run(
+        self, prompt: str | Sequence[UserContent] | None = None, *, turn: int | str | None = None
+    ) -> RunResult:
+        """Runs the next turn until it ends or parks. `turn` makes it idempotent: see `plimsoll.Session.run`."""
+        return await self._session.run(encode_input(prompt, None), turn=turn)
+
+    async def history(self) -> tuple[Turn, ...]:
+        """The turns that have ended, the oldest first."""
+        return await self._session.history()
+
+
+def carried_of(result: AgentRunResult[Any]) -> Any:
+    """What the next turn is handed: the messages of this one, as JSON."""
+    return ModelMessagesTypeAdapter.dump_python(result.new_messages(), mode="json")
+
+
+async def messages_before(run: Run) -> list[ModelMessage]:
+    """The messages of the session's earlier turns."""
+    messages: list[ModelMessage] = []
+    for turn in await run.history():
+        if isinstance(turn.carried, list):
+            messages += ModelMessagesTypeAdapter.validate_python(turn.carried)
+        else:
+            messages += await _retold(run, turn)
+    return messages
+
+
+async def _retold(run: Run, turn: Turn) -> list[ModelMessage]:
+    """A turn that left no messages, as it did not end well or another agent took over: what was asked, what came of it,
+    and whatever was done, so that no model does it again for want of knowing."""
+    prompt, _ = decode_input(turn.input)
+    if turn.answered:
+        said = turn.output if isinstance(turn.output, str) else canonical_json(turn.output).decode()
+    else:
+        done = "; ".join([call async for call in _effects(run, turn)]) or "nothing"
+        said = f"[This was not completed ({turn.ending}: {turn.reason}). What was done: {done}.]"
+    at = datetime.fromtimestamp(turn.started_at, UTC)
+    asked = ModelRequest(parts=[UserPromptPart("" if prompt is None else prompt, timestamp=at)], timestamp=at)
+    return [asked, ModelResponse(parts=[TextPart(said)], timestamp=at)]
+
+
+async def _effects(run: Run, turn: Turn) -> AsyncIterator[str]:
+    """What a turn changed in the world, in words, with what may have been."""
+    for number in count(1):
+        events = [record.event for record in await run.state.env.store.read(link_id(turn.run_id, number))]
+        settled = {event.key: event.outcome for event in events if isinstance(event, CallSettled)}
+        for event in events:
+            if isinstance(event, CallIntended):
+                outcome = settled.pop(event.key, None)
+                if outcome is None or outcome.ok:
+                    call = f"{event.dependency} {canonical_json(event.args).decode()}"
+                    yield call if outcome is not None else f"perhaps {call}"
+        if not events:
+            return
