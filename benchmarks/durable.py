@@ -32,9 +32,9 @@ from benchmarks.common import finish, parser, table, track
 from benchmarks.peers.work import LEDGER, Ledger
 
 PEERS = Path(__file__).parent / "peers"
-RUNS, QUICK_RUNS = 300, 100
+RUNS, QUICK_RUNS = 200, 100
 REPETITIONS, QUICK_REPETITIONS = 5, 1
-TRIALS, QUICK_TRIALS = 15, 1
+TRIALS, QUICK_TRIALS = 12, 1
 CRASH_RUNS = 24
 KILLS, QUICK_KILLS = 4, 2
 LIFE_S = 120.0

@@ -44,7 +44,7 @@ from plimsoll.journal import Journal, SQLiteStore
 RUNS = {1: 60, 10: 300, 100: 1000, 1000: 3000}
 """How many runs an arm takes, by concurrency: enough for about a second."""
 QUICK_SHARE = 0.4
-REPETITIONS, QUICK_REPETITIONS = 11, 3
+REPETITIONS, QUICK_REPETITIONS = 7, 3
 BARRIERS = (RunStarted, CallIntended, RunEnded)
 """The events of this workload that the design lets nobody go on without."""
 
