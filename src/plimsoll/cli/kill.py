@@ -8,6 +8,7 @@ from plimsoll.cli.command import Command
 from plimsoll.cli.journal_access import journal_options, person, places, with_operations
 from plimsoll.cli.printing import clean
 from plimsoll.journal.store import RunState
+from plimsoll.runtime.lineage import latest_link
 from plimsoll.runtime.operations import EVERYTHING, Operations
 
 __all__ = ["kill"]
@@ -23,7 +24,8 @@ __all__ = ["kill"]
 def kill(  # noqa: PLR0917 -- click hands every option over
     contract_path: Path, journal: Path | None, run_id: str | None, everything: bool, release: bool, reason: str, by: str
 ) -> None:
-    """Stops one run, or all of them, before their next call.
+    """Stops one run with its children, one session, or all of them, before their
+    next call.
 
     A call under way is not interrupted. A parked run is halted when it would go on. `plimsoll runs list` shows the
     switches that are engaged. Exits with 0 when it is done, with 1 on an error.
@@ -44,6 +46,7 @@ def kill(  # noqa: PLR0917 -- click hands every option over
             released = await operations.release(scope=scope)
             return f"The kill switch on {what} is released." if released else f"No kill switch on {what} was engaged."
         head = await operations.store.head(scope)
+        head = None if head is None else await latest_link(operations.store, head)
         if head is not None and head.state is RunState.ENDED:
             return f"Run {what} has ended already ({head.ending}); nothing was engaged."
         await operations.kill(scope=scope, by=by, reason=reason)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ from rich.console import Console
 
 from plimsoll.cli.agents import open_agent
 from plimsoll.cli.command import Command
+from plimsoll.cli.families import asked_for, belongs, children_json, latest_runs, print_family, state_of
 from plimsoll.cli.journal_access import JSON_HELP, journal_options, places, with_operations
 from plimsoll.cli.printing import console, line, table
 from plimsoll.cli.wording import describe, stamp, when
 from plimsoll.core.clock import SystemClock
+from plimsoll.core.errors import UnknownRun
 from plimsoll.core.events import Record, RunStarted, event_type
 from plimsoll.journal.store import Halt, RunHead, RunState
+from plimsoll.runtime.family import Child, children_of
+from plimsoll.runtime.lineage import link_of
 from plimsoll.runtime.operations import EVERYTHING, Operations
 from plimsoll.runtime.result import RunResult
 
@@ -45,22 +50,30 @@ def runs() -> None:
 @runs.command("list", cls=Command)
 @journal_options
 @click.option("--state", type=click.Choice([state.value for state in RunState]), help="Only runs in this state.")
+@click.option("--session", default=None, help="Only the turns of this session.")
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many at most.")
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
-def list_runs(contract_path: Path, journal: Path | None, state: str | None, limit: int, as_json: bool) -> None:
+def list_runs(
+    contract_path: Path, journal: Path | None, *, state: str | None, session: str | None, limit: int, as_json: bool
+) -> None:
     """Lists runs, the latest first, and the kill switches that are engaged.
+
+    A run that has continued as new is one run here, under its first id.
 
     Exits with 0, with 1 on an error.
 
     \b
     Examples:
       plimsoll runs list --state parked
+      plimsoll runs list --session ticket-7713
       plimsoll runs list --json | jq -r '.runs[] | select(.state == "failed") | .run_id'
     """
 
     async def look(operations: Operations) -> tuple[list[RunHead], list[Halt]]:
-        heads = await operations.store.heads(state=RunState(state) if state else None, limit=limit)
-        return [head for head in heads if head.seq], list(operations.store.halts().values())
+        store = operations.store
+        wanted = partial(store.heads, state=RunState(state) if state else None, session=session)
+        heads = await latest_runs(lambda most: wanted(limit=most), limit=limit)
+        return heads, list(store.halts().values())
 
     heads, halts = with_operations(contract_path, journal, look)
     rows = [_row(head) for head in heads]
@@ -83,19 +96,15 @@ def list_runs(contract_path: Path, journal: Path | None, state: str | None, limi
 
 def _row(head: RunHead) -> dict[str, Any]:
     return {
-        "run_id": head.run_id,
+        "run_id": link_of(head.run_id)[0],
         "agent": head.agent,
-        "state": _state(head),
+        "state": state_of(head),
         "reason": head.reason,
         "events": head.seq,
+        **belongs(head),
         "started_at": head.started_at,
         "updated_at": head.updated_at,
     }
-
-
-def _state(head: RunHead) -> str:
-    """How a run stands, in one word: its ending, once it has one."""
-    return head.ending.value if head.ending is not None else head.state.value
 
 
 def _print_halts(out: Console, halts: Sequence[Halt], *, options: str) -> None:
@@ -114,7 +123,10 @@ def _print_halts(out: Console, halts: Sequence[Halt], *, options: str) -> None:
 @click.argument("run_id", metavar="RUN")
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP + " It has every event whole.")
 def show(contract_path: Path, journal: Path | None, run_id: str, as_json: bool) -> None:
-    """Shows a run's whole journal, event by event.
+    """Shows a run's whole journal, event by event, and its children.
+
+    Of a run that has continued as new it is the latest one's journal; RUN~1,
+    RUN~2 and so on show the others.
 
     Exits with 0, with 1 when there is no such run.
 
@@ -124,18 +136,24 @@ def show(contract_path: Path, journal: Path | None, run_id: str, as_json: bool) 
       plimsoll runs show ticket-7713 --json | jq '.events[] | select(.type == "finding_raised")'
     """
 
-    async def look(operations: Operations) -> tuple[RunResult, list[Record], RunHead | None]:
-        result = await operations.result(run_id)
-        return result, await operations.store.read(run_id), await operations.store.head(run_id)
+    async def look(operations: Operations) -> tuple[RunResult, list[Record], RunHead, tuple[Child, ...]]:
+        store = operations.store
+        head = await asked_for(store, run_id)
+        if head is None:
+            raise UnknownRun(run_id)
+        result = await operations.result(head.run_id)
+        return result, await store.read(head.run_id), head, await children_of(store, head.run_id)
 
-    result, records, head = with_operations(contract_path, journal, look)
-    state = _state(head) if head is not None else result.ending.value
+    result, records, head, children = with_operations(contract_path, journal, look)
+    state = state_of(head)
     if as_json:
         events = [{"seq": record.seq, "at": record.at, **json.loads(record.json)} for record in records]
-        click.echo(json.dumps({"state": state, "result": summary(result), "events": events}))
+        family = {**belongs(head), "children": children_json(children)}
+        click.echo(json.dumps({"state": state, **family, "result": summary(result), "events": events}))
         return
     out = console()
-    _print_events(out, run_id, records)
+    _print_events(out, head.run_id, records)
+    print_family(out, head, children)
     print_result(out, result, state=state, options=places(contract_path, journal))
 
 

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from plimsoll.core.calls import CallKind
 from plimsoll.core.events import (
     ApprovalDecided,
     ApprovalRequested,
@@ -14,6 +15,7 @@ from plimsoll.core.events import (
     Event,
     FindingRaised,
     RunAdopted,
+    RunContinuedEvent,
     RunEnded,
     RungChanged,
     RunParkedEvent,
@@ -48,8 +50,11 @@ def describe(event: Event) -> str:  # noqa: PLR0911, PLR0912 -- one line for eac
     """One line that says what happened."""
     match event:
         case RunStarted():
-            return f"accepted for agent {event.agent}"
+            whose = f", a child of {event.parent}" if event.parent else ""
+            return f"accepted for agent {event.agent}{whose}"
         case CallIntended():
+            if event.kind is CallKind.RUN:
+                return f"about to have {event.dependency} do it, as a child"
             return f"about to call {event.dependency} ({event.effect}), key {event.idempotency_key[:8]}…"
         case AttemptSettled():
             return f"attempt {event.attempt} at {event.dependency} {event.fault}: {event.message}"
@@ -86,6 +91,8 @@ def describe(event: Event) -> str:  # noqa: PLR0911, PLR0912 -- one line for eac
             return ("goes on after a crash" if event.crashed else "goes on") + forced
         case RunAdopted():
             return f"adopted by {event.by}: version {event.old[:12]} is now {event.new[:12]}"
+        case RunContinuedEvent():
+            return f"goes on as {event.following}"
         case RunEnded():
             return f"{event.ending}{': ' + event.reason if event.reason else ''}"
         case _:
