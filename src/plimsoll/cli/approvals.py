@@ -17,7 +17,8 @@ from plimsoll.core.errors import DecisionRefused, Misuse
 from plimsoll.core.events import CallIntended, DoubtRaised
 from plimsoll.journal.store import RunState
 from plimsoll.oversight.approvals import Request
-from plimsoll.runtime.operations import Operations, open_doubts
+from plimsoll.runtime.doubts import open_doubts
+from plimsoll.runtime.operations import Operations
 
 __all__ = ["approvals"]
 

@@ -92,6 +92,7 @@ async def resolve(
     answer = await _verified(state, exchange, intent)
     if isinstance(answer, Unknown):
         await state.commit(DoubtResolved(key=intent.key, answer="unknown", by="verify", value=answer.why))
+        state.sent.pop(intent.key, None)  # it has been asked about, also where the run ends and does not park
         again = intent.effect is Effect.TRANSACTION and not answer.final
         until = state.env.clock.now() + RECHECK_S if again else None
         raise RunParked("doubt", detail=intent.key, until=until)

@@ -32,6 +32,7 @@ from plimsoll.journal.writer import Journal
 from plimsoll.observability.findings import FindingHub, journal_finding, stuck_finding
 from plimsoll.policies.deadline import Deadline
 from plimsoll.runtime.advancing import AgentFunction, Telling, advance
+from plimsoll.runtime.compensation import Compensator, UndoingOf, undo, undoing_of
 from plimsoll.runtime.compiled import CompiledContract, compiled
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.databases.opening import open_databases
@@ -65,17 +66,21 @@ def nothing(native: Any) -> None:
     """What is carried on to the next turn where nobody says anything else."""
 
 
+PLAINLY = Telling(output_of=to_json, carried_of=nothing)
+
+
 class Harness:
     """Runs one agent under one contract, over one journal: one life of a process.
 
     `agent` is an async callable; `tools` and `models` are what it may call. `verifiers` answer, by tool, whether a
-    write happened. `connections` are the databases of transaction tools by the names of their connections, as URLs or
-    opened (see `plimsoll.runtime.databases`); those left out are the contract's, whose relative paths start in
-    `directory`. `children` are the agents that it may have do a part of its work, by name: harnesses over the same
-    store, or whatever makes one in given surroundings, such as `partial(Harness, contract, agent=billing)`; those that
-    are made here are closed with this one. `output_of` makes JSON of what the agent returns, `carried_of` what the next
-    turn of a session is handed besides. `fingerprint` identifies the agent's version; the default is over its code, its
-    tools', models' and children's, the contract and the installed distributions.
+    write happened. `compensators` take back, by tool, what was done. `connections` are the databases of transaction
+    tools by the names of their connections, as URLs or opened (see `plimsoll.runtime.databases`). Of these two, those
+    left out are the contract's, whose relative paths start in `directory`, as its modules may lie there. `children` are
+    the agents that it may have do a part of its work, by name: harnesses over the same store, or whatever makes one in
+    given surroundings, such as `partial(Harness, contract, agent=billing)`; those that are made here are closed with
+    this one. `output_of` makes JSON of what the agent returns, `carried_of` what the next turn of a session is handed
+    besides. `fingerprint` identifies the agent's version; the default is over its code, its tools', models' and
+    children's, the contract and the installed distributions.
 
     >>> async with Harness(contract, agent=agent, surroundings=local(contract), tools=[refund]) as harness:
     ...     result = await harness.run({"order": "W1"}, run_id="ticket-7713")
@@ -90,6 +95,7 @@ class Harness:
         tools: Sequence[Callable[..., Any] | ToolSpec] = (),
         models: Mapping[str, ModelFunction] | None = None,
         verifiers: Mapping[str, Verifier] | None = None,
+        compensators: Mapping[str, Compensator] | UndoingOf | None = None,
         connections: Mapping[str, Database | str] | None = None,
         directory: str | Path = ".",
         children: Mapping[str, "Harness | Callable[..., Harness]"] | None = None,
@@ -133,6 +139,7 @@ class Harness:
             self.journal.subscribe(self._checkpointer.committed)
         self.operations = Operations(self.store, clock=surroundings.clock)
         self._telling = Telling(output_of=output_of, carried_of=carried_of)
+        self._undoing = undoing_of(ready.contract, compensators or {}, verifiers or {}, directory=directory)
         self._active = surroundings.active
         self._used_s: dict[str, float] = {}
 
@@ -197,6 +204,20 @@ class Harness:
             except PlimsollError as error:
                 _alert(self.env, stuck_finding(error), run_id=head.run_id)
         return results
+
+    async def compensate(self, run_id: str, *, by: str, keys: Sequence[str] | None = None) -> RunResult:
+        """Takes back what a run that has ended has done, the latest first, in a run of its own (`RUN/undo`).
+
+        `by` is who wants it; `keys` are the calls to take back, of those that its result names as `undoable` (None:
+        all). Each is taken back once, however often that is asked; where one cannot be, those before it are left as
+        they are, and may be asked for again. Raises `UnknownRun`; `RunBusy` while somebody takes something back; and
+        `Misuse` where the run has not ended, is another agent's, or has no such call.
+        """
+        plan = await self.operations.undo_plan(run_id, keys=keys)
+        if plan.calls is None:
+            return await self.lead(plan.run_id, None)
+        asked = {"by": by, "calls": msgspec.to_builtins(plan.calls)}
+        return await self.lead(plan.run_id, replace(self.beginning(asked), undoes=run_id))
 
     async def result(self, run_id: str) -> RunResult:
         """How the run stands, from the journal alone. Raises `UnknownRun`."""
@@ -340,9 +361,14 @@ class Harness:
         return state
 
     async def _advance(self, state: RunState) -> RunResult:
-        result = await advance(state, self.agent, self._telling)
+        if state.started.undoes:
+            result = await advance(state, partial(undo, undoing=self._undoing), PLAINLY)
+        else:
+            result = await advance(state, self.agent, self._telling)
         if result.ending is Ending.PARKED:
             self._used_s[state.id] = state.active_s  # where the journal could not be told
+        elif result.ending in (Ending.HALTED, Ending.FAILED):
+            result = replace_result(result, undoable=await self.operations.undoable(state.id))
         return result
 
     async def _due(self, head: RunHead) -> bool:

@@ -22,12 +22,14 @@ def decision_entry(request_id: str, *, approve: bool, args_digest: str, by: str,
     )
 
 
-def doubt_entry(run_id: str, key: str, *, send: int, happened: bool, value: Any, by: str, at: float) -> InboxEntry:
+def doubt_entry(
+    run_id: str, key: str, *, send: int, happened: bool, value: Any, note: str = "", by: str, at: float
+) -> InboxEntry:
     """The message that carries a person's answer to the doubt about the call `key`, as it was sent the `send`-th time.
 
     Should it be sent again and be in doubt again, that is another question, which this does not answer.
     """
-    body = {"key": key, "send": send, "happened": happened, "value": value}
+    body = {"key": key, "send": send, "happened": happened, "value": value, "note": note}
     identity = digest({"body": body, "by": by})[:16]
     return InboxEntry(
         request_id=f"{run_id}:{key}:{identity}", run_id=run_id, kind=InboxKind.DOUBT, body=body, by=by, at=at
@@ -88,4 +90,5 @@ def _copy_doubt(state: RunState, entry: InboxEntry) -> None:
     if doubt is None or doubt.answer != "unknown" or entry.body["send"] != state.sends[key]:
         return
     answer = "happened" if entry.body["happened"] else "not_happened"
-    state.record(DoubtResolved(key=key, answer=answer, by=entry.by, value=entry.body["value"]))
+    body = entry.body
+    state.record(DoubtResolved(key=key, answer=answer, by=entry.by, value=body["value"], note=body.get("note", "")))

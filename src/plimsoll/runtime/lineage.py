@@ -3,6 +3,7 @@
     ticket-7713/2              the second turn of the session ticket-7713
     ticket-7713/2~3            the third run of the chain that this turn has become by continuing as new
     ticket-7713/2~3/4:billing  its child, begun by its fourth call
+    ticket-7713/2/undo         the run that takes back what the second turn has done
 
 So whoever goes on with a run finds the same others, with nothing to look them up in.
 """
@@ -15,15 +16,28 @@ from plimsoll.core.errors import JournalCorrupt, Misuse
 from plimsoll.core.events import RunStarted
 from plimsoll.journal.store import RunHead, Store
 
-__all__ = ["check_run_id", "child_id", "latest_link", "link_id", "link_of", "scopes_of", "turn_id", "turn_of"]
+__all__ = [
+    "check_run_id",
+    "child_id",
+    "latest_link",
+    "link_id",
+    "link_of",
+    "scopes_of",
+    "turn_id",
+    "turn_of",
+    "undo_id",
+]
 
+_UNDO = re.compile(r".*/undo(-[1-9][0-9]*)?", re.DOTALL)
 _LINK = re.compile(r"(?P<first>.*)~(?P<number>[1-9][0-9]*)", re.DOTALL)
 
 
 def check_run_id(run_id: str) -> None:
-    """Raises `Misuse` for an id that would name a later run of another's chain."""
+    """Raises `Misuse` for an id that would name a later run of another's chain, or one that takes something back."""
     if _LINK.fullmatch(run_id):
         raise Misuse(f"{run_id!r} names a run of a chain; an id of your own does not end in ~ and a number")
+    if _UNDO.fullmatch(run_id):
+        raise Misuse(f"{run_id!r} names a run that takes back what another did: end no id of your own in /undo")
 
 
 def child_id(parent: str, key: str) -> str:
@@ -34,6 +48,11 @@ def child_id(parent: str, key: str) -> str:
 def turn_id(session: str, number: int) -> str:
     """The id of a session's turn, counted from 1."""
     return f"{session}/{number}"
+
+
+def undo_id(run_id: str, number: int) -> str:
+    """The id of the run that takes back something of the run `run_id`, the `number`-th time that is asked for."""
+    return f"{run_id}/undo" if number == 1 else f"{run_id}/undo-{number}"
 
 
 def turn_of(session: str, run_id: str) -> int:

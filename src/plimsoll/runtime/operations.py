@@ -3,20 +3,16 @@
 Everything here goes through the store's inbox and switches, so it works while the owner runs, sleeps, or is dead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from plimsoll.core.calls import Ending
-from plimsoll.core.canonical import digest
+from plimsoll.core.canonical import canonical_json, digest, parse_json
 from plimsoll.core.clock import Clock, SystemClock
 from plimsoll.core.errors import DecisionRefused, Misuse, UnknownRequest, UnknownRun
 from plimsoll.core.events import (
     ApprovalRequested,
-    CallIntended,
     DoubtRaised,
-    DoubtResolved,
     Event,
     FindingRaised,
     RunEnded,
@@ -24,11 +20,13 @@ from plimsoll.core.events import (
 )
 from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState, Store
 from plimsoll.oversight.approvals import ApprovalBook, Request
+from plimsoll.runtime.doubts import answer_to, answers, open_doubts, sendings
 from plimsoll.runtime.inbox import check_entry, decision_entry, doubt_entry
 from plimsoll.runtime.lineage import latest_link, link_of, turn_id
-from plimsoll.runtime.result import RunResult
+from plimsoll.runtime.result import RunResult, Undoable
+from plimsoll.runtime.undoable import UndoPlan, undo_plan, undoable_calls
 
-__all__ = ["EVERYTHING", "Operations", "open_doubts"]
+__all__ = ["EVERYTHING", "Operations"]
 
 EVERYTHING = "*"
 """The kill switch's scope that means every run."""
@@ -65,7 +63,17 @@ class Operations:
             findings=tuple(event.finding for event in events if isinstance(event, FindingRaised)),
             waiting_for=await self._waiting_for(events) if not ended else (),
             did=ended.did if ended is not None else (),
+            undoable=await self.undoable(run_id) if ended is not None and not answered else (),
         )
+
+    async def undoable(self, run_id: str) -> tuple[Undoable, ...]:
+        """What the run has done and can be taken back, in the order in which it was done. Raises `UnknownRun`."""
+        await self._latest(run_id)
+        return tuple(await undoable_calls(self.store, link_of(run_id)[0]))
+
+    async def undo_plan(self, run_id: str, *, keys: Sequence[str] | None) -> UndoPlan:
+        """How to take back what the run has done; see `Harness.compensate`, which does it."""
+        return await undo_plan(self.store, run_id, keys)
 
     async def _latest(self, run_id: str) -> RunHead:
         """The run itself, or the one that it has gone on as. Raises `UnknownRun`."""
@@ -126,39 +134,40 @@ class Operations:
                 raise DecisionRefused(request_id, why=f"{earlier.by} has decided it already")
         return await self.store.post(entry)
 
-    async def resolve(self, run_id: str, key: str, *, happened: bool, by: str, value: Any = None) -> bool:
-        """Answers a doubt: whether the write `key` happened, and what it returned. The run's owner acts on it when it
-        next wakes.
+    async def resolve(
+        self, run_id: str, key: str, *, happened: bool, by: str, value: Any = None, note: str = ""
+    ) -> bool:
+        """Answers a doubt: whether the write `key` happened, what it returned (`value`, JSON), and how it is known
+        (`note`). The run's owner acts on it when it next wakes.
 
         The answer is about the write as it was last sent: should it be sent again and be in doubt again, that is
         another doubt. False when this very answer was given already. Raises `UnknownRun`, and `Misuse` when the write
-        is not in doubt or was answered otherwise.
+        is not in doubt or was answered otherwise, or when `value` is no JSON or the result of what did not happen.
         """
+        if value is not None and not happened:
+            raise Misuse("what did not happen returned nothing; give a value only for what happened")
+        value = parse_json(canonical_json(value))
         run_id = (await self._latest(run_id)).run_id
         events = await self.events(run_id)
         doubts = open_doubts(events)
         if key not in doubts:
             raise Misuse(f"{key!r} of run {run_id} is not in doubt; what is: {', '.join(doubts) or 'nothing'}")
-        send = _sends(events, key)
-        earlier = next((each for each in await self.store.inbox(run_id) if _answers(each, key, send)), None)
+        earlier = answer_to(events, await self.store.inbox(run_id), key)
         if earlier is not None:
-            if (earlier.body["happened"], earlier.body["value"]) == (happened, msgspec.to_builtins(value)):
+            if (earlier.body["happened"], earlier.body["value"]) == (happened, value):
                 return False
             word = "happened" if earlier.body["happened"] else "did not happen"
             raise Misuse(f"{earlier.by} has said already that {key!r} of run {run_id} {word}; that stands")
-        entry = doubt_entry(run_id, key, send=send, happened=happened, value=value, by=by, at=self.clock.now())
-        return await self.store.post(entry)
+        answer = {"happened": happened, "value": value, "note": note}
+        send = sendings(events, key)
+        return await self.store.post(doubt_entry(run_id, key, send=send, **answer, by=by, at=self.clock.now()))
 
     async def doubts(self, run_id: str) -> Mapping[str, DoubtRaised]:
         """The writes of a run that wait for a person to say whether they happened, by call key."""
         run_id = (await self._latest(run_id)).run_id
         events = await self.events(run_id)
         inbox = await self.store.inbox(run_id)
-        return {
-            key: doubt
-            for key, doubt in open_doubts(events).items()
-            if not any(_answers(entry, key, _sends(events, key)) for entry in inbox)
-        }
+        return {key: doubt for key, doubt in open_doubts(events).items() if not answer_to(events, inbox, key)}
 
     async def kill(self, *, by: str, reason: str, scope: str = EVERYTHING) -> None:
         """Engages the kill switch on one run with its children, on one session, or on everything: no run in its scope
@@ -187,38 +196,13 @@ class Operations:
             if request is not None and request.decided is None and not _seen(events, entry):
                 return True
             key = entry.body.get("key")
-            if key in doubts and _answers(entry, key, _sends(events, key)):
+            if key in doubts and answers(entry, key, sendings(events, key)):
                 return True
         return False
 
     async def runs(self) -> list[RunHead]:
         """Every run at a glance, the latest started first."""
         return await self.store.heads()
-
-
-def open_doubts(events: list[Event]) -> dict[str, DoubtRaised]:
-    """The doubts that `verify` could not settle and no person has, by call key."""
-    raised: dict[str, DoubtRaised] = {}
-    waiting: dict[str, DoubtRaised] = {}
-    for event in events:
-        if isinstance(event, DoubtRaised):
-            raised[event.key] = event
-        elif isinstance(event, DoubtResolved):
-            if event.answer == "unknown" and event.key in raised:
-                waiting[event.key] = raised[event.key]
-            else:
-                waiting.pop(event.key, None)
-    return waiting
-
-
-def _sends(events: list[Event], key: str) -> int:
-    """How often the write was sent, or meant to be. An answer to a doubt is about one sending of it."""
-    return sum(isinstance(event, CallIntended) and event.key == key for event in events)
-
-
-def _answers(entry: InboxEntry, key: str, send: int) -> bool:
-    """Whether a person's message is the answer to the doubt about this sending of the write."""
-    return entry.kind is InboxKind.DOUBT and entry.body["key"] == key and entry.body.get("send", send) == send
 
 
 def _decides(book: ApprovalBook, entry: InboxEntry) -> bool:

@@ -146,6 +146,7 @@ async def _send(state: RunState, exchange: Exchange, key: str, effect: Effect) -
         args_digest=exchange.args_digest,
         idempotency_key=idempotency_key(state.id, key),
         decision_id=decision_id,
+        undoable=state.env.tool(exchange.dependency).compensate is not None,
     )
     await state.commit(intent)
     state.check_switch()

@@ -20,10 +20,12 @@ from plimsoll.adapters.pydantic_ai.delegation import Delegate
 from plimsoll.adapters.pydantic_ai.dependencies import Dependencies
 from plimsoll.adapters.pydantic_ai.describe import describe, prompts, tool_functions
 from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input
+from plimsoll.adapters.pydantic_ai.tools import takes_deps
 from plimsoll.contract.loading import contract_digest, load_contract
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import Misuse
+from plimsoll.runtime.compensation import Undoing
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.databases.opening import stand_ins
 from plimsoll.runtime.fingerprint import fingerprint_of
@@ -47,6 +49,7 @@ def harden(
     deps: Any = None,
     models: Mapping[str, Model | str] | None = None,
     verifiers: Mapping[str, Callable[..., Any]] | None = None,
+    compensators: Mapping[str, Callable[..., Any]] | None = None,
     children: Mapping[str, "HardenedAgent"] | None = None,
     handoffs: Mapping[str, "HardenedAgent"] | None = None,
     connections: Mapping[str, Database | str] | None = None,
@@ -58,15 +61,15 @@ def harden(
 
     `contract` is a contract or the path of a `plimsoll.toml`. `deps` are the agent's dependencies, or a function
     without parameters that makes them, for each run and again when a run is resumed; a run whose dependencies cannot be
-    made waits, and is tried again by `wake`. `models` are Pydantic AI models,
-    or their ids, by their names in the contract; without it, `primary` is the agent's own model and every other is
-    inferred from its `id`. `verifiers` answer, by tool, whether a write happened; without it, the contract's `verify`.
-    `children` are hardened agents that the model may have do a part of the work, each in a run of its own: it gets a
-    tool of that name for each; to `handoffs` it may hand the whole run over.
+    made waits, and is tried again by `wake`. `models` are Pydantic AI models, or their ids, by their names in the
+    contract; without it, `primary` is the agent's own model and every other is inferred from its `id`. `verifiers`
+    answer, by tool, whether a write happened, and `compensators` take back what was done; those left out are the
+    contract's `verify` and `compensate`. Both are given the run's dependencies where they have a parameter `deps`.
     `connections` are the databases of transaction tools, by the names of their connections, as URLs or opened (see
-    `plimsoll.runtime.databases`); those left out are the contract's.
-    `surroundings` are where it runs; None opens the contract's journal on this machine when it is first needed.
-    `fingerprint` identifies the agent's version: None makes one of the contract and the agent's
+    `plimsoll.runtime.databases`); those left out are the contract's. `children` are hardened agents that the model may
+    have do a part of the work, each in a run of its own: it gets a tool of that name for each; to `handoffs` it may
+    hand the whole run over. `surroundings` are where it runs; None opens the contract's journal on this machine when it
+    is first needed. `fingerprint` identifies the agent's version: None makes one of the contract and the agent's
     instructions, output, settings, tools and models.
     `eager` makes every model at the start, so that a service without a provider's package or key does not start; False
     makes those below the first when they are first asked, and one that cannot be made is then a failed attempt.
@@ -83,6 +86,7 @@ def harden(
         deps=deps,
         models=models or {},
         verifiers=verifiers or {},
+        compensators=compensators or {},
         children=children or {},
         handoffs=handoffs or {},
         connections=connections or {},
@@ -108,6 +112,7 @@ class HardenedAgent:
         deps: Any,
         models: Mapping[str, Model | str],
         verifiers: Mapping[str, Callable[..., Any]],
+        compensators: Mapping[str, Callable[..., Any]],
         children: Mapping[str, "HardenedAgent"],
         handoffs: Mapping[str, "HardenedAgent"],
         connections: Mapping[str, Database | str],
@@ -127,6 +132,7 @@ class HardenedAgent:
         self._deps = Dependencies(deps)
         self._models = dict(models)
         self._verifiers = verifiers
+        self._compensators = compensators
         self._connections = connections
         self._surroundings = surroundings
         self._opened: Surroundings | None = None
@@ -191,6 +197,10 @@ class HardenedAgent:
         """Goes on with every run that can: decided, expired, or left behind by a process that died."""
         return [self._noted(result) for result in await self.harness.wake()]
 
+    async def compensate(self, run_id: str, *, by: str, keys: Sequence[str] | None = None) -> RunResult:
+        """Takes back what a run that has ended has done; see `Harness.compensate`. `by` is who wants it."""
+        return await self.harness.compensate(run_id, by=by, keys=keys)
+
     @property
     def operations(self) -> Operations:
         """What people may do to runs: decide approvals, settle doubts, throw the kill switch."""
@@ -230,6 +240,7 @@ class HardenedAgent:
             self.contract,
             agent=life.advance,
             surroundings=surroundings,
+            compensators=life.undoing,
             children={
                 name: partial(kin.process, models=_models_of(name, models), deps=deps, connections=connections)
                 for name, kin in self._kin.items()
@@ -274,12 +285,7 @@ class _Life:
         if models is None:
             hardened._fallbacks  # noqa: B018 -- those that are made at the start
         self._deps = deps
-        self._verifiers = {
-            name: load_object(tool.verify, directory=hardened._directory)
-            for name, tool in contract.tools.items()
-            if tool.verify is not None and name not in hardened._verifiers
-        }
-        self._verifiers.update(hardened._verifiers)
+        self._verifiers = {**self._named("verify", known=hardened._verifiers), **hardened._verifiers}
 
     async def advance(self, run: Run, asked: Any) -> AgentRunResult[Any]:
         """The agent, as a harness wants it."""
@@ -310,6 +316,20 @@ class _Life:
         binding.leave()  # as where a final answer came in the same response as the call that waits
         return result
 
+    async def undoing(self, run: Run) -> Undoing:
+        """What takes calls back in `run`, and what finds out whether it did, with its dependencies."""
+        deps = await self._deps.of(run)
+        given = self._hardened._compensators
+        compensators = {**self._named("compensate", known=given), **given}
+        return Undoing(compensators=_with_deps(compensators, deps), verifiers=_with_deps(self._verifiers, deps))
+
+    def _named(self, field: str, *, known: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
+        """The functions that the contract names for its tools in this field, but for those that are known already."""
+        tools = self._hardened.contract.tools.items()
+        named = {name: getattr(tool, field) for name, tool in tools if name not in known}
+        directory = self._hardened._directory
+        return {name: load_object(path, directory=directory) for name, path in named.items() if path is not None}
+
     def _model_of(self, name: str) -> Model:
         if self._fallbacks is None:
             model, known = self._hardened.fallback(name), _rungs(self._hardened.contract)
@@ -318,6 +338,10 @@ class _Life:
         if model is None:
             raise Misuse(f"no model was given for {name!r}; given: {', '.join(known) or 'none'}")
         return model
+
+
+def _with_deps(functions: Mapping[str, Callable[..., Any]], deps: Any) -> dict[str, Callable[..., Any]]:
+    return {name: partial(one, deps=deps) if takes_deps(one) else one for name, one in functions.items()}
 
 
 def _check(contract: Contract, models: Mapping[str, Any]) -> None:

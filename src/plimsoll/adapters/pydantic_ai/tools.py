@@ -30,7 +30,7 @@ from plimsoll.runtime.pipeline import Settled
 from plimsoll.runtime.tools import ask_verifier
 from plimsoll.runtime.underway import UnderWay
 
-__all__ = ["JournaledToolset", "ToolExchange"]
+__all__ = ["JournaledToolset", "ToolExchange", "takes_deps"]
 
 _REFUSALS = {"ModelRetry": ModelRetry, "ToolFailed": ToolFailed}
 """By these a tool itself tells the model that it did nothing, and what to do instead."""
@@ -126,7 +126,7 @@ class ToolExchange:
             return Unknown("the call is still under way")
         if self._verifier is None:
             return Unknown("the contract names no `verify` for this tool", final=True)
-        options = {"deps": self._deps} if _takes_deps(self._verifier) else {}
+        options = {"deps": self._deps} if takes_deps(self._verifier) else {}
         return await ask_verifier(self._verifier, parse_json(self._written), idempotency_key, **options)
 
 
@@ -243,7 +243,8 @@ def _json_args(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _takes_deps(function: Callable[..., Any]) -> bool:
+def takes_deps(function: Callable[..., Any]) -> bool:
+    """Whether a `verify` or `compensate` wants the run's dependencies."""
     try:
         return "deps" in inspect.signature(function).parameters
     except ValueError:  # a callable written in C

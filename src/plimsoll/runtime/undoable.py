@@ -1,0 +1,117 @@
+"""What a run has done and can be taken back, by its journal and those of the runs that took something back already."""
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+
+from plimsoll.core.errors import Misuse, UnknownRun
+from plimsoll.core.events import CallIntended, CallSettled, DoubtResolved, Event, RunStarted
+from plimsoll.journal.store import InboxEntry, RunHead, RunState, Store
+from plimsoll.runtime.doubts import answer_to, open_doubts
+from plimsoll.runtime.lineage import latest_link, link_id, link_of, undo_id
+from plimsoll.runtime.result import Undoable
+
+__all__ = ["UndoPlan", "undo_plan", "undoable_calls"]
+
+
+class UndoPlan:
+    """Which run takes something back, and what: `calls`, the latest first. None where that run is there already."""
+
+    __slots__ = ("calls", "run_id")
+
+    def __init__(self, run_id: str, calls: Sequence[Undoable] | None) -> None:
+        self.run_id = run_id
+        self.calls = calls
+
+
+async def undo_plan(store: Store, run_id: str, keys: Sequence[str] | None) -> UndoPlan:
+    """How to take back the calls `keys` of a run that has ended (None: all that can be).
+
+    While one run takes something back, nothing else is planned: it is gone on with first. Raises `UnknownRun`, and
+    `Misuse` where the run has not ended, has no such call, or never did anything that can be taken back.
+    """
+    run_id = link_of(run_id)[0]
+    head = await store.head(run_id)
+    if head is None:
+        raise UnknownRun(run_id)
+    head = await latest_link(store, head)
+    if head.state is not RunState.ENDED:
+        raise Misuse(f"run {run_id} has not ended: what it does is taken back only when it does nothing more")
+    before = await _undo_runs(store, run_id)
+    if before and before[-1].state is not RunState.ENDED:
+        return UndoPlan(before[-1].run_id, None)
+    calls = await undoable_calls(store, run_id)
+    wanted = calls if keys is None else [call for call in calls if call.key in keys]
+    missing = sorted(set(keys or ()) - {call.key for call in wanted})
+    if missing:
+        known = ", ".join(call.key for call in calls) or "nothing"
+        raise Misuse(f"{', '.join(missing)} of run {run_id} cannot be taken back; what can: {known}")
+    if not wanted and before:
+        return UndoPlan(before[-1].run_id, None)
+    if not wanted:
+        raise Misuse(f"run {run_id} has done nothing that can be taken back")
+    return UndoPlan(undo_id(run_id, len(before) + 1), wanted[::-1])
+
+
+async def undoable_calls(store: Store, run_id: str) -> list[Undoable]:
+    """What the run `run_id`, and those that it went on as, have done and can be taken back, in order of settling."""
+    taken = await _taken_back(store, run_id)
+    done: list[Undoable] = []
+    for number in count(1):
+        link = link_id(run_id, number)
+        events = [record.event for record in await store.read(link)]
+        if not events:
+            break
+        place = f"~{number}" if number > 1 else ""
+        done += _done(events, await store.inbox(link), place)
+    return [call for call in done if call.key not in taken]
+
+
+def _done(events: Sequence[Event], inbox: Sequence[InboxEntry], place: str) -> list[Undoable]:
+    intents: dict[str, CallIntended] = {}
+    results: dict[str, object] = {}
+    for event in events:
+        if isinstance(event, CallIntended) and event.undoable:
+            intents[event.key] = event
+        elif isinstance(event, CallSettled) and event.outcome.ok:
+            results[event.key] = event.outcome.value
+        elif isinstance(event, DoubtResolved) and event.answer == "happened":
+            results.setdefault(event.key, event.value)
+    for key in open_doubts(events):
+        said = answer_to(events, inbox, key)
+        if said is not None and said.body["happened"]:
+            results[key] = said.body["value"]
+    return [
+        Undoable(key=f"{key}{place}", tool=intents[key].dependency, args=intents[key].args, result=result)
+        for key, result in results.items()
+        if key in intents
+    ]
+
+
+async def _undo_runs(store: Store, run_id: str) -> list[RunHead]:
+    """The runs that take back, or took back, something of this one."""
+    heads: list[RunHead] = []
+    for number in count(1):
+        head = await store.head(undo_id(run_id, number))
+        if head is None or head.seq == 0:
+            return heads
+        heads.append(head)
+    raise AssertionError("unreachable")
+
+
+async def _taken_back(store: Store, run_id: str) -> set[str]:
+    """The calls that were taken back, are being, or may have been."""
+    taken: set[str] = set()
+    for head in await _undo_runs(store, run_id):
+        events = [record.event for record in await store.read(head.run_id)]
+        if head.state is not RunState.ENDED:
+            taken.update(_asked(events))
+            continue
+        taken.update(event.key for event in events if isinstance(event, CallSettled) and event.outcome.ok)
+        taken.update(open_doubts(events))
+    return taken
+
+
+def _asked(events: Sequence[Event]) -> Iterator[str]:
+    started = events[0]
+    assert isinstance(started, RunStarted)
+    return (call["key"] for call in started.input["calls"])
