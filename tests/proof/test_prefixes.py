@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from examples.assistant.scenarios import scenarios
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -42,7 +44,7 @@ def test_every_prefix_of_some_of_the_assistants_journals_agrees(tmp_path: Path) 
 def test_every_prefix_of_all_of_the_assistants_journals_agrees(tmp_path: Path) -> None:
     report = replayed("assistant", tmp_path, timeout_s=250)
     assert report["disagree"] == []
-    assert report["journals"] == 19 and report["replays"] > 2 * report["prefixes"]
+    assert report["journals"] == len(scenarios) and report["replays"] > 2 * report["prefixes"]
 
 
 @pytest.mark.realdata
