@@ -106,7 +106,7 @@ class ModelExchange:
         if native.text:
             yield native.text
 
-    def left(self, shown: Sequence[str]) -> tuple[Any, Usage]:
+    async def left(self, shown: Sequence[str]) -> tuple[Any, Usage]:
         tokens = estimate_tokens("".join(shown).encode())
         return {"parts": list(shown)}, Usage(input_tokens=self.input_tokens, output_tokens=tokens)
 

@@ -100,9 +100,10 @@ class Replay:
         """Whether the journal has something that the code has not asked for yet."""
         return self._next < len(self._order) or bool(self._unasked)
 
-    def nothing(self) -> None:
-        """Counts something that the code asks for when the journal has no more. Quicker than to ask for it here."""
+    def nothing(self) -> CallSettled | None:
+        """None: counts something that the code asks for when the journal has no more. Quicker than to look for it."""
         self._asked += 1
+        return None
 
     def beside(self) -> int:
         """For an outcome that is about to be recorded: how many others the code has asked for that have none yet."""

@@ -36,14 +36,16 @@ class Restarted(msgspec.Struct, frozen=True):
 class Relay(Generic[P]):
     """Hands parts from one task to another, which may be slower: never is more than one part on its way.
 
-    `shown` are the parts since the answer last began, `rung` the place on the ladder that they came from.
+    `shown` are the parts since the answer last began, where it `keeps` them, and `rung` the place on the ladder that
+    they came from.
     """
 
-    __slots__ = ("_ended", "_filled", "_free", "_part", "rung", "shown")
+    __slots__ = ("_ended", "_filled", "_free", "_keeps", "_part", "rung", "shown")
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps: bool = True) -> None:
         self.shown: list[P] = []
         self.rung = 0
+        self._keeps = keeps
         self._part: Any = NOTHING_MORE
         self._ended = False
         self._filled = asyncio.Event()
@@ -59,7 +61,8 @@ class Relay(Generic[P]):
     async def give(self, part: P) -> None:
         """Shows a part, once the one before was taken."""
         await self._put(part)
-        self.shown.append(part)
+        if self._keeps:
+            self.shown.append(part)
 
     async def restart(self, why: str) -> None:
         """Tells that what was shown is void."""

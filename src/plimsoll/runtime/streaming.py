@@ -37,7 +37,7 @@ class StreamedExchange(Exchange, Protocol[P]):
         """The answer `native` for somebody who was shown nothing of it."""
         ...
 
-    def left(self, shown: Sequence[P]) -> tuple[Any, Usage]:
+    async def left(self, shown: Sequence[P]) -> tuple[Any, Usage]:
         """What stands of an answer whose receiver left: as JSON, and what it consumed, by a cautious estimate."""
         ...
 
@@ -52,7 +52,9 @@ class ModelStream(Generic[P]):
     Iteration raises `CallFailed` where no attempt brought an answer. Made by `Run.stream`.
     """
 
-    __slots__ = ("_began_s", "_call", "_exchange", "_key", "_native", "_pump", "_relay", "_settled", "_state")
+    __slots__ = (
+        "_began_s", "_call", "_closed", "_exchange", "_key", "_native", "_pump", "_relay", "_settled", "_state",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -70,6 +72,7 @@ class ModelStream(Generic[P]):
         self._settled: Settled | None = None
         self._native: Any = NOTHING_MORE
         self._began_s = 0.0
+        self._closed = False
 
     @property
     def key(self) -> str:
@@ -77,9 +80,14 @@ class ModelStream(Generic[P]):
         return self._key
 
     @property
+    def settled(self) -> bool:
+        """Whether the answer is settled, and `reply` has it."""
+        return self._native is not NOTHING_MORE
+
+    @property
     def reply(self) -> Any:
         """The answer, once it is settled. Raises `Misuse` before, and where its receiver left."""
-        if self._native is NOTHING_MORE:
+        if not self.settled:
             raise Misuse(f"the answer to {self._key!r} is not settled: iterate over the stream to its end first")
         return self._native
 
@@ -104,8 +112,15 @@ class ModelStream(Generic[P]):
             return part
         await asyncio.wait([self._pump])
         self._state.streams.over(self)
-        self._pump.result()
+        if not (self._closed and self._pump.cancelled()):
+            self._pump.result()
         raise StopAsyncIteration
+
+    async def close(self) -> None:
+        """Shows nothing more: whoever iterates comes to the end, and leaves. Returns when the call is over."""
+        self._closed = True
+        if self._pump is not None:
+            await _ended(self._pump)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -120,7 +135,7 @@ class ModelStream(Generic[P]):
         if failed is not None and not isinstance(failed, Exception) and (error is None or isinstance(error, Exception)):
             raise failed  # the run leaves the stack, whether or not somebody is there to be shown it
         if pump.cancelled() and self._settled is None and self._goes_on():
-            streams.leave(self._as_it_stood())
+            streams.leave(await self._as_it_stood())
 
     async def _pumped(self) -> None:
         """Makes the call, and shows whatever its attempts have not shown."""
@@ -160,9 +175,9 @@ class ModelStream(Generic[P]):
             return False
         return True
 
-    def _as_it_stood(self) -> CallSettled:
+    async def _as_it_stood(self) -> CallSettled:
         state, exchange, rung = self._state, self._exchange, self._relay.rung
-        value, usage = exchange.left(self._relay.taken)
+        value, usage = await exchange.left(self._relay.taken)
         model = state.env.ladders[exchange.dependency].rungs[rung].model
         usage = replace(usage, usd=state.limits.cost(model, usage))
         error = ErrorRecord(type="Abandoned", message="its receiver left before the end", fault=Fault.REFUSED)

@@ -15,12 +15,18 @@ from plimsoll.adapters.pydantic_ai.bare import bare_subject
 from plimsoll.adapters.pydantic_ai.describe import describe
 from plimsoll.adapters.pydantic_ai.forge import PydanticForger
 from plimsoll.adapters.pydantic_ai.hardened import HardenedAgent, harden
+from plimsoll.adapters.pydantic_ai.iterating import HardenedIteration
+from plimsoll.adapters.pydantic_ai.streaming import StreamRestarted
 from plimsoll.adapters.pydantic_ai.subject import AgentSubject, hardened_subject
+from plimsoll.adapters.pydantic_ai.watching import HardenedStream
 
 __all__ = [
     "AgentSubject",
     "HardenedAgent",
+    "HardenedIteration",
+    "HardenedStream",
     "PydanticForger",
+    "StreamRestarted",
     "bare_subject",
     "describe",
     "harden",

@@ -1,26 +1,29 @@
 """`harden`: a Pydantic AI agent under its contract."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic_ai import UsageLimits
-from pydantic_ai.agent import AbstractAgent
+from pydantic_ai.agent import AbstractAgent, EventStreamHandler
 from pydantic_ai.messages import ModelMessage, UserContent
 from pydantic_ai.models import Model, infer_model
 from pydantic_ai.run import AgentRunResult
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from plimsoll.adapters.pydantic_ai.audience import Audience
 from plimsoll.adapters.pydantic_ai.binding import PRIMARY, Binding
 from plimsoll.adapters.pydantic_ai.capability import capabilities_of
 from plimsoll.adapters.pydantic_ai.conversations import Conversation, carried_of, messages_before
 from plimsoll.adapters.pydantic_ai.delegation import Delegate
 from plimsoll.adapters.pydantic_ai.dependencies import Dependencies
 from plimsoll.adapters.pydantic_ai.describe import describe, prompts, tool_functions
+from plimsoll.adapters.pydantic_ai.iterating import Handover, HardenedIteration, iterated
 from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input
 from plimsoll.adapters.pydantic_ai.tools import takes_deps
+from plimsoll.adapters.pydantic_ai.watching import HardenedStream
 from plimsoll.contract.loading import contract_digest, load_contract
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Ending
@@ -132,6 +135,7 @@ class HardenedAgent:
         self._deps = Dependencies(deps)
         self._models = dict(models)
         self._verifiers = verifiers
+        self._audience = Audience()
         self._compensators = compensators
         self._connections = connections
         self._surroundings = surroundings
@@ -168,30 +172,94 @@ class HardenedAgent:
         run_id: str | None = None,
         message_history: Sequence[ModelMessage] | None = None,
         deps: Any = None,
+        event_stream_handler: EventStreamHandler[Any] | None = None,
     ) -> RunResult:
         """Runs the agent on `prompt` until it ends or parks. `native` of the result is Pydantic AI's own result.
 
         `run_id` makes it idempotent: asked again with the same id, a run that ended is answered from the journal, and
         one that did not is resumed. `deps` are for this run only, as long as this process lives; None takes those that
-        `harden` was given, and so does a resume in another process. Raises `JournalUnavailable` when the run cannot be
+        `harden` was given, and so does a resume in another process. `event_stream_handler` is shown this run's events
+        now, and is no part of it: what it does is not journaled. Raises `JournalUnavailable` when the run cannot be
         recorded: nothing was done then.
         """
-        harness = self.harness
-        run_id = run_id or harness.env.ids.new("run")
+        run_id = run_id or self.harness.env.ids.new("run")
+        with self._audience.of(run_id, handler=event_stream_handler):
+            return await self._run(prompt, run_id, message_history, deps)
+
+    def run_stream(
+        self,
+        prompt: str | Sequence[UserContent] | None = None,
+        *,
+        run_id: str | None = None,
+        message_history: Sequence[ModelMessage] | None = None,
+        deps: Any = None,
+    ) -> HardenedStream:
+        """As `run`, and shows what the run does, as it does it: its events, or the text alone.
+
+        >>> async with hardened.run_stream("Where is W1?", run_id="ticket-7713") as stream:
+        ...     async for text in stream.stream_text():
+        ...         show(text)  # in place of what was shown before
+        >>> result = stream.result
+        """
+
+        async def begin(handler: EventStreamHandler[Any]) -> RunResult:
+            return await self.run(
+                prompt, run_id=run_id, message_history=message_history, deps=deps, event_stream_handler=handler
+            )
+
+        return HardenedStream(begin)
+
+    run_stream_events = run_stream
+    """Pydantic AI's name for it where the events are wanted."""
+
+    def iter(
+        self,
+        prompt: str | Sequence[UserContent] | None = None,
+        *,
+        run_id: str | None = None,
+        message_history: Sequence[ModelMessage] | None = None,
+        deps: Any = None,
+    ) -> AbstractAsyncContextManager[HardenedIteration]:
+        """As `run`, node by node: the caller's code takes the run from one to the next, as with `Agent.iter`.
+
+        >>> async with hardened.iter("Where is W1?", run_id="ticket-7713") as nodes:
+        ...     async for node in nodes:
+        ...         print(type(node).__name__)
+        >>> result = nodes.result
+        """
+        name = run_id or self.harness.env.ids.new("run")
+
+        async def running(handover: Handover) -> RunResult:
+            with self._audience.of(name, handover=handover):
+                return await self._run(prompt, name, message_history, deps)
+
+        return iterated(running)
+
+    async def _run(
+        self,
+        prompt: str | Sequence[UserContent] | None,
+        run_id: str,
+        message_history: Sequence[ModelMessage] | None,
+        deps: Any,
+    ) -> RunResult:
         if deps is not None:
             self._deps.note(run_id, deps)
-        return self._noted(await harness.run(encode_input(prompt, message_history), run_id=run_id))
+        return self._noted(await self.harness.run(encode_input(prompt, message_history), run_id=run_id))
 
     def session(self, session_id: str) -> Conversation:
         """The conversation of this name: turns that follow one another, each told what was said before."""
         return Conversation(self.harness.session(session_id))
 
-    async def resume(self, run_id: str, *, take_over: bool = False) -> RunResult:
+    async def resume(
+        self, run_id: str, *, take_over: bool = False, event_stream_handler: EventStreamHandler[Any] | None = None
+    ) -> RunResult:
         """Goes on with a run that parked, or whose process died. Raises `UnknownRun`, `ReplayMismatch`, `RunBusy`.
 
         `take_over` takes it from an owner that still lives but is known to be stuck; see `Harness.resume`.
+        `event_stream_handler` is shown the run's events, from its beginning.
         """
-        return self._noted(await self.harness.resume(run_id, take_over=take_over))
+        with self._audience.of(run_id, handler=event_stream_handler):
+            return self._noted(await self.harness.resume(run_id, take_over=take_over))
 
     async def wake(self) -> list[RunResult]:
         """Goes on with every run that can: decided, expired, or left behind by a process that died."""
@@ -299,16 +367,22 @@ class _Life:
             verifiers=self._verifiers,
             delegates=self._hardened.delegates,
         )
+        agent, audience = self._hardened.agent, self._hardened._audience
+        options: dict[str, Any] = {
+            "message_history": history,
+            "model": self._primary,
+            "deps": await self._deps.of(run),
+            "run_id": run.id,
+            "usage_limits": UsageLimits(request_limit=None),  # the contract's limits rule
+            "infer_name": False,
+            "capabilities": capabilities_of(binding),
+        }
+        handover = audience.handover(run.id)
+        if handover is not None:
+            return await handover.over(run, lambda: agent.iter(prompt, **options), binding.leave)
         try:
-            result: AgentRunResult[Any] = await self._hardened.agent.run(
-                prompt,
-                message_history=history,
-                model=self._primary,
-                deps=await self._deps.of(run),
-                run_id=run.id,
-                usage_limits=UsageLimits(request_limit=None),  # the contract's limits rule
-                infer_name=False,
-                capabilities=capabilities_of(binding),
+            result: AgentRunResult[Any] = await agent.run(
+                prompt, event_stream_handler=audience.handler(run.id), **options
             )
         except Exception:
             binding.leave()  # a call that waits for a person goes before whatever went wrong beside it

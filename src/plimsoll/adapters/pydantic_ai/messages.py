@@ -10,6 +10,7 @@ from pydantic_ai.messages import (
     ModelMessagesTypeAdapter,
     ModelRequest,
     ModelResponse,
+    ModelResponseStreamEvent,
     SystemPromptPart,
     UserContent,
 )
@@ -20,10 +21,19 @@ from plimsoll.core.canonical import canonical_json
 from plimsoll.core.errors import Misuse
 from plimsoll.runtime.models import estimate_tokens
 
-__all__ = ["MessageDigests", "decode_input", "decode_response", "encode_input", "encode_response"]
+__all__ = [
+    "MessageDigests",
+    "decode_events",
+    "decode_input",
+    "decode_response",
+    "encode_events",
+    "encode_input",
+    "encode_response",
+]
 
 _request_adapter: TypeAdapter[ModelRequest] = TypeAdapter(ModelRequest)
 _response_adapter: TypeAdapter[ModelResponse] = TypeAdapter(ModelResponse)
+_events_adapter: TypeAdapter[list[ModelResponseStreamEvent]] = TypeAdapter(list[ModelResponseStreamEvent])
 _usage_adapter: TypeAdapter[RequestUsage] = TypeAdapter(RequestUsage)
 _content_adapter: TypeAdapter[list[UserContent]] = TypeAdapter(list[UserContent])
 
@@ -61,6 +71,17 @@ def encode_response(response: ModelResponse) -> dict[str, Any]:
 def decode_response(value: Any) -> ModelResponse:
     """The response that `encode_response` wrote."""
     return _response_adapter.validate_python(value)
+
+
+def encode_events(events: Sequence[ModelResponseStreamEvent]) -> list[dict[str, Any]]:
+    """The events of a streamed response as JSON."""
+    written: list[dict[str, Any]] = _events_adapter.dump_python(list(events), mode="json")
+    return written
+
+
+def decode_events(value: Any) -> list[ModelResponseStreamEvent]:
+    """The events that `encode_events` wrote."""
+    return _events_adapter.validate_python(value)
 
 
 def encode_input(

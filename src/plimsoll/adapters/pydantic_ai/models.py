@@ -1,8 +1,8 @@
 """Model requests through the pipeline: one `Exchange` for each, sent to whichever rung of the ladder is tried."""
 
 import hashlib
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -11,25 +11,35 @@ from pydantic_ai import RunContext
 from pydantic_ai.messages import (
     BaseToolCallPart,
     FilePart,
+    FinalResultEvent,
     ModelMessage,
     ModelResponse,
     ModelResponsePart,
+    ModelResponseState,
+    ModelResponseStreamEvent,
+    PartDeltaEvent,
+    PartEndEvent,
+    PartStartEvent,
     SpeechPart,
     TextPart,
     ToolCallPart,
+    ToolCallPartDelta,
 )
 from pydantic_ai.models import CompletedStreamedResponse, Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings, merge_model_settings
 
 from plimsoll.adapters.pydantic_ai.binding import PRIMARY, Asker, Binding
-from plimsoll.adapters.pydantic_ai.messages import decode_response, encode_response
+from plimsoll.adapters.pydantic_ai.messages import decode_events, decode_response, encode_events, encode_response
+from plimsoll.adapters.pydantic_ai.streaming import JournaledStream
 from plimsoll.core.calls import CallKind, Fault, Unknown, Usage
-from plimsoll.core.canonical import digest, parse_json
+from plimsoll.core.canonical import canonical_json, digest, parse_json
 from plimsoll.core.errors import Misuse, OutputRejected
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import OutputProblem, check_text
 from plimsoll.runtime.exchange import Inspection
+from plimsoll.runtime.models import estimate_tokens
+from plimsoll.runtime.showing import followed
 
 __all__ = ["JournaledModel", "ModelExchange", "inspect_response"]
 
@@ -48,9 +58,11 @@ class ModelExchange:
     __slots__ = (
         "_asked",
         "_asker",
+        "_live",
         "_messages",
         "_ordinal",
         "_settings",
+        "_whole",
         "args_digest",
         "dependency",
         "input_tokens",
@@ -81,20 +93,73 @@ class ModelExchange:
         self._messages = messages
         self._settings = settings
         self._ordinal = asker.responses + 1
+        self._live: StreamedResponse | None = None
+        self._whole: ModelResponse | None = None
         self.args_digest, self.input_tokens = asker.digests.request(messages, parameters)
 
     async def send(self, rung: Rung | None) -> ModelResponse:
+        self._live = self._whole = None
         if rung is not None and rung.model.canned is not None:
             return self._stamped(self._canned(rung, rung.model.canned))
         model = self._asked if rung is None or rung.name == PRIMARY else self._asker.model_of(rung.name)
         messages = model.prepare_messages(self._messages, self.parameters)
         settings = self._capped(rung)
         if self.stream:
-            async with model.request_stream(messages, settings, self.parameters) as stream:
-                async for _ in stream:
-                    pass
-                return self._stamped(stream.get())
+            with suppress(NotImplementedError):  # a model may not be able to stream: then it is asked for the whole
+                return await self._streamed(model, messages, settings)
         return self._stamped(await model.request(messages, settings, self.parameters))
+
+    async def _streamed(
+        self, model: Model, messages: list[ModelMessage], settings: ModelSettings | None
+    ) -> ModelResponse:
+        async with aclosing(followed(self._events(model, messages, settings))) as events:
+            async for _ in events:
+                pass
+        assert self._live is not None
+        self._whole = self._stamped(self._live.get())
+        return self._whole
+
+    async def _events(
+        self, model: Model, messages: list[ModelMessage], settings: ModelSettings | None
+    ) -> AsyncGenerator[ModelResponseStreamEvent]:
+        """What the model says, as it does. The request is made by the first step: it, too, may take its time."""
+        ids: dict[str, str] = {}
+        async with model.request_stream(messages, settings, self.parameters) as stream:
+            self._live = stream
+            async for event in stream:
+                yield self._stamped_event(event, ids)
+
+    def is_whole(self, shown: Sequence[ModelResponseStreamEvent], native: ModelResponse) -> bool:
+        return native is self._whole
+
+    async def parts(self, native: ModelResponse) -> AsyncGenerator[ModelResponseStreamEvent]:
+        completed = CompletedStreamedResponse(native, model_request_parameters=self.parameters, replay_events=True)
+        self._live = completed
+        async for event in completed:
+            yield event
+
+    async def left(self, shown: Sequence[ModelResponseStreamEvent]) -> tuple[Any, Usage]:
+        events = list(shown)
+        response = self.so_far("interrupted")
+        seen = CompletedStreamedResponse(response, model_request_parameters=self.parameters, replay_events=events)
+        async for _ in seen:
+            pass
+        response = replace(response, parts=seen.get().parts)
+        value = {"response": encode_response(response), "events": encode_events(events)}
+        used = inspect_response(response, self.parameters).usage
+        estimate = Usage(input_tokens=self.input_tokens, output_tokens=estimate_tokens(canonical_json(value["events"])))
+        return value, used or estimate
+
+    async def again(self, left: Any) -> AsyncGenerator[ModelResponseStreamEvent]:
+        response = decode_response(left["response"])
+        self._live = CompletedStreamedResponse(response, model_request_parameters=self.parameters)
+        for event in decode_events(left["events"]):
+            yield event
+
+    def so_far(self, state: ModelResponseState) -> ModelResponse:
+        """The response as far as it has come."""
+        response = ModelResponse(parts=[]) if self._live is None else self._live.get()
+        return replace(self._stamped(response), state=state)
 
     def _capped(self, rung: Rung | None) -> ModelSettings | None:
         """The settings, with the contract's `max_output_tokens` where the agent's own are not lower: the provider
@@ -148,6 +213,20 @@ class ModelExchange:
             parts.append(part)
         return replace(response, parts=parts, timestamp=datetime.fromtimestamp(self._asker.now(), UTC))
 
+    def _stamped_event(self, event: ModelResponseStreamEvent, ids: dict[str, str]) -> ModelResponseStreamEvent:
+        """The event with the ids that the response will have. `ids` keeps them, by those that Pydantic AI made up."""
+        if isinstance(event, (PartStartEvent, PartEndEvent)) and isinstance(event.part, ToolCallPart):
+            call_id = event.part.tool_call_id
+            if call_id.startswith(_GENERATED_ID):
+                stamped = ids.setdefault(call_id, self._call_id(event.index))
+                return replace(event, part=replace(event.part, tool_call_id=stamped))
+        elif isinstance(event, PartDeltaEvent) and isinstance(event.delta, ToolCallPartDelta):
+            known = ids.get(event.delta.tool_call_id or "")
+            return event if known is None else replace(event, delta=replace(event.delta, tool_call_id=known))
+        elif isinstance(event, FinalResultEvent) and event.tool_call_id in ids:
+            return replace(event, tool_call_id=ids[event.tool_call_id])
+        return event
+
     def _call_id(self, index: int) -> str:
         name = f"{self._asker.run_id}\x00{self._ordinal}\x00{index}"
         return _GENERATED_ID + hashlib.sha256(name.encode()).hexdigest()[:32]
@@ -171,7 +250,11 @@ class JournaledModel(WrapperModel):
         model_settings: ModelSettings | None,
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
-        return await self._settled(messages, model_settings, model_request_parameters, stream=False)
+        binding = self._binding
+        exchange = ModelExchange(binding, self.wrapped, messages, model_settings, model_request_parameters)
+        response: ModelResponse = (await binding.run.exchange(exchange)).unwrap()
+        binding.responses += 1
+        return response
 
     @asynccontextmanager
     async def request_stream(
@@ -181,22 +264,14 @@ class JournaledModel(WrapperModel):
         model_request_parameters: ModelRequestParameters,
         run_context: RunContext[Any] | None = None,
     ) -> AsyncGenerator[StreamedResponse]:
-        response = await self._settled(messages, model_settings, model_request_parameters, stream=True)
-        yield CompletedStreamedResponse(response, model_request_parameters=model_request_parameters, replay_events=True)
-
-    async def _settled(
-        self,
-        messages: list[ModelMessage],
-        settings: ModelSettings | None,
-        parameters: ModelRequestParameters,
-        *,
-        stream: bool,
-    ) -> ModelResponse:
-        binding = self._binding
-        exchange = ModelExchange(binding, self.wrapped, messages, settings, parameters, stream=stream)
-        response: ModelResponse = (await binding.run.exchange(exchange)).unwrap()
-        binding.responses += 1
-        return response
+        binding, parameters = self._binding, model_request_parameters
+        exchange = ModelExchange(binding, self.wrapped, messages, model_settings, parameters, stream=True)
+        now = datetime.fromtimestamp(binding.now(), UTC)
+        try:
+            async with binding.run.streaming(exchange) as parts:
+                yield JournaledStream(parts, so_far=exchange.so_far, parameters=parameters, now=now)
+        finally:
+            binding.responses += 1
 
 
 def inspect_response(response: ModelResponse, parameters: ModelRequestParameters) -> Inspection:
@@ -210,7 +285,7 @@ def inspect_response(response: ModelResponse, parameters: ModelRequestParameters
 def _problem(response: ModelResponse, parameters: ModelRequestParameters) -> OutputProblem | None:
     if response.state == "suspended":  # the provider works on; the answer comes with a later request
         return None
-    if response.state == "interrupted":
+    if response.state in ("interrupted", "incomplete"):
         return OutputProblem(Fault.TRUNCATED, "the answer broke off")
     texts = [part.content for part in response.parts if isinstance(part, TextPart)]
     calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
