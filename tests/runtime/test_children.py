@@ -1,10 +1,13 @@
 """Child runs: another agent in a run of its own, begun once whatever crashes, and honest about how it ended."""
 
 import asyncio
+import contextlib
 from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from plimsoll.contract.model import AgentSection, Limits, Tool
@@ -529,5 +532,65 @@ def test_a_run_that_is_nobodys_child_is_not_taken_for_one() -> None:
         assert result.ending is Ending.FAILED
         assert "no child of" in result.reason
         assert [row[0] for row in firm.shop.ledger] == ["X"]
+
+    simulated(main)
+
+
+@st.composite
+def families(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """What the children of a run are asked: how long each takes, whether a person must approve, how often it goes on
+    as new."""
+    return [
+        {
+            "order": f"W{number}",
+            "amount": draw(st.sampled_from([20.0, 100.0])),
+            "takes_s": draw(st.sampled_from([0.0, 1.0, 7.0])),
+            "rounds": draw(st.integers(0, 2)),
+        }
+        for number in range(draw(st.integers(1, 4)))
+    ]
+
+
+@settings(max_examples=120, deadline=None)
+@given(families(), st.lists(st.tuples(st.integers(1, 14), st.integers(0, 2)), max_size=5), st.booleans())
+def test_any_family_over_any_crashes_does_each_thing_once(
+    asked: list[dict[str, Any]], crashes: list[tuple[int, int]], only_wake: bool
+) -> None:
+    """Children beside each other that wait, take long, and continue as new, in processes that die at any write."""
+
+    async def worker(run: Run, request: dict[str, Any]) -> Any:
+        await pass_time(request["takes_s"])
+        if request["rounds"]:
+            await run.continue_as_new({**request, "rounds": request["rounds"] - 1})
+        return (await billing(run, request))["refunded"]
+
+    async def shares(run: Run, request: list[dict[str, Any]]) -> Any:
+        return await asyncio.gather(*(run.child("billing", one) for one in request))
+
+    async def main() -> None:
+        firm = Firm(front=shares, billing=worker)
+        begun = False
+        for at, keep in crashes:
+            harness = firm.live(CrashingStore(firm.store, at=at, keep=keep))
+            with contextlib.suppress(Crash):
+                await harness.wake()
+                if not (begun and only_wake):
+                    await harness.run(asked, run_id="r")
+            begun = await firm.store.head("r") is not None and bool(await firm.store.read("r"))
+            await approve_all(harness)
+        for _ in range(2 + len(asked)):
+            harness = firm.live()
+            await harness.wake()
+            await approve_all(harness)
+            await harness.run(asked, run_id="r")
+        result = await firm.live().result("r")
+        assert (result.ending, result.output) == (Ending.COMPLETE, [one["amount"] for one in asked])
+        assert sorted(row[0] for row in firm.shop.ledger) == [one["order"] for one in asked]
+        runs = [head.run_id for head in await firm.store.heads() if head.seq]
+        assert len(runs) == 1 + sum(1 + one["rounds"] for one in asked)
+
+    async def approve_all(harness: Harness) -> None:
+        for request in await harness.operations.requests():
+            await harness.operations.decide(request.asked.request_id, approve=True, by="ana")
 
     simulated(main)
