@@ -5,6 +5,7 @@ import click
 from plimsoll import __version__
 from plimsoll.cli.agents import describe_agent
 from plimsoll.cli.approvals import approvals
+from plimsoll.cli.compensate import compensate
 from plimsoll.cli.contract_commands import check_command, init_command
 from plimsoll.cli.gate import gate, reproduce
 from plimsoll.cli.kill import kill
@@ -37,3 +38,4 @@ def main() -> None:
 
 for command in (init_command(describe_agent), check_command(describe_agent), gate, reproduce, runs, approvals, kill):
     main.add_command(command)
+runs.add_command(compensate)

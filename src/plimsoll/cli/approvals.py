@@ -12,11 +12,14 @@ from plimsoll.cli.command import Command
 from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places, with_operations
 from plimsoll.cli.printing import arguments, clean, console, line
 from plimsoll.cli.wording import when
+from plimsoll.contract.loading import load_contract
+from plimsoll.contract.model import Tool
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import DecisionRefused, Misuse
 from plimsoll.core.events import CallIntended, DoubtRaised
 from plimsoll.journal.store import RunState
 from plimsoll.oversight.approvals import Request
+from plimsoll.policies.output_check import check_value
 from plimsoll.runtime.doubts import open_doubts
 from plimsoll.runtime.operations import Operations
 
@@ -198,26 +201,29 @@ def deny(  # noqa: PLR0917 -- click hands every option over
 @click.argument("key", metavar="[CALL]", required=False)
 @click.option("--happened/--not-happened", default=None, help="What you found out about the write.")
 @click.option("--result", default=None, help="With --happened: what it returned, as JSON. The agent is told this.")
+@click.option("--note", default="", help="How you know, for the record.")
 @click.option("--by", default=person, show_default="your login name", help="Who found out.")
-def resolve(  # noqa: PLR0917 -- click hands every option over
+def resolve(
+    *,
     contract_path: Path,
     journal: Path | None,
     run_id: str,
     key: str | None,
     happened: bool | None,
     result: str | None,
+    note: str,
     by: str,
 ) -> None:
     """Says whether a write in doubt happened.
 
     CALL may be shortened, and left out where only one write of the run is in doubt. After --not-happened it is sent
-    again: say so only if it did not happen and cannot happen any more either. Exits with 0 when the answer stands, with
-    1 on an error.
+    again: say so only if it did not happen and cannot happen any more either. What it returned must be what the
+    contract says that the tool returns. The first answer stands. Exits with 0 when this one does, with 1 on an error.
 
     \b
     Examples:
       plimsoll approvals resolve ticket-7713 --happened --result '{"refunded": 20}' --by ana@shop.example
-      plimsoll approvals resolve ticket-7713 4:issue_refund --not-happened --by ana@shop.example
+      plimsoll approvals resolve ticket-7713 4:issue_refund --not-happened --note "not in the bank's list" --by ana
     """
     if happened is None:
         raise click.UsageError("say --happened or --not-happened")
@@ -226,32 +232,45 @@ def resolve(  # noqa: PLR0917 -- click hands every option over
     found_out: bool = happened
     value = _parsed(result)
 
-    async def settle(operations: Operations) -> tuple[str, bool]:
-        call = await _call(operations, run_id, key)
-        return call, await operations.resolve(run_id, call, happened=found_out, by=by, value=value)
+    contract = load_contract(contract_path) if contract_path.exists() else None
 
-    call, new = with_operations(contract_path, journal, settle)
-    word = "happened" if happened else "did not happen"
-    if new:
-        click.echo(
-            f"{clean(call)} of {clean(run_id)} {word}, says {by}. The run goes on when its service wakes it, or by:"
-        )
-        click.echo(f"  plimsoll runs resume {clean(run_id)}{places(contract_path, journal)}")
+    async def settle(operations: Operations) -> tuple[str, bool, bool]:
+        call, doubt = await _call(operations, run_id, key)
+        if found_out and doubt is not None and contract is not None:
+            _check_result(contract.tool(doubt.dependency), doubt.dependency, value)
+        new = await operations.resolve(run_id, call, happened=found_out, by=by, value=value, note=note)
+        head = await operations.store.head(run_id)
+        return call, new, head is not None and head.state is RunState.ENDED
+
+    call, new, ended = with_operations(contract_path, journal, settle)
+    what = f"{clean(call)} of {clean(run_id)} {'happened' if happened else 'did not happen'}"
+    if not new:
+        click.echo(f"That {what} was said already; nothing changed.")
+    elif ended:
+        click.echo(f"{what}, says {by}. Its run has ended; `plimsoll runs show` tells what can be taken back.")
     else:
-        click.echo(f"That {clean(call)} of {clean(run_id)} {word} was said already; nothing changed.")
+        click.echo(f"{what}, says {by}. The run goes on when its service wakes it, or by:")
+        click.echo(f"  plimsoll runs resume {clean(run_id)}{places(contract_path, journal)}")
 
 
-async def _call(operations: Operations, run_id: str, key: str | None) -> str:
-    """The key of the write that is meant."""
+def _check_result(tool: Tool, name: str, value: Any) -> None:
+    """Raises `Misuse` for a result that the tool never returns: the agent would be told it as if it did."""
+    problem = check_value(value, tool.output)
+    if problem is not None:
+        raise Misuse(f"that is no result of {name}: {problem.detail}. Say what it returned with --result")
+
+
+async def _call(operations: Operations, run_id: str, key: str | None) -> tuple[str, DoubtRaised | None]:
+    """The key of the write that is meant, and the doubt about it."""
     doubts = open_doubts(await operations.events(run_id))
     fitting = [each for each in doubts if key is None or each.startswith(key)]
     if key is not None and (key in doubts or not fitting):
-        return key
+        return key, doubts.get(key)
     if not fitting:
         raise Misuse(f"nothing is in doubt in run {run_id}; `plimsoll approvals list` shows what is")
     if len(fitting) > 1:
         raise Misuse(f"several writes of run {run_id} are in doubt; name one of: {', '.join(fitting)}")
-    return fitting[0]
+    return fitting[0], doubts[fitting[0]]
 
 
 def _parsed(result: str | None) -> Any:

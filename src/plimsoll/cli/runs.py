@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from plimsoll.cli.agents import open_agent
 from plimsoll.cli.command import Command
 from plimsoll.cli.families import asked_for, belongs, children_json, latest_runs, print_family, state_of
 from plimsoll.cli.journal_access import JSON_HELP, journal_options, places, with_operations
-from plimsoll.cli.printing import console, line, table
+from plimsoll.cli.printing import arguments, console, line, table
 from plimsoll.cli.wording import describe, stamp, when
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import UnknownRun
@@ -41,6 +42,7 @@ def runs() -> None:
       plimsoll runs show ticket-7713
       plimsoll runs resume ticket-7713      # one
       plimsoll runs resume                  # everything that can go on
+      plimsoll runs compensate ticket-7713  # takes back what it did
     """
 
 
@@ -225,6 +227,7 @@ def summary(result: RunResult) -> dict[str, Any]:
         "reason": result.reason,
         "findings": msgspec.to_builtins(result.findings),
         "waiting_for": [request.request_id for request in result.waiting_for],
+        "undoable": msgspec.to_builtins(result.undoable),
     }
 
 
@@ -235,6 +238,11 @@ def print_result(out: Console, result: RunResult, *, state: str, options: str) -
         line(out, "  ", result.output if isinstance(result.output, str) else json.dumps(result.output))
     for request in result.waiting_for:
         line(out, f"  {request.request_id} waits for {', '.join(request.approvers)}")
+    if result.undoable:
+        line(out, "  It has done this, which can be taken back:")
+        for call in result.undoable:
+            line(out, f"    {call.key}  {call.tool} {arguments(call.args)}")
+        line(out, f"  plimsoll runs compensate {shlex.quote(result.run_id)} --by YOU{options}")
     following = _NEXT.get(result.reason.partition(":")[0])
     if state == RunState.PARKED and following is not None:
         line(out, f"  plimsoll {following}{options}")

@@ -60,7 +60,16 @@ async def issue_refund(ctx: RunContext[Shop], order: str, amount: float) -> dict
     if os.environ.get("SHOP_PIPE"):  # the money is paid, the answer never comes
         Path(os.environ["SHOP_PIPE"]).write_text("paid")
         await asyncio.Event().wait()
+    if os.environ.get("SHOP_LOSES"):
+        raise ConnectionResetError("the answer was lost")
     return {"refunded": amount}
+
+
+def take_refund_back(args: dict[str, Any], result: dict[str, Any], *, deps: Shop) -> dict[str, float]:
+    """What `compensate` names."""
+    with deps.ledger.open("a") as ledger:
+        ledger.write(json.dumps({"order": args["order"], "amount": -result["refunded"]}) + "\n")
+    return {"taken": result["refunded"]}
 
 
 @agent.tool

@@ -1,0 +1,59 @@
+"""`plimsoll runs compensate`: taking back what a run has done."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import click
+
+from plimsoll.cli.agents import open_agent
+from plimsoll.cli.command import Command
+from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places
+from plimsoll.cli.printing import console
+from plimsoll.cli.runs import print_result, summary
+from plimsoll.runtime.result import RunResult
+
+__all__ = ["compensate"]
+
+
+@click.command(cls=Command, if_interrupted="What was recorded stands; `plimsoll runs resume` goes on from there.")
+@journal_options
+@click.argument("run_id", metavar="RUN")
+@click.option("--key", "keys", metavar="CALL", multiple=True, help="Only this call; may be given more than once.")
+@click.option("--by", default=person, show_default="your login name", help="Who wants it, for the record.")
+@click.option("--agent", default=None, help="module:attribute of the agent; the contract's entrypoint if left out.")
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def compensate(
+    *,
+    contract_path: Path,
+    journal: Path | None,
+    run_id: str,
+    keys: tuple[str, ...],
+    by: str,
+    agent: str | None,
+    as_json: bool,
+) -> None:
+    """Takes back what a run that has ended did: the latest first, each call once, by its tool's `compensate`.
+
+    `plimsoll runs show` tells what can be taken back. Nothing ever is without being asked for. It happens in a run of
+    its own, RUN/undo, which may have to wait for a person like any other. Asked again, what was taken back already is
+    left alone. Exits with 0 when it is complete or waits, with 1 when something could not be taken back.
+
+    \b
+    Examples:
+      plimsoll runs compensate ticket-7713 --by ana@shop.example
+      plimsoll runs compensate ticket-7713 --key 4:issue_refund --by ana@shop.example
+    """
+
+    async def take_back() -> RunResult:
+        async with open_agent(contract_path, agent=agent, journal=journal) as hardened:
+            result: RunResult = await hardened.compensate(run_id, by=by, keys=list(keys) or None)
+            return result
+
+    result = asyncio.run(take_back())
+    if as_json:
+        click.echo(json.dumps(summary(result)))
+    else:
+        print_result(console(), result, state=result.ending.value, options=places(contract_path, journal))
+    if result.ending.value in ("failed", "halted"):
+        raise click.exceptions.Exit(1)
