@@ -21,6 +21,8 @@ from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run, current_run
 from plimsoll.runtime.sessions import Session, Turn
+from plimsoll.runtime.showing import Restarted
+from plimsoll.runtime.streaming import ModelStream
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.runtime.tools import tool
 
@@ -32,8 +34,10 @@ __all__ = [
     "Happened",
     "Harness",
     "ModelReply",
+    "ModelStream",
     "NotHappenedAndCannot",
     "PlimsollError",
+    "Restarted",
     "Run",
     "RunResult",
     "Session",
