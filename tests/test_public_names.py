@@ -11,7 +11,8 @@ SNAPSHOT = Path(__file__).with_name("public_names.txt")
 
 
 def names() -> str:
-    return "".join(f"{module}.{name}\n" for module in MODULES for name in sorted(importlib.import_module(module).__all__))
+    lines = (f"{module}.{name}" for module in MODULES for name in sorted(importlib.import_module(module).__all__))
+    return "\n".join(lines) + "\n"
 
 
 def test_the_public_names_are_those_that_were_committed() -> None:
