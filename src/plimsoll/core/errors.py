@@ -169,8 +169,9 @@ class JournalCorrupt(OperationFailed):
     def __init__(self, run_id: str, seq: int, message: str) -> None:
         self.run_id = run_id
         self.seq = seq
-        what = "the journal is damaged" if run_id == "*" else f"journal of run {run_id} is damaged at event {seq}"
-        super().__init__(f"{what}: {message}")
+        self.what = message
+        place = "the journal is damaged" if run_id == "*" else f"journal of run {run_id} is damaged at event {seq}"
+        super().__init__(f"{place}: {message}")
 
 
 class RunBusy(OperationFailed):

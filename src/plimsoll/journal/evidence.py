@@ -26,7 +26,7 @@ class Erased(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Damage(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that is not as it must be: in which run (`*`: in none in particular), at which event (0: at none)."""
+    """Something that is not as it must be: in which run (`*`: in no one), at which event (0: at none)."""
 
     run_id: str
     seq: int
@@ -82,6 +82,14 @@ class EvidenceStore(Store, Protocol):
         """What the checkpoint of this number covers, in the order of its tree."""
         ...
 
+    async def run_ids(self) -> list[str]:
+        """The ids of all runs, in the order in which they were first claimed."""
+        ...
+
+    async def inbox_digest(self, count: int) -> bytes | None:
+        """The digest of the inbox's chain after so many messages; None where there are fewer."""
+        ...
+
     async def damages(self) -> list[Damage]:
-        """What is wrong with the storage itself, as far as only the store can see it: pages, indexes, stray rows."""
+        """What is wrong with the storage itself, as far as only the store can see it: pages, stray rows, keys."""
         ...

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from msgspec.structs import replace
 
 from plimsoll.core.errors import Misuse, RunErased, UnknownRun
-from plimsoll.core.events import Record
+from plimsoll.core.events import GENESIS, Record
 from plimsoll.journal.chain import admit, check_expected, follow, word_to_parent
 from plimsoll.journal.checkpoints import Checkpoint, Leaf, MakeCheckpoint
 from plimsoll.journal.codec import Encode, RunKey, encoder
@@ -153,7 +153,7 @@ class MemoryStore:
             return False
         self._request_ids.add(message.request_id)
         posted = self._inbox_mark.count + 1
-        self._inbox_mark = Mark(count=posted, digest=message_link(self._inbox_mark.digest, message))
+        self._inbox_mark = Mark(count=posted, digest=message_link(self._inbox_mark.digest, posted, message))
         self._inbox.setdefault(message.run_id, []).append((posted, message))
         head = self._heads.get(message.run_id)
         if head is not None:
@@ -237,6 +237,16 @@ class MemoryStore:
 
     async def leaves(self, number: int) -> list[Leaf]:
         return list(self._checkpoints[number - 1][1])
+
+    async def run_ids(self) -> list[str]:
+        return list(self._heads)
+
+    async def inbox_digest(self, count: int) -> bytes | None:
+        messages = sorted(each for run in self._inbox.values() for each in run)[:count]
+        digest = GENESIS
+        for position, message in messages:
+            digest = message_link(digest, position, message)
+        return digest if len(messages) == count else None
 
     async def damages(self) -> list[Damage]:
         return []

@@ -51,6 +51,6 @@ def opened_message(message: Message, position: int, key: RunKey | None) -> Inbox
     )
 
 
-def message_link(previous: bytes, message: Message) -> bytes:
+def message_link(previous: bytes, position: int, message: Message) -> bytes:
     """The digest of the link that a message is in the inbox's chain."""
-    return linked(previous, "message", *astuple(message))
+    return linked(previous, "message", position, *astuple(message))

@@ -2,9 +2,12 @@
 
 import sqlite3
 from collections.abc import Iterator
+from functools import partial
 
+from plimsoll.core.errors import JournalCorrupt, KeyMissing
 from plimsoll.core.events import GENESIS
 from plimsoll.journal.evidence import Damage
+from plimsoll.journal.keys import KeyRing, WrappedKey
 from plimsoll.journal.messages import Message, message_link
 
 __all__ = ["damages"]
@@ -12,9 +15,17 @@ __all__ = ["damages"]
 _MOST_TOLD = 20
 
 
-def damages(connection: sqlite3.Connection) -> list[Damage]:
-    """Damaged pages and indexes, events without a run, rows that are missing, kill switches that nobody engaged."""
-    return [*_pages(connection), *_strays(connection), *_gaps(connection), *_inbox(connection), *_halts(connection)]
+def damages(connection: sqlite3.Connection, ring: KeyRing | None) -> list[Damage]:
+    """Damaged pages, rows that are missing or belong nowhere, messages that were altered, kill switches that nobody
+    engaged, keys that do not open by `ring`. What cannot be looked at is damaged, too.
+    """
+    found: list[Damage] = []
+    for look in (_pages, _strays, _gaps, _inbox, _halts, partial(_keys, ring=ring)):
+        try:
+            found += look(connection)
+        except (sqlite3.DatabaseError, TypeError, ValueError) as error:
+            found.append(Damage(run_id="*", seq=0, what=f"the file is damaged: {error}"))
+    return found
 
 
 def _pages(connection: sqlite3.Connection) -> Iterator[Damage]:
@@ -36,6 +47,12 @@ def _strays(connection: sqlite3.Connection) -> Iterator[Damage]:
     ):
         what = "it was erased, and its key is there" if erased_at is not None else f"{keys} keys belong to no run"
         yield Damage(run_id=run_id or "*", seq=0, what=what)
+    for (run_id,) in connection.execute(
+        "SELECT run_id FROM runs r WHERE posted <> (SELECT coalesce(max(position), 0) FROM inbox i"
+        " WHERE i.run_id = r.run_id) LIMIT ?",
+        (_MOST_TOLD,),
+    ):
+        yield Damage(run_id=run_id, seq=0, what="its head and the inbox disagree about the last message to it")
 
 
 def _gaps(connection: sqlite3.Connection) -> Iterator[Damage]:
@@ -50,6 +67,10 @@ def _gaps(connection: sqlite3.Connection) -> Iterator[Damage]:
         (_MOST_TOLD,),
     ):
         yield Damage(run_id="*", seq=0, what=f"checkpoint {number} was dropped")
+    for (number,) in connection.execute(
+        "SELECT checkpoint FROM leaves GROUP BY checkpoint HAVING min(place) <> 0 OR max(place) <> count(*) - 1"
+    ):
+        yield Damage(run_id="*", seq=0, what=f"what checkpoint {number} covers was altered")
 
 
 def _inbox(connection: sqlite3.Connection) -> Iterator[Damage]:
@@ -57,11 +78,25 @@ def _inbox(connection: sqlite3.Connection) -> Iterator[Damage]:
     rows = "SELECT position, digest, request_id, run_id, kind, body, sender, at FROM inbox ORDER BY position"
     for position, stored, *row in connection.execute(rows):
         message = Message(*row)
-        digest = message_link(digest, message)
+        digest = message_link(digest, position, message)
         if digest != stored:
             what = f"message {position} in the inbox, or the one before it, was altered, dropped or added"
             yield Damage(run_id=str(message.run_id), seq=0, what=what)
             return
+
+
+def _keys(connection: sqlite3.Connection, *, ring: KeyRing | None) -> Iterator[Damage]:
+    """Keys that do not open, as far as there is anything here to open them by."""
+    if ring is None:
+        return
+    rows = connection.execute("SELECT run_id, master, wrapped FROM keys JOIN runs ON run = key ORDER BY run")
+    for run_id, master, wrapped in rows:
+        try:
+            ring.open(run_id, WrappedKey(master, wrapped))
+        except KeyMissing:
+            yield Damage(run_id=run_id, seq=0, what=f"its key is wrapped by master key {master}, which is not here")
+        except JournalCorrupt as error:
+            yield Damage(run_id=run_id, seq=0, what=error.what)
 
 
 def _halts(connection: sqlite3.Connection) -> Iterator[Damage]:

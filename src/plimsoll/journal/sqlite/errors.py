@@ -9,6 +9,7 @@ from plimsoll.core.errors import JournalCorrupt, JournalUnavailable
 
 __all__ = ["RESTORE", "is_corruption", "translated"]
 
+_NO_TEXT = "Could not decode to UTF-8"
 RESTORE = "Keep the file as it is, and restore a backup"
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CONSTRAINT}
 _ADVICE = {
@@ -33,9 +34,11 @@ def translated(path: Path) -> Iterator[None]:
     """Raises our errors for SQLite's and the file system's."""
     try:
         yield
+    except UnicodeDecodeError as error:  # also in what SQLite says of a damaged schema
+        raise JournalCorrupt("*", 0, f"{path}: a text in it is none. {RESTORE}") from error
     except sqlite3.Error as error:
         code = _code(error)
-        if code in _DAMAGED:
+        if code in _DAMAGED or _NO_TEXT in str(error):
             raise JournalCorrupt("*", 0, f"{path}: {error}. {RESTORE}") from error
         advice = f"; {_ADVICE[code]}" if code in _ADVICE else ""
         raise JournalUnavailable(f"{path}: {error}{advice}") from error

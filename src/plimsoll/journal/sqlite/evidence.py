@@ -25,6 +25,7 @@ __all__ = [
     "wrapped_key",
 ]
 
+_CHECKPOINTS = "SELECT number, body, signature FROM checkpoints"
 _ACTS = "SELECT seq, at, act, subject, actor, reason, digest FROM acts"
 _REWRAPPED_AT_ONCE = 1000
 
@@ -117,23 +118,31 @@ def _acts_mark(connection: sqlite3.Connection) -> Mark:
 
 def make_checkpoint(connection: sqlite3.Connection, make: MakeCheckpoint) -> Checkpoint | None:
     """Makes and keeps a checkpoint over whatever came since the last one; None where nothing did."""
-    row = connection.execute(
-        "SELECT number, body, signature, covers FROM checkpoints ORDER BY number DESC LIMIT 1"
-    ).fetchone()
-    previous, covered = (None, 0) if row is None else (_checkpoint(row), row[3])
-    # Events are never deleted, so that their row ids follow one another in the order of writing.
-    (last,) = connection.execute("SELECT coalesce(max(rowid), 0) FROM events").fetchone()
-    leaves = list(_moved_since(connection, covered)) if last > covered else []
+    row = connection.execute(f"{_CHECKPOINTS} ORDER BY number DESC LIMIT 1").fetchone()
+    previous = None if row is None else _checkpoint(row)
+    leaves = list(_moved_since(connection, _covered(connection)))
     marks = (_acts_mark(connection), _inbox_mark(connection))
     if not leaves and marks == ((previous.acts, previous.inbox) if previous is not None else (Mark(), Mark())):
         return None
     made = make(previous, leaves, *marks)
-    connection.execute("INSERT INTO checkpoints VALUES (?, ?, ?, ?)", (made.number, made.body, made.signature, last))
+    connection.execute("INSERT INTO checkpoints VALUES (?, ?, ?)", (made.number, made.body, made.signature))
     connection.executemany(
         "INSERT INTO leaves VALUES (?, ?, ?, ?, ?)",
         [(made.number, place, leaf.run_id, leaf.seq, leaf.digest) for place, leaf in enumerate(leaves)],
     )
     return made
+
+
+def _covered(connection: sqlite3.Connection) -> int:
+    """The row id of the last event that a checkpoint covers, 0 where there is none.
+
+    Events are never deleted, so that their row ids follow one another in the order of writing.
+    """
+    (last,) = connection.execute(
+        "SELECT coalesce(max(e.rowid), 0) FROM leaves l JOIN runs r ON r.run_id = l.run_id"
+        " JOIN events e ON e.run = r.key AND e.seq = l.seq WHERE checkpoint = (SELECT max(checkpoint) FROM leaves)"
+    ).fetchone()
+    return int(last)
 
 
 def _moved_since(connection: sqlite3.Connection, covered: int) -> Iterator[Leaf]:

@@ -44,7 +44,7 @@ CREATE TABLE acts (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, act TEXT NOT NULL, subject TEXT NOT NULL,
     actor TEXT NOT NULL, reason TEXT NOT NULL, digest BLOB NOT NULL);
 CREATE TABLE checkpoints (
-    number INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL, signature BLOB NOT NULL, covers INTEGER NOT NULL);
+    number INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL, signature BLOB NOT NULL);
 CREATE TABLE leaves (
     checkpoint INTEGER NOT NULL, place INTEGER NOT NULL, run_id TEXT NOT NULL, seq INTEGER NOT NULL,
     digest BLOB NOT NULL, PRIMARY KEY (checkpoint, place)) WITHOUT ROWID;
@@ -93,7 +93,7 @@ def _evidence(connection: sqlite3.Connection) -> None:
     digest = GENESIS
     messages = "SELECT position, request_id, run_id, kind, body, sender, at FROM inbox ORDER BY position"
     for position, *row in connection.execute(messages).fetchall():
-        digest = message_link(digest, Message(*row))
+        digest = message_link(digest, position, Message(*row))
         connection.execute("UPDATE inbox SET digest = ? WHERE position = ?", (digest, position))
     last = "(SELECT coalesce(max(position), 0) FROM inbox)"  # version 1 counted messages that came twice, too
     connection.execute(f"UPDATE sqlite_sequence SET seq = {last} WHERE name = 'inbox'")

@@ -276,13 +276,11 @@ class SQLiteStore:
     def _post(self, message: Message) -> bool:
         if self._writer.execute("SELECT 1 FROM inbox WHERE request_id = ?", (message.request_id,)).fetchone():
             return False
-        last = self._writer.execute("SELECT digest FROM inbox ORDER BY position DESC LIMIT 1").fetchone()
-        digest = message_link(GENESIS if last is None else last[0], message)
-        self._writer.execute(
-            "INSERT INTO inbox (request_id, run_id, kind, body, sender, at, digest) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (*astuple(message), digest),
-        )
-        self._writer.execute("UPDATE runs SET posted = last_insert_rowid() WHERE run_id = ?", (message.run_id,))
+        last = self._writer.execute("SELECT position, digest FROM inbox ORDER BY position DESC LIMIT 1").fetchone()
+        before, digest = last or (0, GENESIS)
+        values = (before + 1, *astuple(message), message_link(digest, before + 1, message))
+        self._writer.execute("INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+        self._writer.execute("UPDATE runs SET posted = ? WHERE run_id = ?", (before + 1, message.run_id))
         return True
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
@@ -384,7 +382,16 @@ class SQLiteStore:
         return await self._look(lambda: evidence.all_leaves(self._reader, number))
 
     async def damages(self) -> list[Damage]:
-        return await self._look(lambda: damages(self._reader))
+        return await self._look(lambda: damages(self._reader, self._ring))
+
+    async def run_ids(self) -> list[str]:
+        return [run_id for (run_id,) in await self._rows("SELECT run_id FROM runs ORDER BY key", ())]
+
+    async def inbox_digest(self, count: int) -> bytes | None:
+        if count == 0:
+            return GENESIS
+        rows = await self._rows("SELECT digest FROM inbox ORDER BY position LIMIT 1 OFFSET ?", (count - 1,))
+        return rows[0][0] if rows else None
 
     # ------------------------------------------------------------------------------------------------------ connections
 
