@@ -151,8 +151,9 @@ def test_a_sound_contract_has_no_problems() -> None:
         ),
         (
             "[models.primary]",
-            "[models.primary]\nslow_s = 30",
-            ["warning 4: models.primary.slow_s: no answer is ever slow before it has timed out → less than timeout_s"],
+            "[models.primary]\nslow_s = 25",
+            ["warning 4: models.primary.slow_s: is too late: an answer that takes 0.8 of timeout_s is to be reported → "
+             "at most 24"],
         ),
         (
             "[models.primary]",
@@ -277,7 +278,7 @@ def test_a_sound_contract_has_no_problems() -> None:
             "[tools.refund]",
             "[tools.refund]\ntimeout_s = 301\nslow_s = 301",
             ["warning 14: tools.refund.timeout_s: is 301 s, and a run has 300 s in all",
-             "warning 15: tools.refund.slow_s: no answer is ever slow before it has timed out"],
+             "warning 15: tools.refund.slow_s: is too late: an answer that takes 0.8 of timeout_s is to be reported"],
         ),
         # --- the rest
         (

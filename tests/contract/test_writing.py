@@ -2,7 +2,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plimsoll.contract.checking import check_contract
@@ -161,6 +161,7 @@ def test_a_description_is_one_line_of_comment(description: str) -> None:
     assert comment.isprintable()
 
 
+@settings(deadline=None)
 @given(
     st.text(max_size=20),
     st.lists(st.text(min_size=1, max_size=12), max_size=4, unique=True),

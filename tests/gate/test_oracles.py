@@ -239,7 +239,7 @@ def test_a_model_that_misbehaves(kind: str) -> None:
 
 def test_tokens_are_counted_by_what_was_sent() -> None:
     loose = contract(protections=Protections(limits=Mode.OBSERVE), limits=Limits(steps=20, tokens=100_000))
-    tight = contract(limits=Limits(steps=1000, tokens=20_000))
+    tight = contract(limits=Limits(steps=100, tokens=20_000))
     trial = play(hardened(loose), ("token_flood", "scenario"), promised=tight, against=hardened()).trial
     assert ("bounded", "token_flood") in codes(trial)
 

@@ -3,13 +3,14 @@
 import difflib
 from collections.abc import Mapping
 
+from plimsoll.contract.concessions import SPIKE
 from plimsoll.contract.model import Contract, Model, Retry
 from plimsoll.contract.notes import Notes
 from plimsoll.contract.soundness import check_rungs
 from plimsoll.contract.toml_places import Path
 from plimsoll.core.calls import Fault
 
-__all__ = ["PRIMARY", "check_models", "check_retry", "ladder_of", "worst_time_s"]
+__all__ = ["PRIMARY", "check_models", "check_retry", "check_slow", "ladder_of", "worst_time_s"]
 
 PRIMARY = "primary"
 _PER_MILLION = 1e-6
@@ -49,8 +50,7 @@ def _check_model(name: str, model: Model, contract: Contract, notes: Notes) -> N
     if model.timeout_s > seconds:
         what = f"is {model.timeout_s:g} s, and a run has {seconds:g} s in all (limits.seconds)"
         notes.warning((*here, "timeout_s"), what, f"at most {seconds:g}")
-    if model.slow_s is not None and model.slow_s >= model.timeout_s:
-        notes.warning((*here, "slow_s"), "no answer is ever slow before it has timed out", "less than timeout_s")
+    check_slow((*here, "slow_s"), model.slow_s, model.timeout_s, notes)
     _check_worst_case(here, model, contract, notes)
     if model.retry is not None:
         check_retry((*here, "retry"), model.retry, notes)
@@ -66,6 +66,14 @@ def _check_worst_case(here: Path, model: Model, contract: Contract, notes: Notes
     if usd > limits.usd:
         what = f"one answer may cost ${usd:g}, more than limits.usd (${limits.usd:g}), so that no call is ever made"
         notes.error((*here, "usd_per_million_output_tokens"), what, "a lower max_output_tokens, or a higher limits.usd")
+
+
+def check_slow(here: Path, slow_s: float | None, timeout_s: float, notes: Notes) -> None:
+    """Notes from when on answers are slow, where the gate wants that reported earlier. Shared with the tools."""
+    latest_s = SPIKE * timeout_s
+    if slow_s is not None and slow_s > latest_s:
+        what = f"is too late: an answer that takes {SPIKE:g} of timeout_s is to be reported"
+        notes.warning(here, what, f"at most {latest_s:g}")
 
 
 def check_retry(here: Path, retry: Retry, notes: Notes) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from plimsoll.contract.argument_kinds import argument_facts, argument_names
 from plimsoll.contract.checking_connections import COMPENSATE
-from plimsoll.contract.checking_models import check_retry
+from plimsoll.contract.checking_models import check_retry, check_slow
 from plimsoll.contract.converting import check_pattern
 from plimsoll.contract.expressions import Rule, RuleSyntaxError, RuleUndecided, compile_rule
 from plimsoll.contract.model import Approval, Contract, Tool
@@ -66,8 +66,7 @@ def _check_time(here: Path, tool: Tool, seconds: float, notes: Notes) -> None:
     if tool.timeout_s > seconds:
         what = f"is {tool.timeout_s:g} s, and a run has {seconds:g} s in all (limits.seconds)"
         notes.warning((*here, "timeout_s"), what, f"at most {seconds:g}")
-    if tool.slow_s is not None and tool.slow_s >= tool.timeout_s:
-        notes.warning((*here, "slow_s"), "no answer is ever slow before it has timed out", "less than timeout_s")
+    check_slow((*here, "slow_s"), tool.slow_s, tool.timeout_s, notes)
 
 
 def _check_output(here: Path, tool: Tool, notes: Notes) -> None:

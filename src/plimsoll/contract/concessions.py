@@ -7,12 +7,12 @@ shows; silence lowers nothing.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-__all__ = ["CONCESSIONS", "HEADROOM", "LATEST_FINDING_S", "LEAST_CONFIDENCE", "LEAST_STORM_TARGET"]
+__all__ = ["CONCESSIONS", "HEADROOM", "LATEST_FINDING_S", "LEAST_CONFIDENCE", "LEAST_STORM_TARGET", "SPIKE"]
 
 CONCESSIONS: Mapping[str, str] = MappingProxyType(
     {
         "canned_answers": "while a model is out, a request may end in an honest answer short of its goal",
-        "unretried_faults": "one passing fault of a model, a read or an idempotent tool may cost a run its goal",
+        "unretried_faults": "one passing fault of a model, or of a tool that may be called again, may cost a run its goal",
         "parked_writes": "a write of which nobody knows whether it happened may wait for a person",
         "unchecked_answers": "a tool may answer with broken-off text or an error, and nobody notices",
         "unnamed_claims": "an effect may be claimed that was not done, and nobody notices",
@@ -31,3 +31,6 @@ LEAST_STORM_TARGET = 0.9
 LEAST_CONFIDENCE = 0.9
 LATEST_FINDING_S = 600.0
 """What `[gate]` may ask at least: of storms, of being sure of it, and how soon after a fault its finding is there."""
+
+SPIKE = 0.8
+"""A slow answer, as a share of its timeout: one that takes so long is to be reported."""

@@ -125,7 +125,7 @@ def _tool(here: Path, tool: Tool) -> Iterator[Hole]:
             what = "is missing: whenever nobody knows whether this write happened, the run parks for a person"
             fix = "name a function that finds out by the idempotency key"
             yield Hole("parked_writes", (*here, "verify"), what, fix)
-    elif tool.effect in (Effect.READ, Effect.IDEMPOTENT):
+    else:
         yield from _retry(here, tool.retry, RETRIED_OF_TOOLS, "a fault that another try would cure fails the call")
     if tool.effect is not Effect.READ and not tool.claims:
         what = "is missing: an agent that says it was done, and did nothing, is not found out"

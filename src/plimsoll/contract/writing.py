@@ -124,7 +124,7 @@ accepts = [
 
 _UNTIL = {
     "canned_answers": "until another model can answer, and write, while the first is out",
-    "unretried_faults": "until every model, read and idempotent tool has a retry",
+    "unretried_faults": "until every model, and every tool that may be called again, has a retry",
     "parked_writes": "until every write has a `verify`: doubt waits for a person",
     "unchecked_answers": "until every tool says in `output` what an answer is",
     "unnamed_claims": "until every tool with an effect has `claims`",

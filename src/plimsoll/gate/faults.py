@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from plimsoll.contract.concessions import SPIKE
 from plimsoll.core.calls import Fault
 from plimsoll.gate.sites import CALLS, SiteKind
 from plimsoll.gate.verdict import Reach
@@ -91,14 +92,14 @@ def _of(*faults: str, kinds: tuple[str, ...] = (), names: bool = True) -> Expect
 _DEPENDENCIES = (
     FaultKind(
         name="latency_spike",
-        about="the answer takes 0.8 of the dependency's timeout",
+        about=f"the answer takes {SPIKE:g} of the dependency's timeout",
         how=How.DELAY,
         strikes=CALLS,
         survivable=CALLS,
         claims=("monitoring", "latency"),
         finding=_of("slow", "timeout"),
         goal_claim="latency",
-        seconds=0.8,
+        seconds=SPIKE,
     ),
     FaultKind(
         name="hang",
