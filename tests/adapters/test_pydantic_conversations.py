@@ -15,6 +15,8 @@ from plimsoll.adapters.pydantic_ai import harden
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import SessionBusy
 from plimsoll.journal.sqlite import SQLiteStore
+from plimsoll.runtime.lineage import link_of
+from plimsoll.runtime.run import current_run
 from plimsoll.runtime.surroundings import Surroundings
 from tests.adapters.bench import Crash, CrashingStore, Desk, call, contract, simulated
 
@@ -171,3 +173,38 @@ def test_a_conversation_goes_on_in_another_process(tmp_path: Path) -> None:
 
     assert asyncio.run(life("one", "hello")) == "I know of 1 things."
     assert asyncio.run(life("two", "still there?")) == "I know of 3 things."
+
+
+def test_a_turn_is_shown_as_it_comes() -> None:
+    async def main() -> None:
+        one = Desk(model=TestModel(call_tools=[], custom_output_text="On its way."))
+        session = one.live().session("ticket")
+        await session.run("hello")
+        async with session.run_stream("Where is it?", turn="m2") as stream:
+            shown = [text async for text in stream.stream_text()]
+        assert shown[-1] == "On its way."
+        assert (stream.result.run_id, stream.result.ending) == ("ticket/2", Ending.COMPLETE)
+
+    simulated(main)
+
+
+def test_an_output_function_may_continue_as_new() -> None:
+    async def main() -> None:
+        async def report(text: str) -> str:
+            """Says how it went, once it has been looked at twice."""
+            run = current_run()
+            if link_of(run.id)[1] < 3:
+                await run.continue_as_new({"prompt": f"again, after {text}"})
+            return text
+
+        def counts(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+            text = said(messages)[-1].removeprefix("user: ")
+            return ModelResponse(parts=[call(info.output_tools[0].name, text=text)])
+
+        agent: Agent[Any, str] = Agent(output_type=report, name="watcher")
+        one = Desk(agent=agent, model=FunctionModel(counts))
+        result = await one.live().run("look", run_id="r")
+        assert (result.run_id, result.output) == ("r", "again, after again, after look")
+        assert [head.run_id for head in await one.store.heads()] == ["r~3", "r~2", "r"]
+
+    simulated(main)

@@ -12,6 +12,7 @@ except ImportError as error:
     raise MissingExtra("pydantic_ai", extra="pydantic-ai") from error
 
 from plimsoll.adapters.pydantic_ai.bare import bare_subject
+from plimsoll.adapters.pydantic_ai.conversations import Conversation
 from plimsoll.adapters.pydantic_ai.describe import describe
 from plimsoll.adapters.pydantic_ai.forge import PydanticForger
 from plimsoll.adapters.pydantic_ai.hardened import HardenedAgent, harden
@@ -22,6 +23,7 @@ from plimsoll.adapters.pydantic_ai.watching import HardenedStream
 
 __all__ = [
     "AgentSubject",
+    "Conversation",
     "HardenedAgent",
     "HardenedIteration",
     "HardenedStream",

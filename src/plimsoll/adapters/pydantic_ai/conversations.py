@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import Any
 
+from pydantic_ai.agent import EventStreamHandler
 from pydantic_ai.messages import (
     ModelMessage,
     ModelMessagesTypeAdapter,
@@ -16,7 +17,9 @@ from pydantic_ai.messages import (
 )
 from pydantic_ai.run import AgentRunResult
 
+from plimsoll.adapters.pydantic_ai.audience import Audience, of_session
 from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input
+from plimsoll.adapters.pydantic_ai.watching import HardenedStream
 from plimsoll.core.canonical import canonical_json
 from plimsoll.core.events import CallIntended, CallSettled
 from plimsoll.runtime.lineage import link_id
@@ -34,10 +37,11 @@ class Conversation:
     >>> result = await conversation.run("And when will it arrive?", turn="message-2")
     """
 
-    __slots__ = ("_session",)
+    __slots__ = ("_audience", "_session")
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, audience: Audience) -> None:
         self._session = session
+        self._audience = audience
 
     @property
     def id(self) -> str:
@@ -45,10 +49,28 @@ class Conversation:
         return self._session.id
 
     async def run(
-        self, prompt: str | Sequence[UserContent] | None = None, *, turn: int | str | None = None
+        self,
+        prompt: str | Sequence[UserContent] | None = None,
+        *,
+        turn: int | str | None = None,
+        event_stream_handler: EventStreamHandler[Any] | None = None,
     ) -> RunResult:
-        """Runs the next turn until it ends or parks. `turn` makes it idempotent: see `plimsoll.Session.run`."""
-        return await self._session.run(encode_input(prompt, None), turn=turn)
+        """Runs the next turn until it ends or parks. `turn` makes it idempotent: see `plimsoll.Session.run`.
+
+        `event_stream_handler` is shown the turn's events, as in `HardenedAgent.run`.
+        """
+        with self._audience.of(of_session(self.id), handler=event_stream_handler):
+            return await self._session.run(encode_input(prompt, None), turn=turn)
+
+    def run_stream(
+        self, prompt: str | Sequence[UserContent] | None = None, *, turn: int | str | None = None
+    ) -> HardenedStream:
+        """As `run`, and shows what the turn does, as it does it: see `HardenedAgent.run_stream`."""
+
+        async def begin(handler: EventStreamHandler[Any]) -> RunResult:
+            return await self.run(prompt, turn=turn, event_stream_handler=handler)
+
+        return HardenedStream(begin)
 
     async def history(self) -> tuple[Turn, ...]:
         """The turns that have ended, the oldest first."""

@@ -248,7 +248,7 @@ class HardenedAgent:
 
     def session(self, session_id: str) -> Conversation:
         """The conversation of this name: turns that follow one another, each told what was said before."""
-        return Conversation(self.harness.session(session_id))
+        return Conversation(self.harness.session(session_id), audience=self._audience)
 
     async def resume(
         self, run_id: str, *, take_over: bool = False, event_stream_handler: EventStreamHandler[Any] | None = None
@@ -377,13 +377,11 @@ class _Life:
             "infer_name": False,
             "capabilities": capabilities_of(binding),
         }
-        handover = audience.handover(run.id)
+        handover = audience.handover(run)
         if handover is not None:
             return await handover.over(run, lambda: agent.iter(prompt, **options), binding.leave)
         try:
-            result: AgentRunResult[Any] = await agent.run(
-                prompt, event_stream_handler=audience.handler(run.id), **options
-            )
+            result: AgentRunResult[Any] = await agent.run(prompt, event_stream_handler=audience.handler(run), **options)
         except Exception:
             binding.leave()  # a call that waits for a person goes before whatever went wrong beside it
             raise
