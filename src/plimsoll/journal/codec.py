@@ -55,6 +55,11 @@ class Unreadable(ValueError):
 class RunKey(Protocol):
     """The key of one run."""
 
+    @property
+    def secret(self) -> bytes:
+        """The key itself."""
+        ...
+
     def seal(self, plain: bytes, *, bound: bytes) -> bytes:
         """Encrypts `plain`, and binds it to `bound`: with anything else in its place it does not open."""
         ...

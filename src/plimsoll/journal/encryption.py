@@ -19,20 +19,20 @@ try:
 except ImportError as error:
     raise MissingExtra("cryptography", extra="encryption") from error
 
-__all__ = ["MasterKeys"]
+__all__ = ["Cipher", "MasterKeys"]
 
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
 
 
-class _Cipher:
-    """AES-256-GCM under one key. What it writes begins with its nonce."""
+class Cipher:
+    """AES-256-GCM under one key of 32 bytes: a `RunKey`. What it writes begins with its nonce."""
 
-    __slots__ = ("_cipher", "_key")
+    __slots__ = ("_cipher", "secret")
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._cipher = AESGCM(key)
+    def __init__(self, secret: bytes) -> None:
+        self.secret = secret
+        self._cipher = AESGCM(secret)
 
     def seal(self, plain: bytes, *, bound: bytes) -> bytes:
         nonce = secret_bytes(_NONCE_BYTES)
@@ -45,7 +45,7 @@ class _Cipher:
             raise Unreadable("its key does not open it: it was altered") from error
 
     def tag(self, text: str) -> str:
-        subkey = hmac.digest(self._key, b"plimsoll tags", "sha256")
+        subkey = hmac.digest(self.secret, b"plimsoll tags", "sha256")
         return hmac.digest(subkey, text.encode(), "sha256").hex()
 
 
@@ -56,7 +56,7 @@ class MasterKeys:
     """
 
     def __init__(self, keys: Sequence[bytes], *, encrypt: bool = True) -> None:
-        self._ciphers = {sha256(b"plimsoll master key\x00" + key).hexdigest()[:8]: _Cipher(key) for key in keys}
+        self._ciphers = {sha256(b"plimsoll master key\x00" + key).hexdigest()[:8]: Cipher(key) for key in keys}
         self.first = next(iter(self._ciphers))
         self._encrypt = encrypt
 
@@ -64,7 +64,7 @@ class MasterKeys:
         return self._wrap(run_id, secret_bytes(_KEY_BYTES)) if self._encrypt else None
 
     def open(self, run_id: str, key: WrappedKey) -> RunKey:
-        return _Cipher(self._unwrap(run_id, key))
+        return Cipher(self._unwrap(run_id, key))
 
     def rewrap(self, run_id: str, key: WrappedKey) -> WrappedKey:
         return self._wrap(run_id, self._unwrap(run_id, key))

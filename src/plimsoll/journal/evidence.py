@@ -9,6 +9,7 @@ import msgspec
 
 from plimsoll.core.errors import Misuse
 from plimsoll.journal.checkpoints import Checkpoint, Leaf, MakeCheckpoint
+from plimsoll.journal.codec import RunKey
 from plimsoll.journal.store import RunHead, RunState, Store
 from plimsoll.journal.trail import Act
 
@@ -80,6 +81,10 @@ class EvidenceStore(Store, Protocol):
 
     async def leaves(self, number: int) -> list[Leaf]:
         """What the checkpoint of this number covers, in the order of its tree."""
+        ...
+
+    async def run_key(self, run_id: str) -> RunKey | None:
+        """The run's key, None for a run without one. Raises `RunErased` and `KeyMissing`."""
         ...
 
     async def run_ids(self) -> list[str]:

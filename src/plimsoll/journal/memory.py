@@ -238,6 +238,9 @@ class MemoryStore:
     async def leaves(self, number: int) -> list[Leaf]:
         return list(self._checkpoints[number - 1][1])
 
+    async def run_key(self, run_id: str) -> RunKey | None:
+        return self._run_key(run_id)
+
     async def run_ids(self) -> list[str]:
         return list(self._heads)
 

@@ -7,8 +7,9 @@ from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import mkstemp
 
-from plimsoll.core.errors import JournalUnavailable, Misuse
-from plimsoll.journal.sqlite.schema import APPLICATION_ID, STEPS
+from plimsoll.core.errors import JournalCorrupt, JournalUnavailable, Misuse
+from plimsoll.journal.sqlite.errors import RESTORE
+from plimsoll.journal.sqlite.schema import APPLICATION_ID, STEPS, Step
 
 __all__ = ["create", "prepare"]
 
@@ -60,11 +61,21 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     if version:
         _logger.warning("%s has format %d: bringing it to format %d, in one transaction", path, version, newest)
     for step in STEPS[version:]:
-        step(connection)
+        _take(step, connection, path, version)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {newest}")
     if version:
         _logger.warning("%s has format %d now; an earlier Plimsoll will refuse it", path, newest)
+
+
+def _take(step: Step, connection: sqlite3.Connection, path: Path, version: int) -> None:
+    try:
+        step(connection)
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_ERROR:
+            raise
+        what = f"{path} says that its format is {version}, and its tables do not agree: {error}"
+        raise JournalCorrupt("*", 0, f"{what}. {RESTORE}") from error
 
 
 def _version(connection: sqlite3.Connection, path: Path) -> int:
@@ -74,6 +85,8 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables and application != APPLICATION_ID:
         raise Misuse(f"{path} is another program's database; name another file. Nothing was changed")
+    if version < 0 or bool(version) != bool(tables):
+        raise JournalCorrupt("*", 0, f"{path} says that its format is {version}, which is none. {RESTORE}")
     if version > len(STEPS):
         raise Misuse(
             f"{path} was written by a newer Plimsoll (its format is {version}, this one knows {len(STEPS)}):"

@@ -384,6 +384,9 @@ class SQLiteStore:
     async def damages(self) -> list[Damage]:
         return await self._look(lambda: damages(self._reader, self._ring))
 
+    async def run_key(self, run_id: str) -> RunKey | None:
+        return await self._look(lambda: self._opened(run_id, evidence.wrapped_key(self._reader, run_id)))
+
     async def run_ids(self) -> list[str]:
         return [run_id for (run_id,) in await self._rows("SELECT run_id FROM runs ORDER BY key", ())]
 
