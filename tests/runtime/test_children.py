@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from plimsoll.contract.model import AgentSection, Limits, Tool
-from plimsoll.core.calls import CallKind, Effect, Ending
-from plimsoll.core.clock import LoopClock
+from plimsoll.core.calls import CallInfo, CallKind, Effect, Ending
 from plimsoll.core.errors import CallFailed, Misuse, Rejected, UnknownDependency
 from plimsoll.core.events import CallSettled, RunStarted
+from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
@@ -419,13 +419,15 @@ def test_a_child_has_no_more_time_than_its_parent_has_left(crash: bool) -> None:
 
         async def late(run: Run, request: Any) -> Any:
             await run.call("look", {"order": "W1"})
-            await pass_time(40.0)
-            try:
-                return await run.child("billing", request)
-            except CallFailed:
-                return LoopClock().monotonic()
+            return await run.child("billing", request)
 
-        firm = Firm(front=late, billing=dawdles)
+        async def slow_at_first(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            if info.run_id == "r":
+                await pass_time(40.0)
+            return await send()
+
+        tools = {"look": Tool(effect=Effect.READ, timeout_s=50.0)}
+        firm = Firm(front=late, billing=dawdles, intercept=slow_at_first, tools=tools)
         if crash:
             with pytest.raises(Crash):
                 await firm.live(CrashingStore(firm.store, at=3, keep=99)).run({}, run_id="r")
@@ -435,6 +437,74 @@ def test_a_child_has_no_more_time_than_its_parent_has_left(crash: bool) -> None:
         assert (child.ending, result.ending) == (Ending.HALTED, Ending.HALTED)
         assert "limit 'seconds'" in child.reason
         assert "limit 'seconds'" in result.reason
+
+    simulated(main)
+
+
+@pytest.mark.parametrize(("before_s", "others"), [(40.0, Ending.PARKED), (25.0, Ending.HALTED)])
+def test_a_child_that_its_parent_goes_on_with_has_no_more_time_than_is_left_now(
+    before_s: float, others: Ending
+) -> None:
+    async def main() -> None:
+        async def late(run: Run, request: Any) -> Any:
+            await pass_time(before_s)  # no call, so it takes its time again on every replay
+            return await run.child("billing", request)
+
+        async def waits_first(run: Run, request: Any) -> Any:
+            done = await billing(run, request)
+            await pass_time(15.0)
+            await run.call("look", {"order": "W1"})
+            return done
+
+        firm = Firm(front=late, billing=waits_first)
+        harness = firm.live()
+        (request,) = (await harness.run({"order": "W1", "amount": 100}, run_id="r")).waiting_for
+        await harness.operations.decide(request.request_id, approve=True, by="ana")
+        result = await harness.run({"order": "W1", "amount": 100}, run_id="r")
+        assert result.ending is Ending.HALTED
+        assert "limit 'seconds'" in result.reason
+        assert (await harness.result("r/1:billing")).ending is others
+
+    simulated(main)
+
+
+def test_a_child_that_goes_on_by_itself_has_what_its_parent_had_left() -> None:
+    async def main() -> None:
+        async def late(run: Run, request: Any) -> Any:
+            await pass_time(40.0)
+            return await run.child("billing", request)
+
+        async def dawdles(run: Run, request: Any) -> Any:
+            done = await billing(run, request)
+            for order in range(5):
+                await pass_time(5.0)
+                await run.call("look", {"order": str(order)})
+            return done
+
+        firm = Firm(front=late, billing=dawdles)
+        harness = firm.live()
+        (request,) = (await harness.run({"order": "W1", "amount": 100}, run_id="r")).waiting_for
+        await harness.operations.decide(request.request_id, approve=True, by="ana")
+        child = (await harness.children["billing"].wake())[0]
+        assert (child.run_id, child.ending) == ("r/1:billing", Ending.HALTED)
+        assert "limit 'seconds'" in child.reason
+
+    simulated(main)
+
+
+def test_the_kill_switch_reaches_a_child_that_continued_as_new() -> None:
+    async def main() -> None:
+        async def goes_on(run: Run, request: Any) -> Any:
+            if not request.get("again"):
+                await run.continue_as_new({**request, "again": True})
+            await harness.operations.kill(by="ana", reason="enough", scope="r")
+            return await billing(run, request)
+
+        firm = Firm(billing=goes_on)
+        harness = firm.live()
+        assert (await harness.run({"order": "W1"}, run_id="r")).ending is Ending.HALTED
+        assert (await firm.began("r/2:billing~2")).within == ("r",)
+        assert firm.shop.ledger == []
 
     simulated(main)
 

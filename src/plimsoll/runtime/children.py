@@ -26,6 +26,7 @@ async def follow(state: RunState, exchange: ChildExchange, key: str) -> Outcome:
     """
     if state.replay.intent(key) is None:
         await _intend(state, exchange, key)
+    state.check_deadline()
     run_id = child_id(state.id, key)
     try:
         with state.siblings.one_more():

@@ -260,7 +260,7 @@ class Harness:
             while isinstance(taken, RunState):
                 if taken.continued is None:
                     if deadline is not None:
-                        taken.deadline = min(taken.deadline, deadline, key=lambda one: one.at)
+                        taken.keep_within(deadline)
                     result = await self._advance(taken)
                     if taken.continued is None:
                         return replace_result(result, run_id=first)

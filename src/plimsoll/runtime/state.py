@@ -220,6 +220,13 @@ class RunState:
             allowed = self.limits.limits.seconds
             self.halt_at(LimitExceeded("seconds", allowed=allowed, needed=self.active_s))
 
+    def keep_within(self, deadline: Deadline) -> None:
+        """Gives the run no more time than is left before another deadline: that of its parent."""
+        limits = self.limits.limits
+        seconds = min(limits.seconds, self.active_s + deadline.remaining(self.env.clock))
+        self.limits.limits = replace(limits, seconds=seconds)
+        self.deadline = Deadline(self.segment_started + seconds - self.active_before_s)
+
     def halt_at(self, error: LimitExceeded) -> NoReturn:
         """Halts the run that would pass a limit."""
         self.raise_finding(limit_finding(error))
