@@ -58,7 +58,7 @@ async def write(state: RunState, exchange: Exchange, intent: CallIntended) -> An
         attempts += tried.number
         if tried.error is None:
             return _ok(exchange.encode(tried.native), attempts)
-        if tried.error.type in footing.refusals or proves_nothing_happened(exchange):
+        if proves_nothing_happened(exchange, tried.error, footing.refusals):
             return _failed(tried.error, attempts)
         resolved = await resolve(state, exchange, intent, tried.error)
         if isinstance(resolved, Happened):

@@ -5,12 +5,14 @@ knows whether it was, the mark is looked up. See `plimsoll.runtime.databases.dat
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, cast
 
 from plimsoll.contract.model import Mode
 from plimsoll.core.calls import (
     CallInfo,
+    ErrorRecord,
     Fault,
     Happened,
     NotHappenedAndCannot,
@@ -48,9 +50,14 @@ def in_transaction(state: RunState, exchange: Exchange, key: str, *, sent_before
     return cast(Exchange, Transacted(state, exchange, key, sent_before=sent_before))
 
 
-def proves_nothing_happened(exchange: Exchange) -> bool:
-    """Whether the call was rolled back, so that it did not happen and cannot any more."""
-    return isinstance(exchange, Transacted) and not exchange.may_have_happened
+def proves_nothing_happened(exchange: Exchange, error: ErrorRecord, refusals: Sequence[str]) -> bool:
+    """Whether a call that failed with `error` did not happen and cannot any more.
+
+    A transaction was rolled back, each time that it was tried. Of anything else its tool says so, by one of `refusals`.
+    """
+    if isinstance(exchange, Transacted):
+        return not exchange.may_have_happened
+    return error.type in refusals
 
 
 class Transacted:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import count
 
-from plimsoll.core.errors import Misuse, UnknownRun
+from plimsoll.core.errors import Misuse, RunErased, UnknownRun
 from plimsoll.core.events import CallIntended, CallSettled, DoubtResolved, Event, RunStarted
 from plimsoll.journal.store import InboxEntry, RunHead, RunState, Store
 from plimsoll.runtime.doubts import answer_to, open_doubts
@@ -26,14 +26,16 @@ class UndoPlan:
 async def undo_plan(store: Store, run_id: str, keys: Sequence[str] | None) -> UndoPlan:
     """How to take back the calls `keys` of a run that has ended (None: all that can be).
 
-    While one run takes something back, nothing else is planned: it is gone on with first. Raises `UnknownRun`, and
-    `Misuse` where the run has not ended, has no such call, or never did anything that can be taken back.
+    While one run takes something back, nothing else is planned: it is gone on with first. Raises `UnknownRun`,
+    `RunErased`, and `Misuse` where the run has not ended, has no such call, or never did anything of the kind.
     """
     run_id = link_of(run_id)[0]
     head = await store.head(run_id)
     if head is None:
         raise UnknownRun(run_id)
     head = await latest_link(store, head)
+    if head.erased_at is not None:
+        raise RunErased(run_id)
     if head.state is not RunState.ENDED:
         raise Misuse(f"run {run_id} has not ended: what it does is taken back only when it does nothing more")
     before = await _undo_runs(store, run_id)
