@@ -108,7 +108,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: EXTRAS := demo
-$(VENV)/.dev: EXTRAS := dev,pydantic-ai,encryption,postgres
+$(VENV)/.dev: EXTRAS := dev,pydantic-ai,mcp,encryption,postgres
 $(VENV)/.browser: EXTRAS := browser,servers
 $(VENV)/.mutation: EXTRAS := mutation
 

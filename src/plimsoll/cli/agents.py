@@ -26,9 +26,12 @@ def load(path: str) -> Any:
 
 
 def describe_agent(entrypoint: str) -> AgentShape:
-    """What the agent at `module:attribute` looks like from outside. Raises `Misuse` when it is no agent."""
+    """What the agent at `module:attribute` looks like from outside, its MCP servers' tools among it.
+
+    Raises `Misuse` when it is no agent, or a server cannot be asked.
+    """
     agent = load(entrypoint)
-    shape: AgentShape = adapter_of(agent).describe(agent)
+    shape: AgentShape = adapter_of(agent).survey(agent)
     return shape
 
 

@@ -1,7 +1,8 @@
 """A run: one life of an agent's code, from the request to its ending, across crashes and waits."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from inspect import isawaitable
 from typing import Any, NoReturn, TypeVar
 
 from plimsoll.core.canonical import canonical_json, parse_json
@@ -121,6 +122,18 @@ class Run:
         """A fresh identifier, recorded: a replay gets the same."""
         return str(await self._value("id", lambda: self.state.env.ids.new(kind)))
 
+    async def value(self, name: str, make: Callable[[], Awaitable[Any]], *, key: str | None = None) -> Any:
+        """What `make` brings (JSON), recorded: a replay gets the same, and makes nothing.
+
+        For what differs on replay and changes nothing outside; after a crash before it was recorded it is made again.
+        `key` names it where its place in the order of what the run asks for is not stable.
+        """
+
+        async def made() -> Any:
+            return parse_json(canonical_json(await make()))
+
+        return await self._value(name, made, key=key)
+
     async def exchange(self, exchange: Exchange, *, key: str | None = None, defers: bool = False) -> Settled:
         """Takes one call through the pipeline and returns what came of it, whatever that is.
 
@@ -148,16 +161,19 @@ class Run:
             if begins and task is not None:
                 state.inflight.discard(task)
 
-    async def _value(self, name: str, make: Callable[[], Any]) -> Any:
+    async def _value(self, name: str, make: Callable[[], Any], *, key: str | None = None) -> Any:
         state = self.state
         state.streams.check(asyncio.current_task(state.loop))
         state.settle_left()
-        key = state.next_key(name)
+        key = key or state.next_key(name)
         recorded = await state.replay.value(key)
         if recorded is not None:
             return recorded.value
         state.guard()
         value = make()
+        if isawaitable(value):
+            value = await value
+            state.guard()
         state.record(ValueRecorded(key=key, value=value, beside=state.replay.beside()))
         return value
 

@@ -13,7 +13,7 @@ except ImportError as error:
 
 from plimsoll.adapters.pydantic_ai.bare import bare_subject
 from plimsoll.adapters.pydantic_ai.conversations import Conversation
-from plimsoll.adapters.pydantic_ai.describe import describe
+from plimsoll.adapters.pydantic_ai.describe import describe, survey
 from plimsoll.adapters.pydantic_ai.forge import PydanticForger
 from plimsoll.adapters.pydantic_ai.hardened import HardenedAgent, harden
 from plimsoll.adapters.pydantic_ai.iterating import HardenedIteration
@@ -33,6 +33,7 @@ __all__ = [
     "describe",
     "harden",
     "hardened_subject",
+    "survey",
 ]
 
 del _pydantic_ai

@@ -14,6 +14,7 @@ from pydantic_ai.toolsets import AbstractToolset
 from plimsoll.adapters.pydantic_ai.binding import Binding
 from plimsoll.adapters.pydantic_ai.delegation import delegates_toolset
 from plimsoll.adapters.pydantic_ai.models import JournaledModel
+from plimsoll.adapters.pydantic_ai.remote import with_listings
 from plimsoll.adapters.pydantic_ai.tools import JournaledToolset
 
 __all__ = ["Hardening", "Leaving", "capabilities_of"]
@@ -41,7 +42,7 @@ class Hardening(AbstractCapability[Any]):
         return JournaledModel(model, self.binding)
 
     def get_wrapper_toolset(self, toolset: AbstractToolset[Any]) -> AbstractToolset[Any]:
-        return JournaledToolset(toolset, self.binding)
+        return JournaledToolset(with_listings(toolset, self.binding), self.binding)
 
     def get_run_clock(self) -> Callable[[], datetime]:
         return lambda: datetime.fromtimestamp(self.binding.now(), UTC)

@@ -1,18 +1,25 @@
 """What an agent looks like from outside: its tools and models, for `plimsoll init` and for fingerprints."""
 
+import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
+from pydantic_ai import RunContext
 from pydantic_ai.agent import AbstractAgent, WrapperAgent
 from pydantic_ai.models import Model
+from pydantic_ai.models.test import TestModel
 from pydantic_ai.tools import Tool, ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, FunctionToolset
+from pydantic_ai.usage import RunUsage
 
+from plimsoll.adapters.pydantic_ai.remote import LISTING_S, remote_leaves
 from plimsoll.contract.shapes import AgentShape, ToolShape
+from plimsoll.core.errors import Misuse
 from plimsoll.runtime.fingerprint import repr_of
 
-__all__ = ["describe", "prompts", "tool_functions"]
+__all__ = ["describe", "prompts", "survey", "tool_functions"]
 
 _HOLDS_PROMPTS = (
     "_instructions",
@@ -28,12 +35,41 @@ _HOLDS_PROMPTS = (
 def describe(agent: AbstractAgent[Any, Any]) -> AgentShape:
     """The agent's name, its models, and the tools that it holds itself.
 
-    Tools that are known only once a run asks for them, such as an MCP server's, are not among them.
+    Tools that are known only once somebody asks for them, such as an MCP server's, are not among them: see `survey`.
     """
     model = getattr(agent, "model", None)
     models = () if model is None else (model.model_id if isinstance(model, Model) else str(model),)
     shapes = {tool.name: _shape(tool.tool_def) for tool in _tools(agent)}
     return AgentShape(name=agent.name or "agent", tools=tuple(shapes.values()), models=models)
+
+
+def survey(agent: AbstractAgent[Any, Any]) -> AgentShape:
+    """As `describe`, and asks the agent's MCP servers for their tools, which takes a connection to each.
+
+    Raises `Misuse` where one cannot be asked.
+    """
+    shape = describe(agent)
+    asked = [toolset for toolset in agent.toolsets if remote_leaves(toolset)]
+    if not asked:
+        return shape
+    known = {tool.name: tool for tool in shape.tools} | {tool.name: tool for tool in asyncio.run(_listed(asked))}
+    return replace(shape, tools=tuple(known.values()))
+
+
+async def _listed(toolsets: list[AbstractToolset[Any]]) -> list[ToolShape]:
+    ctx: RunContext[Any] = RunContext(deps=None, model=TestModel(), usage=RunUsage())
+    shapes: list[ToolShape] = []
+    for toolset in toolsets:
+        try:
+            async with asyncio.timeout(LISTING_S):
+                ready = await toolset.for_run(ctx)
+                async with ready:
+                    tools = await ready.get_tools(ctx)
+        except Exception as error:
+            what = f"{toolset.label} could not be asked for its tools ({type(error).__name__}: {error})"
+            raise Misuse(f"{what}. Start the MCP server, and try again") from error
+        shapes.extend(_shape(tool.tool_def) for tool in tools.values())
+    return shapes
 
 
 def tool_functions(agent: AbstractAgent[Any, Any]) -> list[Callable[..., Any]]:

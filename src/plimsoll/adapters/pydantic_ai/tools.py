@@ -16,6 +16,7 @@ from pydantic_ai.toolsets.function import FunctionToolsetTool
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from plimsoll.adapters.pydantic_ai.binding import Binding
+from plimsoll.adapters.pydantic_ai.remote import ServerUnreachable
 from plimsoll.adapters.pydantic_ai.results import Deferral, decode_result, encode_result
 from plimsoll.contract.model import OutputRule
 from plimsoll.core.calls import CallKind, Effect, ErrorRecord, Fault, Outcome, Status, Unknown
@@ -35,6 +36,10 @@ __all__ = ["JournaledToolset", "ToolExchange", "takes_deps"]
 _REFUSALS = {"ModelRetry": ModelRetry, "ToolFailed": ToolFailed}
 """By these a tool itself tells the model that it did nothing, and what to do instead."""
 
+_NOT_EVEN_ASKED = (ServerUnreachable.__name__,)
+"""What proves of a write elsewhere that nothing happened. A server that says that it failed may have done it before,
+and Pydantic AI tells of a lost connection as it does of a refusal."""
+
 _NEVER_S = 1e9
 """In place of Pydantic AI's own timeout for what is no read: it gives a thread up unseen. The contract's holds."""
 _ATOMS = frozenset({str, int, float, bool, type(None)})
@@ -45,12 +50,11 @@ class ToolExchange:
 
     __slots__ = (
         "_deps", "_encoded", "_execute", "_rule", "_under_way", "_verifier", "_written", "args",
-        "args_digest", "dependency", "in_thread",
+        "args_digest", "dependency", "in_thread", "refusals",
     )  # fmt: skip
 
     kind = CallKind.TOOL
     input_tokens = 0
-    refusals = tuple(_REFUSALS)
 
     def __init__(
         self,
@@ -63,8 +67,10 @@ class ToolExchange:
         deps: Any = None,
         under_way: UnderWay | None = None,
         in_thread: bool = False,
+        refusals: tuple[str, ...] = tuple(_REFUSALS),
     ) -> None:
         self.dependency = name
+        self.refusals = refusals
         self._written = canonical_json(_json_args(name, args))
         self.args: dict[str, Any] = parse_json(self._written)
         self.args_digest = hashlib.sha256(self._written).hexdigest()
@@ -163,6 +169,7 @@ class JournaledToolset(WrapperToolset[Any]):
             deps=ctx.deps,
             under_way=binding.run.state.env.under_way,
             in_thread=section.effect is not Effect.READ and _is_sync(tool),
+            refusals=tuple(_REFUSALS) if section.effect is Effect.READ or _is_function(tool) else _NOT_EVEN_ASKED,
         )
         settled = await self._settled(exchange, binding.tool_key(ctx.tool_call_id or name), in_turn=in_turn)
         return _told(name, settled.outcome)
@@ -214,10 +221,19 @@ def _copy_of(value: Any) -> Any:
 
 def _is_sync(tool: ToolsetTool[Any]) -> bool:
     """Whether the tool is a sync function, which Pydantic AI runs in a thread."""
-    inner: Any = tool
-    while hasattr(inner, "source_tool"):
-        inner = inner.source_tool
+    inner = _innermost(tool)
     return isinstance(inner, FunctionToolsetTool) and not inner.is_async
+
+
+def _is_function(tool: ToolsetTool[Any]) -> bool:
+    """Whether the tool is a function of this process, which knows what it did when it says no."""
+    return isinstance(_innermost(tool), FunctionToolsetTool)
+
+
+def _innermost(tool: Any) -> Any:
+    while hasattr(tool, "source_tool"):
+        tool = tool.source_tool
+    return tool
 
 
 def _told(name: str, outcome: Outcome) -> Any:
