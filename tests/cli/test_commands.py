@@ -29,6 +29,13 @@ COMMANDS = [
     ("approvals", "deny"),
     ("approvals", "resolve"),
     ("kill",),
+    ("audit", "verify"),
+    ("audit", "checkpoint"),
+    ("audit", "export"),
+    ("audit", "log"),
+    ("erase",),
+    ("keys", "make"),
+    ("keys", "rotate"),
 ]
 
 

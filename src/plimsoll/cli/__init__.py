@@ -5,9 +5,12 @@ import click
 from plimsoll import __version__
 from plimsoll.cli.agents import describe_agent
 from plimsoll.cli.approvals import approvals
+from plimsoll.cli.audit import audit
 from plimsoll.cli.compensate import compensate
 from plimsoll.cli.contract_commands import check_command, init_command
+from plimsoll.cli.erase import erase
 from plimsoll.cli.gate import gate, reproduce
+from plimsoll.cli.keys import keys
 from plimsoll.cli.kill import kill
 from plimsoll.cli.runs import runs
 
@@ -30,12 +33,25 @@ def main() -> None:
       plimsoll approvals list            what waits for a person
       plimsoll runs resume               goes on with whatever can: decided, expired, left by a crash
       plimsoll kill --all                stops every run before its next call
+      plimsoll audit verify              is the journal as it was written?
 
     \b
     Exit codes: 0 done, 1 an error, 2 wrong usage, 130 after ctrl-C. `gate`: 0 SHIP, 1 BLOCK, 2 INCONCLUSIVE.
+    `audit verify`: 0 as it was written, 1 not so, 2 could not be tried.
     """
 
 
-for command in (init_command(describe_agent), check_command(describe_agent), gate, reproduce, runs, approvals, kill):
+for command in (
+    init_command(describe_agent),
+    check_command(describe_agent),
+    gate,
+    reproduce,
+    runs,
+    approvals,
+    kill,
+    audit,
+    erase,
+    keys,
+):
     main.add_command(command)
 runs.add_command(compensate)

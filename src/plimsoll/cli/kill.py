@@ -43,7 +43,7 @@ def kill(  # noqa: PLR0917 -- click hands every option over
 
     async def throw(operations: Operations) -> str:
         if release:
-            released = await operations.release(scope=scope)
+            released = await operations.release(scope=scope, by=by)
             return f"The kill switch on {what} is released." if released else f"No kill switch on {what} was engaged."
         head = await operations.store.head(scope)
         head = None if head is None else await latest_link(operations.store, head)

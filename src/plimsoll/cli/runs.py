@@ -21,6 +21,8 @@ from plimsoll.cli.wording import describe, stamp, when
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import UnknownRun
 from plimsoll.core.events import Record, RunStarted, event_type
+from plimsoll.journal.codec import SEALED, is_sealed
+from plimsoll.journal.keys import MASTER_ENV
 from plimsoll.journal.store import Halt, RunHead, RunState
 from plimsoll.runtime.family import Child, children_of
 from plimsoll.runtime.lineage import link_of
@@ -109,6 +111,14 @@ def _row(head: RunHead) -> dict[str, Any]:
     }
 
 
+def _print_readability(out: Console, head: RunHead, records: list[Record]) -> None:
+    """Says why something of a run cannot be read, where that is so."""
+    if head.erased_at is not None:
+        line(out, (f"Erased {stamp(head.erased_at)}", "bold"), ": `plimsoll audit log` tells by whom and why")
+    elif any(is_sealed(record.body) and SEALED.encode() in record.json for record in records):
+        line(out, f"Encrypted, and its key is not here: set {MASTER_ENV}, or key_file in the contract, to read it all")
+
+
 def _print_halts(out: Console, halts: Sequence[Halt], *, options: str) -> None:
     for halt in halts:
         everything = halt.scope == EVERYTHING
@@ -150,11 +160,12 @@ def show(contract_path: Path, journal: Path | None, run_id: str, as_json: bool) 
     state = state_of(head)
     if as_json:
         events = [{"seq": record.seq, "at": record.at, **json.loads(record.json)} for record in records]
-        family = {**belongs(head), "children": children_json(children)}
+        family = {**belongs(head), "children": children_json(children), "erased_at": head.erased_at}
         click.echo(json.dumps({"state": state, **family, "result": summary(result), "events": events}))
         return
     out = console()
     _print_events(out, head.run_id, records)
+    _print_readability(out, head, records)
     print_family(out, head, children)
     print_result(out, result, state=state, options=places(contract_path, journal))
 

@@ -177,9 +177,9 @@ class Operations:
             raise UnknownRun(scope)
         await self.store.engage(Halt(scope=scope, by=by, reason=reason, at=self.clock.now()))
 
-    async def release(self, *, scope: str = EVERYTHING) -> bool:
+    async def release(self, *, scope: str = EVERYTHING, by: str = "") -> bool:
         """Releases a kill switch. Runs that it halted stay halted. False when none was engaged."""
-        return await self.store.release(scope)
+        return await self.store.release(scope, by=by, at=self.clock.now())
 
     async def has_news(self, run_id: str) -> bool:
         """Whether the run's inbox holds something that its journal does not know yet."""
