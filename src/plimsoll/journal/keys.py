@@ -23,9 +23,11 @@ __all__ = [
     "RunReader",
     "WrappedKey",
     "key_ring",
+    "master_key_text",
     "master_keys",
     "new_master_key",
     "open_key",
+    "ring_of",
     "signer",
 ]
 
@@ -129,22 +131,36 @@ def _decoded(word: str, what: str) -> bytes:
     return key
 
 
+def ring_of(text: str, *, source: str, encrypt: bool) -> KeyRing:
+    """The ring of the master keys in `text`; see `master_keys`. `encrypt` says whether it makes keys for new runs.
+
+    Raises `Misuse`, and `MissingExtra` where the extra is not installed.
+    """
+    encryption: Any = importlib.import_module("plimsoll.journal.encryption")
+    ring: KeyRing = encryption.MasterKeys(master_keys(text, source=source), encrypt=encrypt)
+    return ring
+
+
 def key_ring(section: JournalSection, *, directory: Path, environ: Mapping[str, str]) -> KeyRing | None:
     """The master keys that the contract's [journal] names, or the environment has; None where there are none.
 
     Raises `Misuse` when the contract wants encryption and there is no key, or one that is none.
     """
-    found = _key_text(section.key_file, MASTER_ENV, what="key_file", directory=directory, environ=environ)
+    found = master_key_text(section, directory=directory, environ=environ)
     if found is not None:
-        encryption: Any = importlib.import_module("plimsoll.journal.encryption")
-        ring: KeyRing = encryption.MasterKeys(master_keys(found[0], source=found[1]), encrypt=section.encrypt)
-        return ring
+        text, source = found
+        return ring_of(text, source=source, encrypt=section.encrypt)
     if section.encrypt:
         raise Misuse(
             f"the contract's [journal] says encrypt = true, and there is no master key: set {MASTER_ENV}, or name a"
             " key_file; `plimsoll keys make` makes a key"
         )
     return None
+
+
+def master_key_text(section: JournalSection, *, directory: Path, environ: Mapping[str, str]) -> tuple[str, str] | None:
+    """The text with the master keys, and where it comes from; None where there is none. Raises `Misuse`."""
+    return _key_text(section.key_file, MASTER_ENV, what="key_file", directory=directory, environ=environ)
 
 
 def signer(section: JournalSection, *, directory: Path, environ: Mapping[str, str]) -> Signer | None:
