@@ -1,5 +1,7 @@
 """A run's life without trouble, and its endings."""
 
+import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -7,10 +9,12 @@ import pytest
 from plimsoll.contract.model import Limits, Model
 from plimsoll.core.calls import CallInfo, Ending
 from plimsoll.core.errors import RunBusy, UnknownDependency, UnknownRun
+from plimsoll.core.events import Record
+from plimsoll.journal.memory import MemoryStore
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
-from tests.runtime.bench import Desk, simulated
+from tests.runtime.bench import Desk, pass_time, simulated
 
 
 def test_a_run_completes_and_its_journal_tells_it() -> None:
@@ -193,5 +197,41 @@ def test_the_same_read_with_the_same_result_is_a_loop() -> None:
         assert result.ending is Ending.HALTED
         assert desk.shop.reads == 3
         assert "loop" in [kind for kind, _, _ in desk.kinds()]
+
+    simulated(main)
+
+
+class SlowDisk:
+    """A store behind a disk that takes its time."""
+
+    inline = False
+
+    def __init__(self, inner: MemoryStore) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def append(self, records: Sequence[Record]) -> frozenset[str]:
+        await pass_time(0.1)
+        return await self._inner.append(records)
+
+
+def test_runs_that_do_more_than_the_disk_can_follow_wait_for_it_and_none_parks() -> None:
+    async def main() -> None:
+        desk = Desk(limits=Limits(steps=100, seconds=1000.0))
+
+        async def reading(run: Run, request: Any) -> str:
+            for number in range(20):
+                await run.call("look", {"order": f"W{number}"})
+            return "read"
+
+        desk.agent = reading
+        harness = desk.live(SlowDisk(desk.store))
+        harness.journal._max_queue = 60
+        harness.journal._max_batch = 20
+        results = await asyncio.gather(*(harness.run({}, run_id=f"r{number}") for number in range(20)))
+        assert {result.ending for result in results} == {Ending.COMPLETE}
+        await harness.close()
 
     simulated(main)

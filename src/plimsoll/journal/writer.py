@@ -62,6 +62,11 @@ class RunLog:
         self._position = journal._enqueue(self, record)
         return record
 
+    @property
+    def crowded(self) -> bool:
+        """Whether the queue to the disk is half full: who can wait does, until what it has appended is durable."""
+        return 2 * len(self._journal._queue) >= self._journal._max_queue
+
     async def durable(self) -> None:
         """The barrier: returns when everything this run has appended so far is durable.
 

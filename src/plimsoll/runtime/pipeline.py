@@ -66,6 +66,8 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
         state.answered_by(exchange, recorded.outcome.rung)
         return Settled(exchange, recorded.outcome)
     state.guard()
+    if state.log.crowded:
+        await state.commit()  # more is done than the disk can follow
     started = state.env.clock.monotonic()
     effect = effect_of(state, exchange)
     if effect is not Effect.READ:
