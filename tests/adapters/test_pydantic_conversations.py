@@ -14,6 +14,8 @@ from pydantic_ai.models.test import TestModel
 from plimsoll.adapters.pydantic_ai import harden
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import SessionBusy
+from plimsoll.journal.encryption import MasterKeys
+from plimsoll.journal.memory import MemoryStore
 from plimsoll.journal.sqlite import SQLiteStore
 from plimsoll.runtime.lineage import link_of
 from plimsoll.runtime.run import current_run
@@ -206,5 +208,17 @@ def test_an_output_function_may_continue_as_new() -> None:
         result = await one.live().run("look", run_id="r")
         assert (result.run_id, result.output) == ("r", "again, after again, after look")
         assert [head.run_id for head in await one.store.heads()] == ["r~3", "r~2", "r"]
+
+    simulated(main)
+
+
+def test_of_an_erased_turn_the_model_is_told_that_there_was_one() -> None:
+    async def main() -> None:
+        one = desk()
+        one.store = MemoryStore(keys=MasterKeys([bytes(range(32))]))
+        await one.live().session("ticket").run("my name is Ana")
+        await one.store.erase("ticket/1", by="bo", reason="asked for it", at=1.0)
+        result = await one.live().session("ticket").run("who am I?")
+        assert said(result.native.all_messages())[:2] == ["user: [erased]", "model: [erased]"]
 
     simulated(main)

@@ -13,7 +13,7 @@ from plimsoll.adapters.pydantic_ai.binding import Binding
 from plimsoll.contract.model import Approval, Tool
 from plimsoll.core.calls import Effect, Ending, Status
 from plimsoll.core.clock import LoopClock
-from plimsoll.core.errors import RunHalted, RunParked
+from plimsoll.core.errors import RunHalted, RunHandedOff, RunParked
 from plimsoll.core.events import ApprovalRequested, CallIntended, CallSettled
 from tests.adapters.bench import Desk, Shop, call, contract, scripted, shop_agent, simulated, tool_results
 
@@ -254,4 +254,10 @@ def test_of_several_reasons_to_leave_the_gravest_is_given() -> None:
         assert all([binding.may_wait(signal, in_turn=False) for signal in order])
         assert not binding.may_wait(mismatch, in_turn=False)
         with pytest.raises(RunHalted):
+            binding.leave()
+    handoff = RunHandedOff("complete", output="done", reason="")
+    for pair in ([handoff, approval], [approval, handoff]):
+        binding = Binding(run, contract=contract(), model_of=lambda name: scripted(), verifiers={})
+        assert all([binding.may_wait(signal, in_turn=False) for signal in pair])
+        with pytest.raises(RunParked):
             binding.leave()

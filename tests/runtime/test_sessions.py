@@ -12,6 +12,8 @@ from plimsoll.contract.model import Tool
 from plimsoll.core.calls import CallInfo, Effect, Ending
 from plimsoll.core.errors import Misuse, RunBusy, SessionBusy
 from plimsoll.core.events import RunStarted
+from plimsoll.journal.encryption import MasterKeys
+from plimsoll.journal.memory import MemoryStore
 from plimsoll.journal.sqlite import SQLiteStore
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.harness import Harness
@@ -292,3 +294,18 @@ def test_a_conversation_goes_on_in_another_process(tmp_path: Path) -> None:
         assert (await life("two", "still there?"))["heard"] == ["hello"]
 
     asyncio.run(main())
+
+
+def test_of_an_erased_turn_its_place_is_left() -> None:
+    async def main() -> None:
+        one = desk()
+        one.store = MemoryStore(keys=MasterKeys([bytes(range(32))]))
+        session = one.live().session("ticket")
+        await session.run("my name is Ana", turn="message-1")
+        await one.store.erase("ticket/1", by="bo", reason="asked for it", at=1.0)
+        result = await one.live().session("ticket").run("who am I?", turn="message-2")
+        assert result.output["heard"] == ["[erased]"]
+        first, _ = await session.history()
+        assert (first.number, first.input, first.output) == (1, "[erased]", "[erased]")
+
+    simulated(main)
