@@ -57,6 +57,7 @@ class Bank(Desk):
             return f"{type(error).__name__}: {error}"
 
     async def between(self, site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+        assert exchange.dependency == info.dependency
         self.infos.append((site, info, LoopClock().monotonic()))
         error = self.comes.pop(0) if site == "refund" and self.comes else None
         if error is not None:
