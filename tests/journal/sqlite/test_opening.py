@@ -54,7 +54,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_a_file_that_is_no_database_is_left_as_it_is(path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(b"Dear diary, " * 500)
-    with pytest.raises(JournalCorrupt, match=r"file is not a database\. Keep the file as it is"):
+    with pytest.raises(JournalCorrupt, match=r"^the journal is damaged: .*\.db is no SQLite database.* Keep the file"):
         SQLiteStore.open(path)
     assert path.read_bytes() == b"Dear diary, " * 500
 

@@ -48,7 +48,9 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA fullfsync = ON")  # macOS: through the drive's own cache; elsewhere nothing
     connection.execute("PRAGMA secure_delete = ON")  # what is erased is overwritten
-    connection.execute("BEGIN IMMEDIATE")  # shows a read-only or locked file at once
+    if not os.access(path, os.W_OK):  # SQLite opens such a file all the same, and fails at the first write
+        raise JournalUnavailable(f"{path} may only be read: make the file and its folder writable for this user")
+    connection.execute("BEGIN IMMEDIATE")  # shows a locked file at once
     _migrate(connection, path)
     connection.execute("COMMIT")
 
