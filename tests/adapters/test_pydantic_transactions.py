@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic_ai import Agent, FunctionToolset, ModelRetry, RunContext
 from pydantic_ai.exceptions import ApprovalRequired
+from pydantic_ai.mcp import MCPToolset
 from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
 
 from plimsoll.adapters.pydantic_ai import harden
@@ -20,6 +21,7 @@ from plimsoll.journal.memory import MemoryStore
 from plimsoll.runtime.current import current_call, current_connection
 from plimsoll.runtime.databases.sqlite import SQLiteDatabase
 from tests.adapters.bench import Crash, call, scripted, simulated, tool_results
+from tests.adapters.mcp_shop import shop_server
 from tests.runtime.banks import Bank
 from tests.runtime.threads import SOON_S, Slow, surroundings
 
@@ -158,7 +160,7 @@ def test_a_key_is_known_in_threads_helpers_and_hooks(tmp_path: Path) -> None:
         return _helping(note)
 
     class Hooked(WrapperToolset[Any]):
-        """As an MCP server's `process_tool_call` does, it stands between a call and its tool."""
+        """Stands between a call and its tool."""
 
         async def call_tool(self, name: str, tool_args: Any, ctx: RunContext[Any], tool: ToolsetTool[Any]) -> Any:
             note("hook")
@@ -172,6 +174,32 @@ def test_a_key_is_known_in_threads_helpers_and_hooks(tmp_path: Path) -> None:
 
     asyncio.run(main())
     assert keys == dict.fromkeys(("hook", "thread", "helper"), idempotency_key("r", "1/c1"))
+
+
+def test_a_key_is_known_where_the_call_of_an_mcp_server_is_processed(tmp_path: Path) -> None:
+    keys: list[tuple[str, str]] = []
+
+    async def process(ctx: RunContext[Any], call_tool: Any, name: str, args: dict[str, Any]) -> Any:
+        info = current_call()
+        assert info is not None
+        keys.append((name, info.idempotency_key))
+        return await call_tool(name, args)
+
+    async def main() -> None:
+        ledger = tmp_path / "ledger"
+        ledger.touch()
+        toolset: Any = MCPToolset(shop_server(ledger), id="shop", process_tool_call=process)
+        agent = Agent(
+            scripted([call("refund", "c1", order="W1", amount=5.0)], "Done."), toolsets=[toolset], name="payer"
+        )
+        hardened = harden(
+            agent, contract(), connections={"bank": "sqlite:///x"}, surroundings=surroundings(MemoryStore())
+        )
+        result = await hardened.run("Refund W1", run_id="r")
+        assert (result.ending, ledger.read_text()) == (Ending.COMPLETE, "W1 5.0\n"), result.reason
+
+    asyncio.run(main())
+    assert keys == [("refund", idempotency_key("r", "1/c1"))]
 
 
 def _helping(note: Any) -> Any:

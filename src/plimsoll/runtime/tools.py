@@ -175,8 +175,8 @@ class ToolExchange:
     """
 
     __slots__ = (
-        "_answer", "_answer_json", "_as_given", "_atomic", "_native", "_rule", "_spec", "_under_way", "_verifier", "_watched",
-        "_written", "args", "args_digest",
+        "_answer", "_answer_json", "_as_given", "_atomic", "_native", "_rule", "_spec", "_under_way", "_verifier",
+        "_watched", "_written", "args", "args_digest",
     )  # fmt: skip
 
     kind = CallKind.TOOL

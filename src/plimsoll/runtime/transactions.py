@@ -31,6 +31,10 @@ from plimsoll.runtime.state import RunState
 __all__ = ["Transacted", "in_transaction", "proves_nothing_happened"]
 
 
+UNBOUNDED_S = 3600.0
+"""For how long a transaction may wait, and be idle, where timeouts are only observed."""
+
+
 class _Withdrawn(OperationFailed):
     """The attempt was given up before its transaction could be committed."""
 
@@ -67,7 +71,8 @@ class Transacted:
         section = state.env.tool(exchange.dependency)
         self._state = state
         self._exchange = exchange
-        self._wait_s = section.timeout_s
+        enforced = state.env.contract.protections.timeout is Mode.ENFORCE
+        self._wait_s = section.timeout_s if enforced else max(section.timeout_s, UNBOUNDED_S)
         self._shared = state.env.transactions
         self._name = section.connection or ""
         self._in_thread: bool = getattr(exchange, "in_thread", False)

@@ -8,6 +8,7 @@ import pytest
 
 from plimsoll.core.errors import MissingExtra
 from plimsoll.runtime.databases.database import Found
+from plimsoll.runtime.databases.postgres import PostgresDatabase
 from tests.runtime.databases.conftest import Place
 from tests.runtime.databases.test_databases import SOON_S, Sessions, execute, mark
 
@@ -33,6 +34,17 @@ def test_a_process_that_is_stopped_midway_loses_its_mark_in_the_end(place: Place
             with pytest.raises(Exception, match=r"terminat|closed|idle"):
                 await stopped.commit("null")
             assert place.payments == []
+
+    asyncio.run(main())
+
+
+@only_postgres
+def test_a_server_that_is_not_there_is_a_broken_connection(place: Place) -> None:
+    async def main() -> None:
+        session = PostgresDatabase("postgresql:///x?host=/nowhere").session(in_thread=place.in_thread, wait_s=1.0)
+        with pytest.raises(ConnectionError, match="no connection to the database"):
+            await session.hold(mark())
+        await session.close()
 
     asyncio.run(main())
 

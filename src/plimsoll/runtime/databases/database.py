@@ -89,8 +89,11 @@ class Session(Protocol):
     """What the tool is handed. None before `hold`."""
 
     async def hold(self, mark: Mark) -> Found | None:
-        """Connects, begins the transaction and holds the mark, or says why it cannot be held. Waits for whoever holds
-        it."""
+        """Connects, begins the transaction and holds the mark, or says why it cannot be held.
+
+        Waits for whoever holds it, and raises `TimeoutError` where that takes too long; raises `ConnectionError` where
+        there is no connection to be had.
+        """
         ...
 
     async def commit(self, result: str | None) -> None:

@@ -27,8 +27,8 @@ _LIMIT = """
     SELECT set_config('lock_timeout', %s, true), set_config('idle_in_transaction_session_timeout', %s, true)
 """
 _HOLD, _FIND = HOLD.replace("?", "%s"), FIND.replace("?", "%s")
-_SETTLE = SETTLE.replace("?", "%s")
-_STILL_OURS = "SELECT FROM plimsoll_effects WHERE idempotency_key = %s AND xmin = pg_current_xact_id()::xid"
+_SETTLE = SETTLE.replace("?", "%s") + " AND xmin = pg_current_xact_id()::xid"
+"""Only where the mark was written by this very transaction."""
 
 
 class PostgresDatabase:
@@ -59,13 +59,20 @@ class _Steps(ABC):
 
     async def hold(self, mark: Mark) -> Found | None:
         self._mark = mark
-        await self._connect(self._database.conninfo, connect_timeout=max(2, round(self._wait_s)), autocommit=True)
+        timeout_s = max(2, round(self._wait_s))  # whole seconds, as libpq wants them; less than two it takes for two
+        try:
+            await self._connect(self._database.conninfo, connect_timeout=timeout_s, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise ConnectionError(f"no connection to the database: {error}") from error
         if not self._database.has_marks:
             await self._make_table()
             self._database.has_marks = True
         await self._begin()
         await self._run(_LIMIT, *_limits(self._wait_s))
-        held, _ = await self._run(_HOLD, *mark.row)
+        try:
+            held, _ = await self._run(_HOLD, *mark.row)
+        except errors.LockNotAvailable as error:
+            raise TimeoutError("somebody else keeps the mark locked") from error
         if held == 1:
             return None
         _, row = await self._run(_FIND, mark.idempotency_key)
@@ -75,11 +82,10 @@ class _Steps(ABC):
 
     async def commit(self, result: str | None) -> None:
         assert self._mark is not None, "held before it is committed"
-        key = self._mark.idempotency_key
-        ours, _ = await self._run(_STILL_OURS, key)
+        state = "free" if result is None else "done"
+        ours, _ = await self._run(_SETTLE, state, result, self._mark.idempotency_key)
         if ours != 1:
             raise EndedByTool
-        await self._run(_SETTLE, "free" if result is None else "done", result, key)
         await self._end()
 
     async def _make_table(self) -> None:

@@ -99,7 +99,12 @@ class SQLiteSession:
 
     def _hold(self, mark: Mark) -> Found | None:
         connection = self.connection = self._connect()
-        connection.execute("BEGIN IMMEDIATE")
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                raise TimeoutError("somebody else keeps the database locked") from error
+            raise
         connection.execute(_CREATE)
         if connection.execute(HOLD, mark.row).rowcount == 1:
             connection.set_authorizer(_leaves_the_transaction)
