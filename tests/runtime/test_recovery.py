@@ -7,6 +7,7 @@ import pytest
 
 from plimsoll.contract.model import Tool
 from plimsoll.core.calls import CallInfo, Effect, Ending, Unknown
+from plimsoll.core.clock import LoopClock
 from plimsoll.core.errors import JournalUnavailable, ReplayMismatch
 from plimsoll.core.events import CallSettled, DoubtResolved, Record
 from plimsoll.runtime.exchange import Exchange, Send
@@ -76,6 +77,23 @@ def test_without_verify_the_run_parks_until_a_person_says() -> None:
         (result,) = await desk.live().wake()
         assert (result.ending, result.output) == (Ending.COMPLETE, "Sure: 20 back")
         assert len(desk.shop.ledger) == 1
+
+    simulated(main)
+
+
+def test_without_verify_nobody_waits_for_its_answer() -> None:
+    async def main() -> None:
+        desk = Desk(verify=False)
+
+        async def lose(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            if site == "refund":
+                raise ConnectionResetError("lost")
+            return await send()
+
+        desk.intercept = lose
+        began_s = LoopClock().monotonic()
+        assert (await desk.live().run({"order": "W1"}, run_id="r")).ending is Ending.PARKED
+        assert LoopClock().monotonic() == began_s
 
     simulated(main)
 

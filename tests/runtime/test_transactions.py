@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from plimsoll.contract.model import Mode, OutputRule, Protections, Retry
 from plimsoll.core.calls import CallInfo, Effect, Ending, Fault, idempotency_key
-from plimsoll.core.errors import Misuse
+from plimsoll.core.errors import Misuse, RunHalted
 from plimsoll.core.events import CallSettled, DoubtRaised, DoubtResolved
 from plimsoll.journal.memory import MemoryStore
 from plimsoll.runtime.current import current_connection
@@ -189,6 +189,27 @@ def test_the_kill_switch_rolls_back_what_is_not_committed(tmp_path: Path) -> Non
     simulated(main)
 
 
+def test_a_run_that_is_stopped_before_it_asks_again_looks_its_call_up(tmp_path: Path) -> None:
+    async def main() -> None:
+        desk = Desk(tmp_path)
+        at("pay.commit", Crash(), sent=True)(desk)
+        harness = desk.live()
+        with pytest.raises(Crash):
+            await harness.run(PAY, run_id="r")
+        harness.journal.abandon()
+
+        async def halted(run: Run, request: Any) -> Any:
+            raise RunHalted("an operator stopped it")
+
+        desk.agent = halted
+        (result,) = await desk.live().wake()
+        assert result.ending is Ending.HALTED
+        (resolved,) = await desk.events(DoubtResolved)
+        assert (resolved.answer, resolved.value) == ("happened", {"paid": 20.0})
+
+    simulated(main)
+
+
 def test_parallel_calls_take_their_turn(tmp_path: Path) -> None:
     async def both(run: Run, request: Any) -> Any:
         return await asyncio.gather(*(run.call("pay", {"to": to, "amount": 1.0}) for to in ("ann", "bo", "cy")))
@@ -211,11 +232,10 @@ def test_parallel_calls_take_their_turn(tmp_path: Path) -> None:
 class Down:
     """A database that cannot be reached for a while."""
 
-    serial = False
-
     def __init__(self, inner: Any) -> None:
         self.inner = inner
         self.is_down = False
+        self.turn = inner.turn
 
     def session(self, *, in_thread: bool, wait_s: float) -> Any:
         if self.is_down:
@@ -232,6 +252,24 @@ def test_a_database_that_is_down_fails_the_call_and_leaves_no_doubt(tmp_path: Pa
         assert "connection" in result.output
         assert await desk.events(DoubtRaised) == []
         assert desk.bank.payments == []
+
+    simulated(main)
+
+
+def test_two_harnesses_on_one_database_take_their_turn(tmp_path: Path) -> None:
+    async def main() -> None:
+        desk = Desk(tmp_path)
+
+        async def pay(to: str, amount: float) -> Any:
+            await pass_time(1.0)
+            return desk.bank.paying(to, amount)
+
+        desk.tools = {"pay": pay}
+        harness = desk.live()
+        other = desk.live()  # of the same database object, as a parent's and a child's are in the gate
+        runs = [harness.run(PAY, run_id="r"), other.run({"to": "bo", "amount": 1.0}, run_id="s")]
+        assert all(result.ending is Ending.COMPLETE for result in await asyncio.gather(*runs))
+        assert sorted(desk.bank.payments) == [("ann", 20.0), ("bo", 1.0)]
 
     simulated(main)
 

@@ -31,7 +31,7 @@ from plimsoll.runtime.result import RunResult
 
 __all__ = ["runs"]
 
-_NEXT = {"approval": "approvals list", "doubt": "approvals list"}
+_NEXT = {"approval": "approvals list", "doubt": "approvals list", "dependencies": "runs resume"}
 
 
 @click.group()

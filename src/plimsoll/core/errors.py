@@ -311,10 +311,10 @@ class Unwind(BaseException):
 
 
 class RunParked(Unwind):
-    """The run waits for a person or for the journal.
+    """The run waits: for a person, a child, the journal, or what its agent depends on.
 
-    `reason` is `approval`, `doubt`, `journal` or `mismatch`; `detail` names what is waited for; `until` is the
-    wall-clock time at which the run may go on by itself, if any.
+    `reason` is `approval`, `doubt`, `child`, `dependencies`, `journal` or `mismatch`; `detail` names what is waited for;
+    `until` is the wall-clock time at which the run may go on by itself, if any.
     """
 
     def __init__(self, reason: str, *, detail: str, until: float | None = None) -> None:

@@ -26,7 +26,7 @@ from plimsoll.runtime.attempts import Answer, Attempt, Footing, retrying
 from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.state import RunState
-from plimsoll.runtime.transactions import proves_nothing_happened
+from plimsoll.runtime.transactions import looked_up_by, proves_nothing_happened
 
 __all__ = ["recover_intent", "settle_leftovers", "write"]
 
@@ -125,19 +125,26 @@ async def settle_leftovers(state: RunState) -> None:
     for intent, exchange in list(state.sent.values()):
         left = ErrorRecord(type="RunEnded", message="the run ended while it was under way", fault=Fault.CRASH)
         _raise_doubt(state, intent, left)
-        answer = await _verified(state, exchange, intent)
-        if isinstance(answer, Unknown):
-            state.record(DoubtResolved(key=intent.key, answer="unknown", by="verify", value=answer.why))
-            continue
-        happened = isinstance(answer, Happened)
-        value = msgspec.to_builtins(answer.result) if isinstance(answer, Happened) else None
-        said = "happened" if happened else "not_happened"
-        state.record(DoubtResolved(key=intent.key, answer=said, by="verify", value=value))
+        _record(state, intent, await _verified(state, exchange, intent))
     for intent in state.replay.unasked_intents():
         why = "the run ended before its code came to it again"
         _raise_doubt(state, intent, ErrorRecord(type="RunEnded", message=why, fault=Fault.CRASH))
-        state.record(DoubtResolved(key=intent.key, answer="unknown", by="plimsoll", value=why))
+        looked_up = looked_up_by(state, intent)
+        if looked_up is not None:
+            _record(state, intent, await _verified(state, looked_up, intent))
+        else:
+            state.record(DoubtResolved(key=intent.key, answer="unknown", by="plimsoll", value=why))
     state.sent.clear()
+
+
+def _record(state: RunState, intent: CallIntended, answer: Verification) -> None:
+    """Writes down what `verify` said of a call that nothing will follow."""
+    said, value = "not_happened", None
+    if isinstance(answer, Unknown):
+        said, value = "unknown", answer.why
+    elif isinstance(answer, Happened):
+        said, value = "happened", msgspec.to_builtins(answer.result)
+    state.record(DoubtResolved(key=intent.key, answer=said, by="verify", value=value))
 
 
 async def _verified(state: RunState, exchange: Exchange, intent: CallIntended) -> Verification:

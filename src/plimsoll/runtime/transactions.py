@@ -12,6 +12,7 @@ from typing import Any, cast
 from plimsoll.contract.model import Mode
 from plimsoll.core.calls import (
     CallInfo,
+    Effect,
     ErrorRecord,
     Fault,
     Happened,
@@ -22,13 +23,14 @@ from plimsoll.core.calls import (
 )
 from plimsoll.core.canonical import canonical_json, parse_json
 from plimsoll.core.errors import OperationFailed, OutputRejected
+from plimsoll.core.events import CallIntended
 from plimsoll.policies.ladder import Rung
 from plimsoll.runtime.current import call_context, connection_context
 from plimsoll.runtime.databases.database import Found, Mark, Session
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.state import RunState
 
-__all__ = ["Transacted", "in_transaction", "proves_nothing_happened"]
+__all__ = ["Transacted", "in_transaction", "looked_up_by", "proves_nothing_happened"]
 
 
 UNBOUNDED_S = 3600.0
@@ -52,6 +54,13 @@ class _Permit:
 def in_transaction(state: RunState, exchange: Exchange, key: str, *, sent_before: bool) -> Exchange:
     """The call, so that it is sent in a transaction. `sent_before`: an earlier life of the run may have sent it."""
     return cast(Exchange, Transacted(state, exchange, key, sent_before=sent_before))
+
+
+def looked_up_by(state: RunState, intent: CallIntended) -> Exchange | None:
+    """What looks a call up that nobody asks for any more, by its intent alone; None for one that is no transaction."""
+    if intent.effect is not Effect.TRANSACTION or state.env.tool(intent.dependency).effect is not Effect.TRANSACTION:
+        return None
+    return cast(Exchange, Transacted(state, cast(Exchange, intent), intent.key, sent_before=True))
 
 
 def proves_nothing_happened(exchange: Exchange, error: ErrorRecord, refusals: Sequence[str]) -> bool:
@@ -152,12 +161,15 @@ class Transacted:
 
     async def _begun(self, stack: AsyncExitStack) -> Session:
         """A session that is closed with the stack, whatever happens; what it has not committed is rolled back."""
-        turn = self._shared.turn(self._name)
-        if turn is not None:
-            await stack.enter_async_context(turn)
-        session = self._shared.databases[self._name].session(in_thread=self._in_thread, wait_s=self._wait_s)
-        stack.push_async_callback(session.close)
+        database = self._shared.databases[self._name]
+        await stack.enter_async_context(database.turn())
+        session = database.session(in_thread=self._in_thread, wait_s=self._wait_s)
+        stack.push_async_callback(self._closed, session)
         return session
+
+    async def _closed(self, session: Session) -> None:
+        if not self._state.env.under_way.of(self._mark.idempotency_key):  # else a thread is left that works on it, as
+            await session.close()  # when the process ends, and with it the connection
 
     def _done_before(self, found: Found) -> Any:
         """What an attempt returned that has happened already."""

@@ -6,6 +6,7 @@ transaction, keeps everybody else from bringing the same effect about; and a mar
 be held by them alone, so that a process which was stopped for an hour does nothing when it wakes.
 """
 
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 import msgspec
@@ -111,8 +112,9 @@ class Session(Protocol):
 class Database(Protocol):
     """Where transaction tools have their effects."""
 
-    serial: bool
-    """Whether it lets only one transaction write at a time, so that ours had better queue before it."""
+    def turn(self) -> AbstractAsyncContextManager[Any]:
+        """What to hold during a transaction: a place in the queue, where only one may write at a time."""
+        ...
 
     def session(self, *, in_thread: bool, wait_s: float) -> Session:
         """A transaction to be. Nothing is connected to yet.

@@ -5,7 +5,7 @@ An async tool is handed a `psycopg.AsyncConnection`, a sync one a `psycopg.Conne
 """
 
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from typing import Any
 
 from plimsoll.core.errors import MissingExtra, OperationFailed
@@ -36,12 +36,14 @@ class PostgresDatabase:
     PGPASSWORD, in a password file, or in a variable of the environment that holds the whole URL.
     """
 
-    serial = False
-
     def __init__(self, conninfo: str) -> None:
         self.conninfo = conninfo
         self.has_marks = False
         """Whether the table of marks is known to be there."""
+
+    def turn(self) -> AbstractAsyncContextManager[None]:
+        """Nobody need queue: the rows that a transaction writes are locked one by one."""
+        return nullcontext()
 
     def session(self, *, in_thread: bool, wait_s: float) -> Session:
         return (_InThread if in_thread else _OnLoop)(self, wait_s)

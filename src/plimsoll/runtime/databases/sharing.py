@@ -10,25 +10,20 @@ __all__ = ["Transactions"]
 
 
 class Transactions:
-    """The databases by the names of their connections, and the queues before those that take one writer at a time."""
+    """The databases by the names of their connections, and the attempts that nobody waits for any more."""
 
-    __slots__ = ("_left", "_turns", "databases")
+    __slots__ = ("_left", "databases")
 
     def __init__(self, databases: Mapping[str, Database]) -> None:
         self.databases = databases
-        self._turns = {name: asyncio.Lock() for name, database in databases.items() if database.serial}
         self._left: set[asyncio.Future[Any]] = set()
 
-    def turn(self, name: str) -> asyncio.Lock | None:
-        """What to hold during a transaction, where only one may write."""
-        return self._turns.get(name)
+    def keep(self, attempt: asyncio.Future[Any]) -> None:
+        """An attempt that was given up, and has a transaction to roll back when it ends."""
+        self._left.add(attempt)
+        attempt.add_done_callback(self._over)
 
-    def keep(self, work: asyncio.Future[Any]) -> None:
-        """Work that nobody waits for any more, and that has a transaction to roll back when it ends."""
-        self._left.add(work)
-        work.add_done_callback(self._over)
-
-    def _over(self, work: asyncio.Future[Any]) -> None:
-        self._left.discard(work)
-        if not work.cancelled():
-            work.exception()  # seen: nobody is left to look at it
+    def _over(self, attempt: asyncio.Future[Any]) -> None:
+        self._left.discard(attempt)
+        if not attempt.cancelled():
+            attempt.exception()  # seen: nobody is left to look at it

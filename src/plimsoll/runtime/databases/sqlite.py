@@ -1,11 +1,13 @@
 """SQLite as a database of transaction tools: a connection for each transaction, by the standard library."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, NoReturn, Self
+from weakref import WeakKeyDictionary
 
 from plimsoll.core.errors import Misuse
 from plimsoll.runtime.databases.database import COLUMNS, FIND, HOLD, SETTLE, EndedByTool, Found, Mark
@@ -52,11 +54,14 @@ class SQLiteDatabase:
     ones do; a statement takes microseconds.
     """
 
-    serial = True
-
     def __init__(self, path: str | Path, *, prepare: Callable[[sqlite3.Connection], None] | None = None) -> None:
         self._path = Path(path).absolute()
         self._prepare = prepare
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
+
+    def turn(self) -> asyncio.Lock:
+        """SQLite has one writer at a time, and whoever waits for it there keeps a thread waiting."""
+        return self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock())
 
     def session(self, *, in_thread: bool, wait_s: float) -> "SQLiteSession":
         return SQLiteSession(partial(self._connect, wait_s))

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import copy_context
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 __all__ = ["whole"]
@@ -15,7 +17,8 @@ async def whole(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
     A connection that one thread uses must not be closed by another.
     """
-    work = asyncio.ensure_future(asyncio.to_thread(function, *args, **kwargs))
+    call = partial(copy_context().run, function, *args, **kwargs)
+    work = asyncio.get_running_loop().run_in_executor(None, call)
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
         try:
