@@ -1,6 +1,7 @@
 """The same agent as people write it first: no journal, no protections, every call straight to the dependency."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from plimsoll.contract.model import Contract
@@ -33,6 +34,10 @@ class BareRun:
         reply: ModelReply = await self._send("primary", exchange, lambda: exchange.send(None))
         return reply
 
+    @asynccontextmanager
+    async def stream(self, prompt: Any) -> AsyncGenerator["Said"]:
+        yield Said(await self.model(prompt))
+
     async def _send(self, name: str, exchange: Any, send: Callable[[], Awaitable[Any]]) -> Any:
         self._count += 1
         key = f"{self._count}:{name}"
@@ -47,6 +52,16 @@ class BareRun:
             deadline_s=0.0,
         )
         return await self._env.interceptor(name, info, exchange, send)
+
+
+class Said:
+    """An answer that is whole before anybody is shown it."""
+
+    def __init__(self, reply: ModelReply) -> None:
+        self.reply = reply
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        yield self.reply.text
 
 
 class BareProcess:

@@ -1,6 +1,6 @@
 """A small agent of the tests' own: it looks up an order, refunds it after a person's word, and tells the customer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -78,7 +78,10 @@ async def agent(run: Run, order_id: Any) -> str:
     """Does what the model says, step by step, and hands the results back to it."""
     conversation: list[Any] = [{"user": f"refund {order_id}"}]
     while True:
-        reply = await run.model(conversation)
+        async with run.stream(conversation) as parts:
+            async for _ in parts:
+                pass
+        reply: ModelReply = parts.reply
         if not reply.tool_calls:
             return reply.text
         for wanted in reply.tool_calls:
@@ -91,6 +94,15 @@ async def agent(run: Run, order_id: Any) -> str:
 
 def call(tool: str, **args: Any) -> ModelReply:
     return ModelReply(tool_calls=({"name": tool, "args": args},), usage=USAGE)
+
+
+async def speaking_model(conversation: list[Any]) -> AsyncGenerator[str | ModelReply]:
+    """Says what the good model says, in two parts."""
+    reply = await good_model(conversation)
+    first, space, rest = reply.text.partition(" ")
+    yield first
+    yield space + rest
+    yield reply
 
 
 async def good_model(conversation: list[Any]) -> ModelReply:
@@ -138,7 +150,7 @@ def scenario(order_id: str = "W1", **changes: Any) -> Scenario:
         "name": f"refund-{order_id}",
         "input": order_id,
         "world": Shop,
-        "models": everywhere(good_model),
+        "models": everywhere(speaking_model),
         "goal": goal,
         "adversaries": {
             "loop": everywhere(looping_model),

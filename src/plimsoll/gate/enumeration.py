@@ -108,13 +108,13 @@ def _at(sites: Iterable[Site], scenario: Scenario) -> Iterator[Injection]:
     places = list(sites)
     for kind in KINDS.values():
         for site in places:
-            if site.kind in kind.strikes and _is_possible(kind, scenario):
+            if site.kind in kind.strikes and _is_possible(kind, site, scenario):
                 for variant in kind.variants:
                     if variant != "prefix" or site.batch > 1:
                         yield Injection(kind=kind.name, site=site.name, variant=variant)
 
 
-def _is_possible(kind: FaultKind, scenario: Scenario) -> bool:
-    if kind.how is not How.ADVERSARY:
-        return True
-    return kind.name in scenario.adversaries
+def _is_possible(kind: FaultKind, site: Site, scenario: Scenario) -> bool:
+    if kind.how is How.BREAK:
+        return site.streamed
+    return kind.how is not How.ADVERSARY or kind.name in scenario.adversaries

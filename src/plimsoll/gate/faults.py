@@ -32,6 +32,8 @@ class How(StrEnum):
     """The effect happens; then a real exception in place of the answer."""
     FORGE = "forge"
     """The effect happens; then a forged payload in place of the answer."""
+    BREAK = "break"
+    """A real exception after the first part of a streamed answer."""
     FORGE_INSTEAD = "forge_instead"
     """Nothing happens at a write; a forged payload in place of the answer."""
     CRASH_BEFORE = "crash_before"
@@ -82,7 +84,7 @@ class FaultKind:
     @property
     def fails_model(self) -> bool:
         """Whether a model that is struck gives no answer, so that another has to."""
-        return self.how in (How.HANG, How.RAISE, How.LOSE, How.FORGE, How.FORGE_INSTEAD)
+        return self.how in (How.HANG, How.RAISE, How.LOSE, How.BREAK, How.FORGE, How.FORGE_INSTEAD)
 
 
 def _of(*faults: str, kinds: tuple[str, ...] = (), names: bool = True) -> Expected:
@@ -185,6 +187,16 @@ _PAYLOADS = (
         survivable=frozenset({_MODEL}),
         claims=("monitoring", "honesty"),
         finding=_of("truncated"),
+    ),
+    FaultKind(
+        name="truncated_stream",
+        about="a streamed answer breaks off after its first part, once",
+        how=How.BREAK,
+        fault=Fault.CONNECTION,
+        strikes=frozenset({_MODEL}),
+        survivable=frozenset({_MODEL}),
+        claims=("monitoring", "honesty"),
+        finding=_of("connection"),
     ),
     FaultKind(
         name="error_in_success",

@@ -1,6 +1,7 @@
 """The injector: stands between the agent and its dependencies, notes every call, and makes planned faults happen."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from plimsoll.core.calls import CallInfo, Fault
@@ -9,6 +10,7 @@ from plimsoll.gate.scene import CallMade, Life, Planned, Scene
 from plimsoll.gate.sites import dependency_of, tool_of
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.operations import Operations
+from plimsoll.runtime.showing import cut_context
 
 __all__ = ["Injector"]
 
@@ -34,6 +36,7 @@ class Injector:
             scene.overrun = True
             raise life.end("the gate gave up on it")
         planned = scene.strike(name, site)
+        cutting = cut_context.set(self._cut(call, planned)) if call.is_model else None
         try:
             if scene.latency:
                 await self._delay(_LATENCY_SHARE * scene.rng.random() * scene.stage.slow_s(tool_of(site)))
@@ -44,10 +47,23 @@ class Injector:
             raise
         finally:
             call.ended_s = scene.clock.monotonic()
+            if cutting is not None:
+                cut_context.reset(cutting)
             if scene.steps is not None:
                 _told(scene, call)
         life.check()
         return native
+
+    def _cut(self, call: CallMade, planned: Planned | None) -> Callable[[int], None]:
+        """Notes that a model's answer comes in parts, and breaks it off after the first where that is the fault."""
+
+        def cut(count: int) -> None:
+            call.streamed = True
+            if planned is not None and planned.kind.how is How.BREAK:
+                fault = planned.kind.fault or Fault.CONNECTION
+                self._scene.stage.subject.forger.forge(fault, call.exchange, None)
+
+        return cut
 
     async def _struck(self, planned: Planned, site: str, exchange: Exchange, send: Send) -> Any:
         """The attempt as the fault has it."""
@@ -60,6 +76,10 @@ class Injector:
                 raise ConnectionError("the dependency never answered")
             case How.RAISE:
                 return await self._forged(planned, exchange, send, sent=False)
+            case How.BREAK:
+                native = await send()  # it was whole before it could break off: this answer does not come in parts
+                planned.inapplicable, planned.fired_s = True, None
+                return native
             case How.LOSE | How.FORGE:
                 return await self._forged(planned, exchange, send, sent=True)
             case How.FORGE_INSTEAD:

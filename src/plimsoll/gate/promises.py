@@ -107,7 +107,7 @@ def _survivable(stage: Stage, planned: Planned) -> bool:
 
 def _passes(planned: Planned) -> bool:
     """Whether this is a fault of a model that passes by itself, so that the model can be asked again."""
-    return planned.site_kind is SiteKind.MODEL and planned.kind.how is How.RAISE and not planned.lasting
+    return planned.site_kind is SiteKind.MODEL and planned.kind.how in (How.RAISE, How.BREAK) and not planned.lasting
 
 
 def _retried(tool: Tool, fault: Fault | None) -> bool:

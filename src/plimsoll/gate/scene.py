@@ -54,9 +54,12 @@ class Life:
 
 
 class CallMade:
-    """One attempt that was seen on its way to a dependency. `ended_s` is None while it is under way."""
+    """One attempt that was seen on its way to a dependency. `ended_s` is None while it is under way.
 
-    __slots__ = ("ended_s", "error", "exchange", "info", "native", "site", "started_s")
+    `streamed` is whether its answer came in parts.
+    """
+
+    __slots__ = ("ended_s", "error", "exchange", "info", "native", "site", "started_s", "streamed")
 
     def __init__(self, site: str, info: CallInfo, exchange: Any, started_s: float) -> None:
         self.site = site
@@ -66,6 +69,7 @@ class CallMade:
         self.ended_s: float | None = None
         self.error = ""
         self.native: Any = None
+        self.streamed = False
 
     @property
     def is_model(self) -> bool:

@@ -47,11 +47,15 @@ _PARTS = {_VERIFY: SiteKind.VERIFY, _COMMIT: SiteKind.COMMIT}
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A site by name, such as `issue_refund@3:issue_refund`. `batch` is how many events an append carried."""
+    """A site by name, such as `issue_refund@3:issue_refund`.
+
+    `batch` is how many events an append carried, `streamed` whether a model's answer came in parts.
+    """
 
     name: str
     kind: SiteKind
     batch: int = 0
+    streamed: bool = False
 
 
 def dependency_of(site: str) -> str:

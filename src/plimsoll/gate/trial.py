@@ -1,7 +1,7 @@
 """One trial: a scenario under a schedule of faults, played in virtual time and judged."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from plimsoll.core.calls import Ending
@@ -55,7 +55,7 @@ class Played:
             if call.site not in found:
                 site = call_site(call.site, call.info.kind, self.scene.stage.contract)
                 if site is not None:
-                    found[call.site] = site
+                    found[call.site] = replace(site, streamed=True) if call.streamed else site
         return found
 
 
