@@ -313,7 +313,7 @@ class Unwind(BaseException):
 class RunParked(Unwind):
     """The run waits: for a person, a child, the journal, or what its agent depends on.
 
-    `reason` is `approval`, `doubt`, `child`, `dependencies`, `journal` or `mismatch`; `detail` names what is waited for;
+    `reason` is `approval`, `doubt`, `child`, `dependencies`, `journal` or `mismatch`; `detail` names what it waits for;
     `until` is the wall-clock time at which the run may go on by itself, if any.
     """
 
