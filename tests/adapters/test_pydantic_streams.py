@@ -26,14 +26,18 @@ from pydantic_ai.models import Model as PydanticModel
 from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from pydantic_graph import End
 
-from plimsoll.adapters.pydantic_ai import StreamRestarted
+from plimsoll.adapters.pydantic_ai import StreamRestarted, harden, hardened_subject
 from plimsoll.contract.model import Limits, Model
 from plimsoll.core.calls import CallInfo, Ending, Status
 from plimsoll.core.clock import LoopClock
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import CallSettled
+from plimsoll.gate.scenario import EffectRow, Scenario
+from plimsoll.gate.stage import Stage
+from plimsoll.gate.trial import Plan, try_plan
+from plimsoll.gate.verdict import Injection, Reach
 from plimsoll.runtime.exchange import Exchange, Send
-from tests.adapters.bench import Crash, CrashingStore, Desk, call, shop_agent, simulated
+from tests.adapters.bench import Crash, CrashingStore, Desk, Shop, call, contract, shop_agent, simulated
 
 Chunk = str | float | BaseException | dict[int, DeltaToolCall]
 
@@ -642,3 +646,29 @@ def test_a_limit_is_held_in_a_streamed_run() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     simulated(main)
+
+
+def test_the_gate_breaks_a_stream_off_in_the_middle() -> None:
+    audience = Audience()
+    agent = shop_agent(capabilities=[ProcessEventStream(audience)])
+    subject = hardened_subject(harden(agent, contract(), fingerprint="v1"))
+    scenario = Scenario(
+        name="look",
+        input="Where is W1?",
+        world=World,
+        models=lambda world: {"primary": streamed(LOOK, (DONE, DONE)), "backup": streamed(DONE)},
+        goal=lambda world, output: None if output == "All done." else "it did not answer",
+    )
+    stage = Stage(subject=subject, scenario=scenario, contract=contract())
+    injection = Injection(kind="truncated_stream", site="primary@2:primary", variant="")
+    played = try_plan(stage, Plan(injections=(injection,), seed=1))
+    assert played.sites()["primary@2:primary"].streamed
+    assert (played.trial.fired, played.inapplicable, played.trial.reach) == (True, False, Reach.REACHED)
+    assert audience.came[-4:] == ["All ", "<retry>", "All ", "done."]
+
+
+class World(Shop):
+    """A shop in which nothing is ever done."""
+
+    def effects(self) -> list[EffectRow]:
+        return []
