@@ -231,6 +231,22 @@ async def test_a_person_s_no_lets_it_be_sent_and_holds_for_that_sending_only() -
 
 
 @told
+async def test_what_still_runs_in_this_process_is_not_sent_again_whatever_a_person_says() -> None:
+    bank = Bank(LOST, verify=False)
+    harness = bank.live()
+    assert (await harness.run({}, run_id="r")).ending is Ending.PARKED
+    thread = asyncio.get_running_loop().create_future()
+    harness.env.under_way.add(idempotency_key("r", KEY), thread, answers=True)
+    await harness.operations.resolve("r", KEY, happened=False, by="ana")
+    assert (await harness.resume("r")).reason == f"doubt: {KEY}"
+    assert len(await bank.all_of(CallIntended)) == 1
+    thread.set_result(None)
+    await pass_time(1.0)
+    assert (await harness.resume("r")).output == {"refunded": 20.0}
+    assert len(bank.shop.ledger) == 1
+
+
+@told
 async def test_what_is_deduplicated_is_sent_again_without_a_doubt() -> None:
     bank = Bank(Crash(), tools={"refund": Tool(effect=Effect.IDEMPOTENT)})
     assert (await bank.serve(crashes=1)).output == {"refunded": 20.0}
