@@ -26,9 +26,12 @@ from typing import Any
 
 from plimsoll.core.calls import Ending
 from plimsoll.core.events import DoubtRaised, DoubtResolved, RunResumed
-from plimsoll.journal import RunState, SQLiteStore, verify_chain
+from plimsoll.journal import RunState, SQLiteStore
+from plimsoll.journal.audit import AuditReport, audit
+from plimsoll.journal.signing import verify
+from tests.journal.signing import SIGNER
 from tests.proof.ledger import Effect, ask, effects
-from tests.proof.worker import EFFECTS, SHOP
+from tests.proof.worker import EFFECTS, JOURNAL, KEYS, SHOP
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
@@ -69,6 +72,7 @@ class Verdict:
     resumed: int = 0
     doubts: Counter[str] = field(default_factory=Counter)
     """How doubts were settled: raised, happened, not_happened."""
+    audit: AuditReport = field(default_factory=AuditReport)
 
 
 @contextmanager
@@ -134,27 +138,29 @@ def command(
     agent: str = "packer",
     dies: dict[str, Any] | None = None,
     stops: bool = False,
+    sealed: bool = False,
     mutant: str = "",
 ) -> None:
     """Has a worker begin its life of this number.
 
     It works on the orders `again`, and unless this is its `last`, on new ones from number `first` on. `dies` is the
-    append at which it kills itself, `stops` whether it stops before it sends anything.
+    append at which it kills itself, `stops` whether it stops before it sends anything, `sealed` whether its journal is
+    encrypted and has signed checkpoints.
     """
     words = {"number": number, "again": again, "last": last, "first": first, "agent": agent}
-    words |= {"dies": dies, "stops": stops, "mutant": mutant}
+    words |= {"dies": dies, "stops": stops, "sealed": sealed, "mutant": mutant}
     assert worker.stdin is not None
     worker.stdin.write(json.dumps(words).encode() + b"\n")
 
 
 class Killing:
-    """One process that works through orders, and dies of it. `mutant` names what is broken in it."""
+    """One process that works through orders, and dies of it. `options` are those of all its lives, as for `command`."""
 
-    def __init__(self, worker: subprocess.Popen[bytes], where: Path, *, mutant: str = "") -> None:
+    def __init__(self, worker: subprocess.Popen[bytes], where: Path, **options: Any) -> None:
         self._worker = worker
         self._lines = Lines(worker)
         self._where = where
-        self._mutant = mutant
+        self._options = options
         self._lives = 0
         self._taken: list[str] = []
         self._open: set[str] = set()
@@ -186,8 +192,8 @@ class Killing:
     def _born(self, *, dies: dict[str, Any] | None = None, last: bool = False) -> int:
         self._lives += 1
         again = [order for order in self._taken if order in self._open]
-        asked = {"number": self._lives, "again": again, "first": len(self._taken), "last": last, "dies": dies}
-        command(self._worker, **asked, mutant=self._mutant)
+        first = len(self._taken)
+        command(self._worker, number=self._lives, again=again, first=first, last=last, dies=dies, **self._options)
         word, *rest = self._lines.next()
         assert word == "ready", f"{word} {rest}"
         return int(rest[0])
@@ -210,16 +216,16 @@ class Killing:
                     self._open.discard(order)
 
 
-def killed(seed: int, count: int, *, mutant: str = "", only: tuple[str, ...] = ()) -> Verdict:
+def killed(seed: int, count: int, *, mutant: str = "", only: tuple[str, ...] = (), sealed: bool = False) -> Verdict:
     """Kills a process as often as asked for, lets it finish, and judges. `only`: at instants of these kinds."""
     with folder() as where, process("ledger", str(where)) as ledger, process("worker", str(where)) as worker:
         assert Lines(ledger).next() == ["ready"]
-        killing = Killing(worker, where, mutant=mutant)
+        killing = Killing(worker, where, mutant=mutant, sealed=sealed)
         chosen = (instant for instant in instants(seed, 100 * count) if not only or instant.kind in only)
         for instant, _ in zip(chosen, range(count), strict=False):
             killing.kill(instant)
         killing.finish()
-        verdict = asyncio.run(judged(where, killing.orders))
+        verdict = asyncio.run(judged(where, killing.orders, sealed=sealed))
     verdict.kills = killing.kills
     return verdict
 
@@ -230,19 +236,18 @@ def bookings(where: Path) -> Counter[Effect]:
         return Counter(("book", order) for (order,) in shop.execute("SELECT order_id FROM bookings"))
 
 
-async def judged(where: Path, orders: list[str]) -> Verdict:
+async def judged(where: Path, orders: list[str], *, sealed: bool) -> Verdict:
     """What ledger and database hold against what was ordered; and what the journal says of how it came about."""
     verdict = Verdict(orders=len(orders))
     expected = Counter((tool, order) for order in orders for tool in EFFECTS)
     found = effects(where) + bookings(where)
     verdict.lost, verdict.doubled = expected - found, found - expected
-    store = SQLiteStore.open(where / "journal.db")
+    store = SQLiteStore.open(where / JOURNAL, keys=KEYS if sealed else None)
+    verdict.audit = await audit(store, verify=verify, keys=[SIGNER.public] if sealed else [])
     for head in await store.heads():
         if head.state is not RunState.ENDED:
             verdict.unfinished.append(head.run_id)
-        records = await store.read(head.run_id)
-        verify_chain(records, head=head)
-        for event in (record.event for record in records):
+        for event in (record.event for record in await store.read(head.run_id)):
             verdict.resumed += isinstance(event, RunResumed)
             if isinstance(event, DoubtRaised):
                 verdict.doubts["raised"] += 1

@@ -7,7 +7,7 @@ from tests.proof.killing import Verdict, killed
 
 def holds(verdict: Verdict) -> None:
     """Nothing lost, nothing doubled, everything finished; and the kills did strike where it hurts."""
-    assert (verdict.lost, verdict.doubled, verdict.unfinished) == ({}, {}, [])
+    assert (verdict.lost, verdict.doubled, verdict.unfinished, verdict.audit.damages) == ({}, {}, [], [])
     assert verdict.orders > verdict.kills.total() and verdict.resumed > verdict.kills.total() / 2
     assert verdict.kills.keys() == {"moment", "append", "effect"}
     assert verdict.doubts["happened"] and verdict.doubts["not_happened"]
@@ -19,10 +19,17 @@ def test_nothing_is_lost_or_doubled_in_20_kills() -> None:
     assert verdict.kills.total() == 20
 
 
+def test_a_journal_that_is_encrypted_and_signed_loses_no_more_and_no_kill_looks_like_tampering() -> None:
+    verdict = killed(3, 20, sealed=True)
+    holds(verdict)
+    assert verdict.audit.checkpoints > 5 and verdict.audit.covered > verdict.audit.events / 2
+
+
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
-def test_nothing_is_lost_or_doubled_in_200_kills() -> None:
-    verdict = killed(2, 200)
+@pytest.mark.parametrize("sealed", [False, True], ids=["plain", "encrypted and signed"])
+def test_nothing_is_lost_or_doubled_in_200_kills(sealed: bool) -> None:
+    verdict = killed(2, 200, sealed=sealed)
     holds(verdict)
     assert verdict.kills.total() == 200
 

@@ -23,7 +23,7 @@ from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.tools import Verifier
 from tests.proof.killing import Lines, command, folder, process
 from tests.proof.ledger import ask, effects
-from tests.proof.worker import AGENTS, harness, verifier
+from tests.proof.worker import AGENTS, JOURNAL, harness, verifier
 
 T = TypeVar("T")
 
@@ -58,7 +58,7 @@ class Stopped:
         """What another process does, which serves the same agent."""
 
         async def live() -> T:
-            store = SQLiteStore.open(self.where / "journal.db", owner="successor")
+            store = SQLiteStore.open(self.where / JOURNAL, owner="successor")
             async with harness(
                 self.where, store, owner="successor", agent=AGENTS[self.tool], verify=verify
             ) as successor:

@@ -24,7 +24,10 @@ from typing import Any
 
 from plimsoll.contract.model import AgentSection, Contract, Limits, OutputRule, Tool
 from plimsoll.core.calls import CallInfo, Effect, Happened, NotHappenedAndCannot
+from plimsoll.core.clock import SystemClock
 from plimsoll.core.events import Record
+from plimsoll.journal.checkpointing import Checkpointer
+from plimsoll.journal.encryption import MasterKeys
 from plimsoll.journal.sqlite import SQLiteStore
 from plimsoll.journal.store import RunHead, Store
 from plimsoll.journal.writer import RunLog
@@ -37,6 +40,7 @@ from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.runtime.tools import ToolSpec, Verifier
+from tests.journal.signing import SIGNER
 from tests.proof.ledger import ask
 
 LANES = 3
@@ -47,6 +51,8 @@ EFFECTS = (*WRITES, *ONCE, *COMMITTED)
 """What each order must bring about, once: in the ledger, or as a row of the shop's own database."""
 
 SHOP = "shop.db"
+JOURNAL = "journal.db"
+KEYS = MasterKeys([bytes(32)])
 ANSWERS = OutputRule(type="object")
 
 
@@ -208,12 +214,19 @@ def harness(
     contract: CompiledContract = SOUND,
     verify: Verifier | None = None,
     interceptor: Interceptor | None = None,
+    checkpointer: Checkpointer | None = None,
 ) -> Harness:
     """One life of a process that works for these orders."""
     return Harness(
         contract,
         agent=agent,
-        surroundings=Surroundings(store=store, owner=owner, sinks=(), interceptor=interceptor or NoInterceptor()),
+        surroundings=Surroundings(
+            store=store,
+            owner=owner,
+            sinks=(),
+            interceptor=interceptor or NoInterceptor(),
+            checkpointer=checkpointer,
+        ),
         tools=tools(folder),
         models={"primary": model},
         verifiers=dict.fromkeys(WRITES, verify) if verify else {},
@@ -246,12 +259,14 @@ class Life:
 
     async def live(self) -> None:
         say("ready", os.getpid())
-        owner = f"life-{self._command['number']}"
-        store = self._mortal(SQLiteStore.open(self._folder / "journal.db", owner=owner))
+        owner, sealed = f"life-{self._command['number']}", self._command["sealed"]
+        file = SQLiteStore.open(self._folder / JOURNAL, owner=owner, keys=KEYS if sealed else None)
+        store = self._mortal(file)
         living = harness(
             self._folder,
             store,
             owner=owner,
+            checkpointer=Checkpointer(file, SIGNER, clock=SystemClock(), every_events=20) if sealed else None,
             agent=AGENTS[self._command["agent"]],
             contract=BLIND if self._mutant == "blind_retry" else SOUND,
             verify=trusting if self._mutant == "trusting" else verifier(self._folder),
