@@ -1,6 +1,7 @@
 """Sync tools of a Pydantic AI agent run in threads, which nobody can stop."""
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ from plimsoll.adapters.pydantic_ai import harden
 from plimsoll.contract.model import AgentSection, Contract, Limits, Retry, Tool
 from plimsoll.core.calls import Effect, Ending, Fault, Happened, NotHappenedAndCannot
 from plimsoll.journal.memory import MemoryStore
+from plimsoll.runtime.current import current_call
 from tests.adapters.bench import call, scripted
 from tests.runtime.bench import pass_time
 from tests.runtime.threads import LONG_S, SOON_S, Slow, surroundings
@@ -73,6 +75,61 @@ def test_a_thread_that_ends_soon_after_its_timeout_has_answered() -> None:
         async with harden(paying(slow), under_contract(), surroundings=surroundings(MemoryStore())) as hardened:
             result = await hardened.run("Pay", run_id="r")
         assert (result.ending, result.output, slow.paid) == (Ending.COMPLETE, "Paid.", [9.0])
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("own_executor", [False, True])
+@pytest.mark.parametrize("effect", [Effect.READ, Effect.WRITE])
+def test_sync_tools_beside_each_other_each_know_the_call_that_they_serve(effect: Effect, own_executor: bool) -> None:
+    async def main() -> None:
+        served: dict[str, Any] = {}
+        both = threading.Barrier(2, timeout=LONG_S)
+
+        def note(name: str) -> str:
+            both.wait()  # both run at the same time, in threads
+            served[name] = current_call()
+            return name
+
+        batch = [call("note", "c1", name="a"), call("note", "c2", name="b")]
+        agent: Agent[None, str] = Agent(scripted(batch, "Noted."), tools=[note])
+        rules = Contract(agent=AgentSection(name="noter"), tools={"note": Tool(effect=effect)})
+        with ExitStack() as stack:
+            if own_executor:
+                pool = stack.enter_context(ThreadPoolExecutor())
+                stack.enter_context(Agent.using_thread_executor(pool))
+            async with harden(agent, rules, surroundings=surroundings(MemoryStore())) as hardened:
+                result = await hardened.run("Note", run_id="r")
+        assert (result.ending, result.output) == (Ending.COMPLETE, "Noted."), result.reason
+        assert [served[name].key for name in "ab"] == ["1/c1", "1/c2"]
+        assert served["a"].idempotency_key != served["b"].idempotency_key
+
+    asyncio.run(main())
+
+
+def test_closing_waits_for_threads_so_that_nobody_takes_their_runs_over() -> None:
+    async def main() -> None:
+        slow, store = Slow(), MemoryStore()
+
+        def verify(args: Mapping[str, Any], key: str) -> Any:
+            return Happened({"paid": args["amount"]}) if slow.paid else NotHappenedAndCannot()
+
+        def live(owner: str) -> Any:
+            outside = surroundings(store, owner=owner)
+            return harden(
+                paying(slow), under_contract(), surroundings=outside, verifiers={"pay": verify}, fingerprint="v1"
+            )
+
+        first = live("one")
+        assert (await first.run("Pay", run_id="r")).ending is Ending.PARKED
+        closing = asyncio.ensure_future(first.close())
+        await pass_time(SOON_S)
+        assert not closing.done()
+        slow.go.set()
+        await closing
+        store.kill_owner("one")
+        result = await live("two").resume("r")
+        assert (result.ending, slow.paid) == (Ending.COMPLETE, [9.0]), result.reason
 
     asyncio.run(main())
 

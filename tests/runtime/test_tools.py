@@ -13,6 +13,7 @@ from plimsoll.core.calls import Effect, Ending, Fault, Happened, NotHappenedAndC
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import CallIntended, DoubtResolved
 from plimsoll.journal.memory import MemoryStore
+from plimsoll.runtime.current import current_call
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.tools import tool
@@ -134,6 +135,97 @@ def test_a_thread_that_had_not_begun_never_begins() -> None:
         assert not begun.is_set()
 
     asyncio.run(main())
+
+
+def test_a_write_for_which_no_thread_was_free_is_not_in_doubt() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        gate, slow = threading.Event(), Slow()
+        slow.go.set()
+        busy = [loop.run_in_executor(None, gate.wait, LONG_S) for _ in range(64)]
+        desk = harness_of(slow)
+        result = await desk.run({}, run_id="r")
+        assert (result.ending, slow.paid) == (Ending.FAILED, [])
+        assert "no thread was free for pay" in result.reason
+        assert not any(finding.kind == "in_doubt" for finding in result.findings)
+        gate.set()
+        await asyncio.gather(*busy)
+        assert (await desk.run({}, run_id="again")).ending is Ending.COMPLETE
+        assert len(slow.paid) == 1
+
+    asyncio.run(main())
+
+
+def test_closing_waits_for_threads_so_that_nobody_takes_their_runs_over() -> None:
+    async def main() -> None:
+        slow, store = Slow(), MemoryStore()
+        harness = harness_of(slow, store=store)
+        parked = await harness.run({}, run_id="r")
+        assert (parked.ending, slow.paid) == (Ending.PARKED, [])
+        closing = asyncio.ensure_future(harness.close())
+        await pass_time(SOON_S)
+        assert not closing.done()
+        slow.go.set()
+        await closing
+        assert slow.paid == [9.0]
+        store.kill_owner("one")
+        result = await harness_of(slow, store=store, owner="two").resume("r")
+        assert (result.ending, slow.paid) == (Ending.COMPLETE, [9.0])
+
+    asyncio.run(main())
+
+
+def test_another_harness_of_the_same_process_knows_what_is_still_under_way() -> None:
+    async def main() -> None:
+        slow = Slow()
+        outside = surroundings(MemoryStore())
+        parked = await harness_of(slow, outside=outside).run({}, run_id="r")
+        assert (parked.ending, slow.paid) == (Ending.PARKED, [])
+        second = harness_of(slow, outside=outside)
+        assert (await second.resume("r")).ending is Ending.PARKED  # it may not be sent again yet
+        assert slow.asked == 0
+        slow.go.set()
+        assert slow.over.wait(LONG_S)
+        while outside.under_way._work:
+            await pass_time(0.001)
+        assert (await second.resume("r")).ending is Ending.COMPLETE
+        assert slow.paid == [9.0]
+
+    asyncio.run(main())
+
+
+def test_sync_tools_beside_each_other_each_know_the_call_that_they_serve() -> None:
+    async def main() -> None:
+        served: dict[str, Any] = {}
+        both = threading.Barrier(2, timeout=LONG_S)
+
+        def note(name: str) -> str:
+            both.wait()  # both run at the same time, in threads
+            served[name] = current_call()
+            return name
+
+        async def agent(run: Run, request: Any) -> Any:
+            return await asyncio.gather(*(run.call("note", {"name": name}) for name in "ab"))
+
+        section = Contract(agent=AgentSection(name="noter"), tools={"note": Tool(effect=Effect.WRITE)})
+        harness = Harness(section, agent=agent, surroundings=surroundings(MemoryStore()), tools=[note], fingerprint="v")
+        assert (await harness.run({}, run_id="r")).output == ["a", "b"]
+        assert [served[name].key for name in "ab"] == ["1:note", "2:note"]
+        assert served["a"].idempotency_key != served["b"].idempotency_key
+
+    asyncio.run(main())
+
+
+def harness_of(slow: Slow, *, store: MemoryStore | None = None, owner: str = "one", outside: Any = None) -> Harness:
+    """A harness whose agent pays, once, by a thread."""
+    return Harness(
+        paying(),
+        agent=payer,
+        surroundings=outside or surroundings(store or MemoryStore(), owner=owner),
+        tools=[slow.pay],
+        verifiers={"pay": ledger(slow)},
+        fingerprint="v1",
+    )
 
 
 def test_every_attempt_gets_the_arguments_that_were_recorded() -> None:

@@ -25,6 +25,9 @@ from plimsoll.runtime.state import RunState
 
 __all__ = ["Answer", "Attempt", "Footing", "climb", "retrying"]
 
+_NEVER_BEGAN = "NeverBegan"
+"""The error of an attempt that waited for a thread until it was given up: it proves that nothing happened."""
+
 
 class Answer(msgspec.Struct, frozen=True):
     """An outcome, and the native answer where there is one in this process."""
@@ -69,7 +72,8 @@ class Footing(msgspec.Struct, frozen=True, kw_only=True):
     def refusals(self) -> tuple[str, ...]:
         """The exception classes by which it says that nothing happened."""
         section = self.section
-        return (*section.proves_nothing_happened, *self.exchange.refusals) if isinstance(section, Tool) else ()
+        own = (*section.proves_nothing_happened, *self.exchange.refusals) if isinstance(section, Tool) else ()
+        return (*own, _NEVER_BEGAN)
 
     def remaining_s(self) -> float:
         """Seconds left before the run's deadline."""
@@ -308,7 +312,7 @@ async def _sent(
     except Expired:
         assert timeout_s is not None
         late = await _late(footing, info, timeout_s)
-        return late or (None, classify(CallTimeout(footing.site, timeout_s=timeout_s), now=env.clock.now()))
+        return late or (None, _timed_out(footing, info, timeout_s))
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
         if task is None or task.cancelling():
@@ -320,6 +324,15 @@ async def _sent(
         call_context.reset(token)
         if shown is not None:
             showing_context.reset(shown)
+
+
+def _timed_out(footing: Footing, info: CallInfo, timeout_s: float) -> ErrorRecord:
+    env = footing.state.env
+    timed_out = classify(CallTimeout(footing.site, timeout_s=timeout_s), now=env.clock.now())
+    if env.under_way.never_began(info.idempotency_key):
+        why = f"no thread was free for {footing.site} within {timeout_s:g} s"
+        return replace(timed_out, type=_NEVER_BEGAN, message=why)
+    return timed_out
 
 
 async def _late(footing: Footing, info: CallInfo, timeout_s: float) -> tuple[Any, ErrorRecord | None] | None:

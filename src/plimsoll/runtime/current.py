@@ -28,6 +28,7 @@ class Watcher(Protocol):
     """Somebody who wants to know of work that outlives the attempt that began it."""
 
     def leave(self, work: asyncio.Future[Any], *, answers: bool) -> None: ...
+    def withdraw(self) -> None: ...
 
 
 run_context: ContextVar[Caller | None] = ContextVar("plimsoll_run", default=None)

@@ -51,11 +51,12 @@ class Environment:
     retries: Mapping[str, RetryPolicy | None] = field(init=False)
     windows: dict[str, LatencyWindow] = field(init=False)
     budgets: dict[str, RetryBudget] = field(default_factory=dict)
-    under_way: UnderWay = field(default_factory=UnderWay)
+    under_way: UnderWay = field(init=False)
     _parameters: dict[str, Parameters] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         outside = self.surroundings
+        self.under_way = outside.under_way
         self.store, self.clock, self.rng, self.ids = outside.store, outside.clock, outside.rng, outside.ids
         self.sinks, self.interceptor = outside.sinks, outside.interceptor
         self.contract, self.rules = self.compiled.contract, self.compiled.rules

@@ -150,7 +150,11 @@ class Harness:
         await self.close()
 
     async def close(self) -> None:
-        """Writes what is queued, and closes the journal. The store stays open: it belongs to whoever made it."""
+        """Writes what is queued, and closes the journal. The store stays open: it belongs to whoever made it.
+
+        Waits for threads of tools that outlived their attempts: until they end, nobody may take their runs over.
+        """
+        await self.env.under_way.rest()
         for child in self._made_here:
             await child.close()
         await self.journal.close()

@@ -10,6 +10,7 @@ from plimsoll.journal.checkpointing import Checkpointer
 from plimsoll.journal.store import Store
 from plimsoll.observability.findings import AlertSink, LogSink
 from plimsoll.runtime.exchange import Interceptor, NoInterceptor
+from plimsoll.runtime.underway import UnderWay
 
 __all__ = ["Surroundings"]
 
@@ -33,3 +34,5 @@ class Surroundings:
     """Who makes the journal's checkpoints as its events become durable; None: nobody does."""
     active: set[str] = field(default_factory=set, init=False)
     """The runs that some harness in these surroundings is advancing now."""
+    under_way: UnderWay = field(default_factory=UnderWay, init=False)
+    """What outlived its attempt, and is still running in this process."""

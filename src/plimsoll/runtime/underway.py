@@ -20,10 +20,11 @@ Work = asyncio.Future[Any]
 class UnderWay:
     """What a process has still running that outlived its attempt, by the idempotency key of its call."""
 
-    __slots__ = ("_work",)
+    __slots__ = ("_withdrawn", "_work")
 
     def __init__(self) -> None:
         self._work: dict[str, dict[Work, bool]] = {}
+        self._withdrawn: set[str] = set()
 
     def add(self, key: str, work: Work, *, answers: bool) -> None:
         """`work` goes on. `answers`: what it returns is the answer of the call, and not just a part of its making."""
@@ -35,6 +36,21 @@ class UnderWay:
     def of(self, key: str) -> dict[Work, bool]:
         """What is still running for the call of this idempotency key, the oldest first, and whether it answers."""
         return dict(self._work.get(key, ()))
+
+    def withdraw(self, key: str) -> None:
+        """The call of this idempotency key was to be made by a thread, and none had begun when it was given up."""
+        self._withdrawn.add(key)
+
+    def never_began(self, key: str) -> bool:
+        """Whether the attempt that was given up just now had never begun. Told once."""
+        known = key in self._withdrawn
+        self._withdrawn.discard(key)
+        return known
+
+    async def rest(self) -> None:
+        """Returns when nothing is running any more."""
+        while self._work:
+            await asyncio.wait({work for running in self._work.values() for work in running})
 
     def _over(self, key: str, work: Work) -> None:
         if not work.cancelled():
@@ -59,6 +75,10 @@ class Watch:
         """Nobody waits for `work` any more, and it goes on."""
         self.under_way.add(self.key, work, answers=answers)
 
+    def withdraw(self) -> None:
+        """What was to make the call never begins."""
+        self.under_way.withdraw(self.key)
+
 
 async def in_thread(function: Callable[..., Any], arguments: Mapping[str, Any], *, answers: bool = False) -> Any:
     """Calls a sync function in a thread.
@@ -76,6 +96,8 @@ async def in_thread(function: Callable[..., Any], arguments: Mapping[str, Any], 
     except asyncio.CancelledError:
         if not job.withdrawn():
             watch.leave(work, answers=answers)
+        elif answers:
+            watch.withdraw()
         raise
 
 
