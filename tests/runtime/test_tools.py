@@ -156,6 +156,15 @@ def test_a_write_for_which_no_thread_was_free_is_not_in_doubt() -> None:
     asyncio.run(main())
 
 
+def test_that_an_attempt_never_began_says_nothing_of_the_next_one() -> None:
+    under_way = UnderWay()
+    Watch(under_way, "key").withdraw()
+    Watch(under_way, "key")  # the next attempt, which does begin
+    assert not under_way.never_began("key")
+    Watch(under_way, "key").withdraw()
+    assert [under_way.never_began("key"), under_way.never_began("key")] == [True, False]
+
+
 def test_closing_waits_for_threads_so_that_nobody_takes_their_runs_over() -> None:
     async def main() -> None:
         slow, store = Slow(), MemoryStore()

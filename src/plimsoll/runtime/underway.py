@@ -45,7 +45,7 @@ class UnderWay:
         """Whether the attempt that was given up just now had never begun. Told once."""
         known = key in self._withdrawn
         self._withdrawn.discard(key)
-        return known
+        return known and key not in self._work
 
     async def rest(self) -> None:
         """Returns when nothing is running any more."""
@@ -70,6 +70,7 @@ class Watch:
     def __init__(self, under_way: UnderWay, key: str) -> None:
         self.under_way = under_way
         self.key = key
+        under_way.never_began(key)  # of an attempt before this one: told or not, it is no news of this one
 
     def leave(self, work: Work, *, answers: bool) -> None:
         """Nobody waits for `work` any more, and it goes on."""
