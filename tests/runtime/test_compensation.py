@@ -248,6 +248,53 @@ def test_what_nobody_knows_waits_for_a_person_and_is_not_tried_twice() -> None:
     simulated(main)
 
 
+def test_what_was_in_doubt_when_it_was_stopped_is_not_tried_again() -> None:
+    async def main() -> None:
+        desk = Desk()
+
+        async def lose(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            answer = await send()
+            if site == "book.compensate":
+                raise ConnectionResetError("the answer was lost")
+            return answer
+
+        desk.intercept = lose
+        await desk.failed()
+        harness = desk.live()
+        await harness.compensate("trip", by="ana", keys=["3:book"])
+        await harness.operations.kill(by="ana", reason="enough", scope="trip/undo")
+        assert (await harness.resume("trip/undo")).ending is Ending.HALTED
+        assert [call.key for call in (await harness.result("trip")).undoable] == ["1:book", "2:book"]
+        assert desk.shop.log[4:] == ["-car"]
+
+    simulated(main)
+
+
+def test_what_the_runs_of_a_chain_did_is_told_apart() -> None:
+    async def main() -> None:
+        desk = Desk()
+
+        async def in_two(run: Run, request: Any) -> Any:
+            await run.call("book", {"what": request["book"][0]})
+            if request["book"][1:]:
+                await run.continue_as_new({"book": request["book"][1:]})
+            raise RuntimeError("no room")
+
+        desk.agent = in_two
+        result = await desk.live().run({"book": ["train", "room"]}, run_id="trip")
+        assert (result.run_id, result.ending) == ("trip", Ending.FAILED)
+        assert [(call.key, call.args["what"]) for call in result.undoable] == [
+            ("1:book", "train"),
+            ("1:book~2", "room"),
+        ]
+        await desk.live().compensate("trip", by="ana", keys=["1:book"])
+        assert desk.shop.log[2:] == ["-train"]
+        await desk.live().compensate("trip", by="ana")
+        assert desk.shop.log[2:] == ["-train", "-room"]
+
+    simulated(main)
+
+
 def test_a_doubt_that_a_person_settled_after_the_end_can_be_taken_back() -> None:
     async def main() -> None:
         desk = Desk()

@@ -1,6 +1,8 @@
 """Transactions: the effect and the record of it commit together."""
 
 import asyncio
+import contextlib
+import sqlite3
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,8 @@ from msgspec.structs import replace
 
 from plimsoll.contract.model import Mode, OutputRule, Protections, Retry
 from plimsoll.core.calls import CallInfo, Effect, Ending, Fault, idempotency_key
-from plimsoll.core.errors import Misuse, RunHalted
+from plimsoll.core.clock import LoopClock
+from plimsoll.core.errors import CallFailed, Misuse, RunHalted
 from plimsoll.core.events import CallSettled, DoubtRaised, DoubtResolved
 from plimsoll.journal.memory import MemoryStore
 from plimsoll.runtime.current import current_connection
@@ -136,6 +139,74 @@ def test_a_timeout_is_rolled_back(tmp_path: Path) -> None:
         assert desk.bank.payments == []
         (settled,) = await desk.events(CallSettled)
         assert settled.outcome.error.fault is Fault.TIMEOUT
+
+    simulated(main)
+
+
+def test_a_tool_that_is_given_up_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async def twice(run: Run, request: Any) -> Any:
+        with contextlib.suppress(CallFailed):
+            await run.call("pay", PAY)
+        began_s = LoopClock().monotonic()
+        await run.call("pay", {"to": "bo", "amount": 1.0})
+        return LoopClock().monotonic() - began_s
+
+    async def main() -> None:
+        desk = Desk(tmp_path)
+
+        async def pay(to: str, amount: float) -> Any:
+            answer = desk.bank.paying(to, amount)
+            await pass_time(100.0 if to == "ann" else 0.0)
+            return answer
+
+        desk.agent, desk.tools = twice, {"pay": pay}
+        result = await desk.live().run({}, run_id="r")
+        assert (result.output, desk.bank.payments) == (0.0, [("bo", 1.0)])
+
+    simulated(main)
+
+
+def test_a_transaction_that_its_tool_ended_is_left_to_a_person(tmp_path: Path) -> None:
+    """SQLite does not let a tool do it; where a database does, such a mark is there."""
+
+    async def main() -> None:
+        desk = Desk(tmp_path)
+        await desk.live().run(PAY, run_id="r")
+        desk.store = MemoryStore()
+        connection = sqlite3.connect(desk.bank.path)
+        connection.execute("UPDATE plimsoll_effects SET state = 'open', result = NULL")
+        connection.commit()
+        connection.close()
+        parked = await desk.live().run(PAY, run_id="r")
+        (resolved,) = await desk.events(DoubtResolved)
+        assert parked.ending is Ending.PARKED
+        assert "ended the transaction by itself" in resolved.value
+        assert desk.bank.payments == [("ann", 20.0)]
+
+    simulated(main)
+
+
+def test_what_was_sent_as_a_write_is_not_looked_for_among_the_marks(tmp_path: Path) -> None:
+    """A contract may change while a run waits. That there is no mark says nothing of a call that never had one."""
+
+    async def main() -> None:
+        desk = Desk(tmp_path, effect=Effect.WRITE)
+        paid = []
+
+        async def pay(to: str, amount: float) -> Any:
+            paid.append(to)
+            return {"paid": amount}
+
+        desk.tools = {"pay": pay}
+        at("pay", Crash(), sent=True)(desk)
+        harness = desk.live()
+        with pytest.raises(Crash):
+            await harness.run(PAY, run_id="r")
+        harness.journal.abandon()
+        tool = replace(desk.contract.tools["pay"], effect=Effect.TRANSACTION)
+        desk.contract = replace(desk.contract, tools={"pay": tool})
+        (parked,) = await desk.live().wake()
+        assert (parked.ending, parked.reason, paid) == (Ending.PARKED, "doubt: 1:pay", ["ann"])
 
     simulated(main)
 
