@@ -122,7 +122,11 @@ def test_checkpoints_are_made_as_it_works_and_when_it_ends(shop: Shop) -> None:
 def test_an_erased_run_is_neither_gone_on_with_nor_answered(shop: Shop) -> None:
     shop.run(20.0, "r")
     shop.does(lambda harness: harness.store.erase("r", by="ann", reason="request 7", at=1.0))
-    for again in (lambda harness: harness.resume("r"), lambda harness: harness.run({"order": "W1"}, run_id="r")):
+    for again in (
+        lambda harness: harness.resume("r"),
+        lambda harness: harness.run({"order": "W1"}, run_id="r"),
+        lambda harness: harness.compensate("r", by="ann"),
+    ):
         with pytest.raises(RunErased, match="run r was erased"):
             shop.does(again)
     assert shop.does(lambda harness: harness.wake()) == []

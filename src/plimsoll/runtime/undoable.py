@@ -55,7 +55,13 @@ async def undo_plan(store: Store, run_id: str, keys: Sequence[str] | None) -> Un
 
 
 async def undoable_calls(store: Store, run_id: str) -> list[Undoable]:
-    """What the run `run_id`, and those that it went on as, have done and can be taken back, in order of settling."""
+    """What the run `run_id`, and those that it went on as, have done and can be taken back, in order of settling.
+
+    Of an erased run nobody knows what it did.
+    """
+    head = await store.head(run_id)
+    if head is None or head.erased_at is not None:
+        return []
     taken = await _taken_back(store, run_id)
     done: list[Undoable] = []
     for number in count(1):
