@@ -179,7 +179,7 @@ def _is_due(case: Case, planned: Planned) -> bool:
     scene = case.scene
     match planned.kind.how:
         case How.CRASH_APPEND | How.CRASH_BEFORE | How.CRASH_AFTER:
-            return scene.noticed_crashes > 0
+            return any(at_s >= (planned.fired_s or 0.0) for at_s in scene.noticed_crashes)
         case How.KILL:
             return scene.result is not None and scene.result.ending is Ending.HALTED
         case _:

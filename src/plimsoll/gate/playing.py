@@ -104,7 +104,7 @@ async def _bury(scene: Scene, life: Life) -> None:
     scene.tell("gate", f"the process is dead: {life.death}; another takes its place")
     head = scene.head()
     if head is not None and head.seq > 0 and head.state is RunState.RUNNING:
-        scene.noticed_crashes += 1
+        scene.noticed_crashes.append(scene.clock.monotonic())
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in left:
         task.cancel()

@@ -196,7 +196,7 @@ class Scene:
         self.rows_at_kill = 0
         self.under_way_at_kill: Counter[str] = Counter()
         self.outage_until_s = -1.0
-        self.noticed_crashes = 0
+        self.noticed_crashes: list[float] = []
         self.overrun = False
         self.active_s = 0.0
         self.virtual_s = 0.0

@@ -90,17 +90,22 @@ class AttemptDetector:
 
 
 class RecoveryDetector:
-    """What saved a run: going on after a crash, and rungs of a ladder."""
+    """What saved a run: going on after a crash, each time, and rungs of a ladder."""
 
     reads: frozenset[type[Any]] = frozenset({RunResumed, RungChanged})
 
+    def __init__(self) -> None:
+        self._crashes = 0
+
     def observe(self, event: Event, *, at: float) -> Sequence[Finding]:
         if isinstance(event, RunResumed) and event.crashed:
+            self._crashes += 1
             finding = Finding(
                 kind="recovered_after_crash",
                 severity="warning",
                 message="the run goes on after its process died",
                 fault=Fault.CRASH,
+                evidence=(f"crash {self._crashes}",),
             )
             return (finding,)
         if isinstance(event, RungChanged):
@@ -116,4 +121,4 @@ class RecoveryDetector:
         return ()
 
     def restore(self, event: Event) -> None:
-        """Nothing to rebuild: it keeps no state."""
+        self._crashes += isinstance(event, RunResumed) and event.crashed

@@ -18,17 +18,21 @@ __all__ = [
     "FindingHub",
     "LogSink",
     "MemorySink",
+    "cancel_finding",
     "claim_finding",
+    "crash_loop_finding",
     "journal_finding",
     "kill_finding",
     "limit_finding",
+    "mismatch_finding",
     "output_finding",
     "stuck_finding",
+    "version_finding",
 ]
 
 _SEVERITIES = {"info": 0, "warning": 1, "critical": 2}
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.CRITICAL}
-_PER_CALL = ("approval_", "in_doubt")
+_PER_CALL = ("approval_", "in_doubt", "recovered_after_crash")
 _MAX_RUNS = 10_000
 _LINE_CHARS = 500
 
@@ -163,6 +167,16 @@ def kill_finding(error: KillSwitchEngaged) -> Finding:
     )
 
 
+def cancel_finding() -> Finding:
+    """Somebody cancelled the run. Its journal says who, and why."""
+    return Finding(
+        kind="cancelled",
+        severity="warning",
+        message="the run was cancelled by a person; `plimsoll runs show` tells by whom, and why",
+        fault="cancelled",
+    )
+
+
 def journal_finding(trouble: BaseException | None) -> Finding:
     """The journal cannot be written (`trouble` says why), or can again (None)."""
     if trouble is None:
@@ -186,6 +200,43 @@ def stuck_finding(error: BaseException) -> Finding:
         message=f"the run cannot be gone on with ({type(error).__name__}); `plimsoll runs show` tells its journal",
         dependency="journal",
         fault=type(error).__name__,
+    )
+
+
+def version_finding(theirs: str, ours: str) -> Finding:
+    """A run belongs to another version of its agent than the one that came by it."""
+    return Finding(
+        kind="other_version",
+        severity="warning",
+        message=(
+            f"the run belongs to version {theirs[:12]} of its agent, this is {ours[:12]}: it waits for that version,"
+            " or for `plimsoll runs adopt`"
+        ),
+        fault="version",
+    )
+
+
+def crash_loop_finding(count: int, most: int) -> Finding:
+    """A run's process has died too often."""
+    return Finding(
+        kind="crash_loop",
+        severity="critical",
+        message=(
+            f"the run's process died {count} times, {most} are allowed: it waits for a person who finds out why"
+            " (`plimsoll runs resume --force`)"
+        ),
+        fault="crash",
+    )
+
+
+def mismatch_finding() -> Finding:
+    """The agent's code no longer does what the run's journal says."""
+    return Finding(
+        kind="replay_mismatch",
+        severity="critical",
+        message="the agent's code does not follow the run's journal any more; `plimsoll runs show` tells where",
+        dependency="journal",
+        fault="mismatch",
     )
 
 
