@@ -396,7 +396,8 @@ async def test_a_write_that_the_code_did_not_come_to_again_stays_a_doubt() -> No
     (intent,) = await bank.all_of(CallIntended)
     recorded: list[Any] = []
     replay = SimpleNamespace(unasked_intents=lambda: [intent])
-    state: Any = SimpleNamespace(sent={}, replay=replay, record=recorded.append)
+    env = SimpleNamespace(exchange_of=lambda _: None)  # it is a tool of some framework
+    state: Any = SimpleNamespace(sent={}, replay=replay, record=recorded.append, doubts={}, env=env)
     await settle_leftovers(state)
     doubt, resolved = recorded
     assert (doubt.key, doubt.dependency, doubt.fault) == (KEY, "refund", Fault.CRASH)

@@ -152,7 +152,9 @@ def test_a_new_version_of_the_agent_voids_an_open_approval() -> None:
         harness, asked = await parked(desk)
         await harness.operations.decide(asked.request_id, approve=True, by="ana")
         desk.fingerprint = "v2"
-        (result,) = await desk.live().wake()
+        second = desk.live()
+        assert (await second.adopt("r", by="ana")).adopted
+        (result,) = await second.wake()
         assert result.ending is Ending.PARKED
         assert result.waiting_for[0].request_id != asked.request_id
         assert desk.shop.ledger == []

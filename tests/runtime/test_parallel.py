@@ -18,7 +18,7 @@ from plimsoll.gate.simulator import many_simulations
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.run import Run
 from tests.runtime.bench import Desk, pass_time, simulated
-from tests.runtime.branches import WAYS, World, filled, played, replayed
+from tests.runtime.branches import WAYS, World, desk_of, filled, played, replayed
 
 # A program is a call, or several programs one after the other or beside each other.
 programs = st.recursive(
@@ -275,5 +275,29 @@ def test_a_limit_that_trips_beside_a_write_lets_it_settle() -> None:
         doubts = [r.event for r in await desk.store.read("r") if isinstance(r.event, DoubtResolved)]
         settled = [r.event.key for r in await desk.store.read("r") if isinstance(r.event, CallSettled)]
         assert "1:refund" in settled or [doubt.answer for doubt in doubts] == ["happened"]
+
+    simulated(main)
+
+
+def test_values_beside_calls_keep_their_places() -> None:
+    async def main() -> None:
+        async def agent(run: Run, request: Any) -> list[Any]:
+            return list(await asyncio.gather(dated(run), run.call("look", {"tag": "b"}), dated(run)))
+
+        async def dated(run: Run) -> Any:
+            number = await run.random()
+            return await run.call("look", {"tag": f"{number}/{await run.now()}"})
+
+        world = World(seed=1)
+        desk = desk_of("call", world)
+        desk.agent = agent
+        result = await desk.live().run(None, run_id="r")
+        records = await desk.store.read("r")
+        for length in range(1, len(records)):
+            again = desk_of("call", World(seed=1))
+            again.agent = agent
+            await again.store.claim("r", owner="life-0", at=0.0)
+            await again.store.append(records[:length])
+            assert (await again.live().resume("r")).ending is result.ending is Ending.COMPLETE, length
 
     simulated(main)

@@ -81,6 +81,8 @@ class AgentSection(_Section, frozen=True, kw_only=True):
 
     `entrypoint` is `module:attribute`: an agent object, or for the framework-free kind an async callable.
     `deps` is `module:callable`, which makes the agent's dependencies when a run is resumed by the command line.
+    `new_version` says what becomes of a run that another version of the agent began: `pin` parks it until somebody
+    adopts it, `replay` goes on with it where this version's code replays its journal.
     """
 
     name: Annotated[
@@ -92,12 +94,14 @@ class AgentSection(_Section, frozen=True, kw_only=True):
     ]
     entrypoint: Named | None = None
     deps: Named | None = None
+    new_version: Literal["pin", "replay"] = "pin"
 
 
 class Limits(_Section, frozen=True, kw_only=True):
     """`[limits]`: what one run may use up at most. Checked before each call, with that call's worst case.
 
     `repeats` is how often the same call with the same arguments may bring the same result before it is a loop.
+    `max_resumes` is how often a run may be gone on with after its process died: once more and it waits for a person.
     """
 
     steps: AtLeastOne = 50
@@ -105,6 +109,7 @@ class Limits(_Section, frozen=True, kw_only=True):
     tokens: AtLeastOne = 200_000
     usd: Positive = 1.0
     repeats: Annotated[int, Meta(ge=2)] = 3
+    max_resumes: Annotated[int, Meta(ge=0)] = 10
 
 
 class Retry(_Section, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@
     │   ├── OutputRejected          an answer came and it is no answer: empty, truncated, an error in disguise
     │   ├── JournalUnavailable      the journal cannot be written now
     │   ├── JournalCorrupt          the journal does not verify
+    │   ├── SignalTimeout           no signal came within the time that a run waited for it (a TimeoutError, too)
     │   ├── RunBusy                 somebody else is advancing this run now
     │   ├── SessionBusy             a turn of this session has not ended yet
     │   └── Superseded              another owner has taken this run over
@@ -59,6 +60,7 @@ __all__ = [
     "RunHandedOff",
     "RunParked",
     "SessionBusy",
+    "SignalTimeout",
     "Superseded",
     "UnknownDependency",
     "UnknownRequest",
@@ -172,6 +174,15 @@ class JournalCorrupt(OperationFailed):
         self.what = message
         place = "the journal is damaged" if run_id == "*" else f"journal of run {run_id} is damaged at event {seq}"
         super().__init__(f"{place}: {message}")
+
+
+class SignalTimeout(OperationFailed, TimeoutError):
+    """A run waited `timeout_s` seconds for the signal `name`, and none came."""
+
+    def __init__(self, name: str, *, timeout_s: float) -> None:
+        self.name = name
+        self.timeout_s = timeout_s
+        super().__init__(f"no signal {name!r} came within {timeout_s:g} s")
 
 
 class RunBusy(OperationFailed):
@@ -311,10 +322,11 @@ class Unwind(BaseException):
 
 
 class RunParked(Unwind):
-    """The run waits: for a person, a child, the journal, or what its agent depends on.
+    """The run waits: for a person, a child, a time, a signal, the journal, or what its agent depends on.
 
-    `reason` is `approval`, `doubt`, `child`, `dependencies`, `journal` or `mismatch`; `detail` names what it waits for;
-    `until` is the wall-clock time at which the run may go on by itself, if any.
+    `reason` is `approval`, `doubt`, `child`, `timer`, `signal`, `dependencies`, `journal`, `mismatch`, `version` or
+    `resumes`; `detail` names what it waits for; `until` is the wall-clock time at which the run may go on by itself, if
+    any.
     """
 
     def __init__(self, reason: str, *, detail: str, until: float | None = None) -> None:

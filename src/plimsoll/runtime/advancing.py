@@ -13,21 +13,22 @@ from plimsoll.contract.model import Mode
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import ReplayMismatch, RunContinued, RunHalted, RunHandedOff, RunParked, Unwind
 from plimsoll.core.events import RunContinuedEvent, RunEnded, RunParkedEvent
-from plimsoll.observability.findings import claim_finding
+from plimsoll.observability.findings import claim_finding, mismatch_finding
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.effects import settle_leftovers
 from plimsoll.runtime.lineage import link_id, link_of
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.state import RunState
+from plimsoll.runtime.waiting import GRACE_S
 
-__all__ = ["AgentFunction", "Telling", "advance"]
+__all__ = ["AgentFunction", "Telling", "advance", "cut_short", "drain", "park", "unwind_in"]
 
 AgentFunction = Callable[[Run, Any], Awaitable[Any]]
 """An agent: an async callable from its run and its input (JSON) to its output (JSON)."""
 
-GRACE_S = 5.0
-"""How long parallel calls under way may still settle when their run leaves the stack."""
+_WAITS = frozenset({"approval", "child", "doubt", "signal", "timer"})
+"""Why a run is parked that a timer of its own may wake. Nothing else than what it waits for gets the others further."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ async def advance(state: RunState, agent: AgentFunction, telling: Telling) -> Ru
         return await _until_it_stops(run, agent, telling)
     except asyncio.CancelledError:
         state.unwind(RunHalted("the caller gave the run up"))
-        await _drain(state, grace_s=0.0)
+        await drain(state, grace_s=0.0)
         raise
     finally:
         run_context.reset(token)
@@ -67,12 +68,12 @@ async def _until_it_stops(run: Run, agent: AgentFunction, telling: Telling) -> R
             _check_all_asked(state)
             ended = _ended(state, native, telling)
         except BaseException as error:
-            signal = _unwind_in(error)
+            signal = unwind_in(error)
             if signal is None and not isinstance(error, Exception):
                 raise
             await _leave(state, signal or RunHalted("the run failed"))
             if isinstance(signal, RunParked):
-                return await _parked(state, signal)
+                return await park(state, signal)
             ended = _ended_by(state, signal, error)
         else:
             await _leave(state, RunHalted("the run is over"))
@@ -84,7 +85,7 @@ async def _until_it_stops(run: Run, agent: AgentFunction, telling: Telling) -> R
         ended = replace(ended, active_s=round(state.active_s, 6), did=state.did)
         await state.commit(ended)
     except RunParked as signal:  # the ending itself could not be written
-        return await _parked(state, signal)
+        return await park(state, signal)
     answered = ended.ending in (Ending.COMPLETE, Ending.DEGRADED)
     return RunResult(
         run_id=state.id,
@@ -97,14 +98,14 @@ async def _until_it_stops(run: Run, agent: AgentFunction, telling: Telling) -> R
     )
 
 
-def _unwind_in(error: BaseException) -> Unwind | None:
+def unwind_in(error: BaseException) -> Unwind | None:
     """The signal that took the run off the stack, also where a task group has wrapped it. Halting goes before
     parking, and that before whatever else ends the run."""
     if isinstance(error, Unwind):
         return error
     if not isinstance(error, BaseExceptionGroup):
         return None
-    found = [signal for inner in error.exceptions if (signal := _unwind_in(inner)) is not None]
+    found = [signal for inner in error.exceptions if (signal := unwind_in(inner)) is not None]
     return min(found, key=_rank, default=None)
 
 
@@ -153,10 +154,10 @@ async def _leave(state: RunState, signal: Unwind) -> None:
     with suppress(RunParked):  # the journal cannot be written; the next barrier says so
         state.settle_left()
     state.unwind(signal)
-    await _drain(state, grace_s=GRACE_S)
+    await drain(state, grace_s=GRACE_S)
 
 
-async def _drain(state: RunState, *, grace_s: float) -> None:
+async def drain(state: RunState, *, grace_s: float) -> None:
     """Waits for the calls under way, cancels those that are late, and waits for them too."""
     current = asyncio.current_task()
     others = {task for task in state.inflight if task is not current and not task.done()}
@@ -171,10 +172,30 @@ async def _drain(state: RunState, *, grace_s: float) -> None:
         await asyncio.wait(late)
 
 
-async def _parked(state: RunState, signal: RunParked) -> RunResult:
+async def cut_short(state: RunState, signal: RunHalted) -> RunResult:
+    """Ends a run of which none of the code is to be executed any more. What it left in doubt stays so, and is told."""
+    state.unwind(signal)
+    try:
+        await settle_leftovers(state)
+        ended = RunEnded(ending=Ending.HALTED, reason=str(signal), active_s=round(state.active_s, 6), did=state.did)
+        await state.commit(ended)
+    except RunParked as worse:
+        return await park(state, worse)
+    return RunResult(run_id=state.id, ending=Ending.HALTED, reason=ended.reason, findings=tuple(state.findings))
+
+
+async def park(state: RunState, signal: RunParked) -> RunResult:
+    """Writes down what the run waits for. Raises `ReplayMismatch` where that is why it is parked."""
     if signal.reason not in ("journal", "superseded"):
+        if signal.reason == "mismatch":
+            state.raise_finding(mismatch_finding())
+        now = state.env.clock.now()
         parked = RunParkedEvent(
-            reason=signal.reason, detail=signal.detail, until=signal.until, active_s=round(state.active_s, 6)
+            reason=signal.reason,
+            detail=signal.detail,
+            until=state.waits.wake_at(signal.until, now=now) if signal.reason in _WAITS else signal.until,
+            active_s=round(state.active_s, 6),
+            seen=state.mailbox.seen,
         )
         try:
             await state.commit(parked)

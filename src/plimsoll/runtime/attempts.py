@@ -19,6 +19,7 @@ from plimsoll.policies.limits import add_usage
 from plimsoll.policies.timeout import Expired, within
 from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.heeding import heed
 from plimsoll.runtime.models import estimate_tokens
 from plimsoll.runtime.showing import Showing, showing_context
 from plimsoll.runtime.state import RunState
@@ -240,7 +241,7 @@ def _would(what: str, dependency: str, fault: Fault, words: str) -> Finding:
 async def _attempt(footing: Footing, number: int) -> Attempt:
     """One attempt: within its timeout, seen by the interceptor, its answer checked."""
     state, exchange, env = footing.state, footing.exchange, footing.state.env
-    state.check_switch()
+    await heed(state)
     showing = await _showing(footing)
     allowed_s = attempt_timeout_s(
         footing.section.timeout_s, remaining_s=footing.remaining_s(), reserve_s=footing.reserve_s

@@ -8,6 +8,7 @@ from plimsoll.contract.model import Mode
 from plimsoll.core.calls import CallKind, Effect, Ending, ErrorRecord, Fault, Outcome, Status, idempotency_key
 from plimsoll.core.errors import JournalCorrupt, ReplayMismatch, RunBusy, RunHandedOff, RunParked
 from plimsoll.core.events import CallIntended
+from plimsoll.runtime.heeding import heed
 from plimsoll.runtime.kin import ChildExchange, Descent
 from plimsoll.runtime.lineage import child_id
 from plimsoll.runtime.result import RunResult
@@ -39,7 +40,7 @@ async def follow(state: RunState, exchange: ChildExchange, key: str) -> Outcome:
         await state.siblings.rest(state.env.clock)
         raise RunParked("child", detail=run_id)
     if not result.answered:
-        state.check_switch()  # what halted the child may halt this run too
+        await heed(state)  # what halted the child may halt this run too
     return _outcome(exchange, result)
 
 
@@ -62,7 +63,7 @@ async def _intend(state: RunState, exchange: ChildExchange, key: str) -> None:
             idempotency_key=idempotency_key(state.id, key),
         )
     )
-    state.check_switch()
+    await heed(state)
 
 
 def _outcome(exchange: ChildExchange, result: RunResult) -> Outcome:

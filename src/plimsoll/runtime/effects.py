@@ -10,6 +10,7 @@ import msgspec
 
 from plimsoll.core.calls import (
     CallInfo,
+    CallKind,
     Effect,
     ErrorRecord,
     Fault,
@@ -123,27 +124,26 @@ async def settle_leftovers(state: RunState) -> None:
     Nothing is sent again. What nobody knows stays a doubt in the journal, with the finding that says so.
     """
     for intent, exchange in list(state.sent.values()):
-        left = ErrorRecord(type="RunEnded", message="the run ended while it was under way", fault=Fault.CRASH)
-        _raise_doubt(state, intent, left)
-        _record(state, intent, await _verified(state, exchange, intent))
+        await _settle_leftover(state, intent, exchange, "the run ended while it was under way")
     for intent in state.replay.unasked_intents():
-        why = "the run ended before its code came to it again"
-        _raise_doubt(state, intent, ErrorRecord(type="RunEnded", message=why, fault=Fault.CRASH))
-        looked_up = looked_up_by(state, intent)
-        if looked_up is not None:
-            _record(state, intent, await _verified(state, looked_up, intent))
-        else:
-            state.record(DoubtResolved(key=intent.key, answer="unknown", by="plimsoll", value=why))
+        known = state.doubts.get(intent.key)
+        answered = known is not None and known.answer != "unknown"
+        if not answered and intent.kind is not CallKind.RUN:  # a child tells in its own journal what it did
+            made = looked_up_by(state, intent) or state.env.exchange_of(intent)
+            await _settle_leftover(state, intent, made, "the run ended before its code came to it again")
     state.sent.clear()
 
 
-def _record(state: RunState, intent: CallIntended, answer: Verification) -> None:
-    """Writes down what `verify` said of a call that nothing will follow."""
-    said, value = "not_happened", None
+async def _settle_leftover(state: RunState, intent: CallIntended, exchange: Exchange | None, why: str) -> None:
+    """Finds out about a write that its run leaves behind; `exchange` is None where it is known by its name alone."""
+    _raise_doubt(state, intent, ErrorRecord(type="RunEnded", message=why, fault=Fault.CRASH))
+    answer = Unknown(why) if exchange is None else await _verified(state, exchange, intent)
     if isinstance(answer, Unknown):
-        said, value = "unknown", answer.why
-    elif isinstance(answer, Happened):
-        said, value = "happened", msgspec.to_builtins(answer.result)
+        by = "plimsoll" if exchange is None else "verify"
+        state.record(DoubtResolved(key=intent.key, answer="unknown", by=by, value=answer.why))
+        return
+    value = msgspec.to_builtins(answer.result) if isinstance(answer, Happened) else None
+    said = "happened" if isinstance(answer, Happened) else "not_happened"
     state.record(DoubtResolved(key=intent.key, answer=said, by="verify", value=value))
 
 

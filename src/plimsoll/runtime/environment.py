@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plimsoll.contract.model import Contract, Tool
+from plimsoll.core.calls import CallKind
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import UnknownDependency
+from plimsoll.core.events import CallIntended
 from plimsoll.core.ids import Ids
 from plimsoll.core.rng import Rng
 from plimsoll.journal.store import Store
@@ -17,7 +19,7 @@ from plimsoll.policies.ladder import Ladder, build_windows
 from plimsoll.policies.retry import RetryBudget, RetryPolicy
 from plimsoll.runtime.compiled import CompiledContract
 from plimsoll.runtime.databases.sharing import Transactions
-from plimsoll.runtime.exchange import Interceptor
+from plimsoll.runtime.exchange import Exchange, Interceptor
 from plimsoll.runtime.kin import ChildExchange, Kin
 from plimsoll.runtime.models import ModelExchange, ModelFunction
 from plimsoll.runtime.surroundings import Surroundings
@@ -58,7 +60,7 @@ class Environment:
         outside = self.surroundings
         self.under_way = outside.under_way
         self.store, self.clock, self.rng, self.ids = outside.store, outside.clock, outside.rng, outside.ids
-        self.sinks, self.interceptor = outside.sinks, outside.interceptor
+        self.sinks, self.interceptor, self.under_way = outside.sinks, outside.interceptor, outside.under_way
         self.contract, self.rules = self.compiled.contract, self.compiled.rules
         self.ladders, self.retries = self.compiled.ladders, self.compiled.retries
         self.windows = build_windows(self.contract.models)
@@ -92,6 +94,12 @@ class Environment:
             verifier=self.verifiers.get(name),
             under_way=self.under_way,
         )
+
+    def exchange_of(self, intent: CallIntended) -> Exchange | None:
+        """The call of a tool, made again of its intent; None where the tool is a framework's, which alone can."""
+        if intent.kind is not CallKind.TOOL or intent.dependency not in self.tools:
+            return None
+        return self.tool_exchange(intent.dependency, intent.args)
 
     def child_exchange(self, name: str, input: Any) -> ChildExchange:
         """One call of a child. Raises `UnknownDependency`, and `Misuse` for an input that JSON cannot carry."""

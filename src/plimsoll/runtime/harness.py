@@ -13,25 +13,24 @@ from msgspec.structs import replace
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import (
-    JournalCorrupt,
     JournalUnavailable,
     Misuse,
     PlimsollError,
     ReplayMismatch,
     RunBusy,
     RunErased,
+    RunHalted,
     RunParked,
     Superseded,
     UnknownRun,
 )
-from plimsoll.core.events import Event, Finding, Record, RunEnded, RunResumed, RunStarted
-from plimsoll.journal.chain import verify_chain
-from plimsoll.journal.store import RunHead
+from plimsoll.core.events import Finding, RunAdopted, RunEnded, RunStarted
+from plimsoll.journal.store import OTHER_VERSION, RunHead
 from plimsoll.journal.store import RunState as HeadState
 from plimsoll.journal.writer import Journal
 from plimsoll.observability.findings import FindingHub, journal_finding, stuck_finding
 from plimsoll.policies.deadline import Deadline
-from plimsoll.runtime.advancing import AgentFunction, Telling, advance
+from plimsoll.runtime.advancing import AgentFunction, Telling, advance, cut_short, park
 from plimsoll.runtime.compensation import Compensator, UndoingOf, undo, undoing_of
 from plimsoll.runtime.compiled import CompiledContract, compiled
 from plimsoll.runtime.databases.database import Database
@@ -39,13 +38,16 @@ from plimsoll.runtime.databases.opening import open_databases
 from plimsoll.runtime.databases.sharing import Transactions
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.fingerprint import default_fingerprint
-from plimsoll.runtime.inbox import copy_inbox
 from plimsoll.runtime.kin import Descent
 from plimsoll.runtime.lineage import check_run_id, latest_link, link_of
+from plimsoll.runtime.messaging import cancel_children, hand_over
 from plimsoll.runtime.models import ModelFunction
 from plimsoll.runtime.operations import Operations
+from plimsoll.runtime.rehearsing import Adoption, rehearse
 from plimsoll.runtime.replay import Replay
+from plimsoll.runtime.restoring import restored
 from plimsoll.runtime.result import RunResult
+from plimsoll.runtime.resuming import go_on
 from plimsoll.runtime.sessions import Session
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.surroundings import Surroundings
@@ -137,7 +139,7 @@ class Harness:
         self._checkpointer = surroundings.checkpointer
         if self._checkpointer is not None:
             self.journal.subscribe(self._checkpointer.committed)
-        self.operations = Operations(self.store, clock=surroundings.clock)
+        self.operations = Operations(self.store, clock=surroundings.clock, ids=surroundings.ids)
         self._telling = Telling(output_of=output_of, carried_of=carried_of)
         self._undoing = undoing_of(ready.contract, compensators or {}, verifiers or {}, directory=directory)
         self._active = surroundings.active
@@ -172,41 +174,41 @@ class Harness:
         check_run_id(run_id)
         return await self.lead(run_id, self.beginning(input))
 
-    async def resume(self, run_id: str, *, take_over: bool = False) -> RunResult:
+    async def resume(self, run_id: str, *, take_over: bool = False, forced_by: str = "") -> RunResult:
         """Goes on with a run that parked, or whose process died. One that has ended is answered from the journal.
 
         `take_over` takes the run from an owner that still lives but is known to be stuck. Whatever that one does later
         goes into no journal. A write that it was about to send may still come, so `verify` must reckon with it.
+        `forced_by` is the person who lets it go on although its process has died too often (`limits.max_resumes`); from
+        there on that is counted anew.
 
         Raises `UnknownRun`; `RunBusy` while somebody else advances it; `ReplayMismatch` when the agent's code no longer
         follows the run's journal (the run is parked then, and nothing was sent); `JournalCorrupt` when the journal does
         not verify; `Misuse` when it is another agent's run, and `RunErased` when somebody has erased it.
         """
-        return await self.lead(run_id, None, take_over=take_over)
+        return await self.lead(run_id, None, take_over=take_over, forced_by=forced_by)
 
     def session(self, session_id: str) -> Session:
         """The conversation of this name: runs that follow one another. It may be new, or go on from any process."""
         return Session(session_id, harness=self)
 
     async def wake(self) -> list[RunResult]:
-        """Goes on with every run of this agent that can: decided, expired, or left behind by a process that died.
+        """Goes on with every run of this agent that can: decided, signalled, cancelled, or its time has come, or its
+        process has died.
 
-        Call it at startup, and whenever somebody may have decided something. A run that cannot be gone on with raises a
-        finding and is left as it is; the others are not held up.
+        Call it at startup, and whenever somebody may have done something to a run; a `Dispatcher` does so by itself. A
+        run that cannot be gone on with raises a finding and is left as it is; the others are not held up.
         """
         results = [result for child in self.children.values() for result in await child.wake()]
-        for head in reversed(await self.store.heads()):
-            if head.seq == 0 or head.agent != self.env.contract.agent.name:
-                continue
+        for head in await self.due():
             try:
-                if await self._due(head):
-                    results.append(await self.resume(head.run_id))
+                results.append(await self.resume(head.run_id))
             except ReplayMismatch:
                 results.append(await self.result(head.run_id))
             except (RunBusy, Superseded):
                 continue  # somebody else was faster
             except PlimsollError as error:
-                _alert(self.env, stuck_finding(error), run_id=head.run_id)
+                self.alert(stuck_finding(error), run_id=head.run_id)
         return results
 
     async def compensate(self, run_id: str, *, by: str, keys: Sequence[str] | None = None) -> RunResult:
@@ -222,6 +224,54 @@ class Harness:
             return await self.lead(plan.run_id, None)
         asked = {"by": by, "calls": msgspec.to_builtins(plan.calls)}
         return await self.lead(plan.run_id, replace(self.beginning(asked), undoes=run_id))
+
+    async def adopt(self, run_id: str, *, by: str, dry_run: bool = False) -> Adoption:
+        """Takes over a run that another version of the agent began, where this version's code replays its journal.
+
+        To find that out, the code is executed up to where it would go live: nothing is sent, written or alerted.
+        `dry_run` leaves it at that; otherwise a run that matches belongs to this version from then on, says `by`, and
+        `wake` goes on with it. Raises `UnknownRun`; `Misuse` when it has ended, or is another agent's; `RunBusy` while
+        somebody advances it.
+        """
+        with self._advancing(link_of(run_id)[0]):
+            head = await self._adoptable(run_id)
+            if not dry_run:
+                self._check_left(head)
+            old, new = head.fingerprint, self.env.fingerprint
+            if old == new:
+                return Adoption(run_id=run_id, old=old, new=new)
+            records = await self.store.read(head.run_id)
+            difference = await rehearse(head, records, env=self.env, code_of=self._code_of)
+            if difference or dry_run:
+                return Adoption(run_id=run_id, old=old, new=new, difference=difference)
+            log = self.journal.open(await self._claim(head.run_id, head))
+            await log.commit(RunAdopted(by=by, old=old, new=new))
+            return Adoption(run_id=run_id, old=old, new=new, adopted=True)
+
+    async def of_other_versions(self) -> list[RunHead]:
+        """The runs of this agent that another version of it began, and that have not ended, the oldest first."""
+        agent, version = self.env.contract.agent.name, self.env.fingerprint
+        heads = reversed(await self.store.heads())
+        return [
+            head
+            for head in heads
+            if head.agent == agent and head.fingerprint != version and head.state is not HeadState.ENDED
+        ]
+
+    async def due(self, *, limit: int | None = None) -> list[RunHead]:
+        """The runs of this agent that `wake` would go on with now, at most `limit` of them."""
+        heads = await self.store.due(
+            agent=self.env.contract.agent.name,
+            fingerprint=self.env.fingerprint,
+            owner=self.owner,
+            now=self.env.clock.now(),
+            limit=None if limit is None else limit + len(self._active),
+        )
+        return [head for head in heads if link_of(head.run_id)[0] not in self._active][:limit]
+
+    def alert(self, finding: Finding, *, run_id: str = "*") -> None:
+        """Alerts of something that no run's journal holds; `run_id` is `*` where it is about no run."""
+        _alert(self.env, finding, run_id=run_id)
 
     async def result(self, run_id: str) -> RunResult:
         """How the run stands, from the journal alone. Raises `UnknownRun`."""
@@ -252,6 +302,7 @@ class Harness:
         fresh: bool = False,
         take_over: bool = False,
         deadline: Deadline | None = None,
+        forced_by: str = "",
     ) -> RunResult:
         """Takes a run, and those that it goes on as, until the last ends or parks.
 
@@ -260,7 +311,7 @@ class Harness:
         """
         first, _ = link_of(run_id)
         with self._advancing(first):
-            taken = await self._taken(run_id, began, fresh=fresh, take_over=take_over)
+            taken = await self._taken(run_id, began, fresh=fresh, take_over=take_over, forced_by=forced_by)
             while isinstance(taken, RunState):
                 if taken.continued is None:
                     if deadline is not None:
@@ -272,7 +323,13 @@ class Harness:
             return replace_result(taken, run_id=first)
 
     async def _taken(
-        self, run_id: str, began: RunStarted | None, *, fresh: bool = False, take_over: bool = False
+        self,
+        run_id: str,
+        began: RunStarted | None,
+        *,
+        fresh: bool = False,
+        take_over: bool = False,
+        forced_by: str = "",
     ) -> RunState | RunResult:
         """The run, or the latest of its chain, ready to be advanced; how it ended, where it has."""
         head = await self.store.head(run_id)
@@ -283,7 +340,7 @@ class Harness:
                 raise RunBusy(run_id, owner="somebody who was faster")
             if began is not None and began.parent != head.parent:
                 raise Misuse(f"run {run_id} is there already, and is {_whose(head)}, not {_whose(began)}")
-            return await self._going_on(head, take_over=take_over)
+            return await self._going_on(head, take_over=take_over, forced_by=forced_by)
         if began is None:  # without a first event it was never accepted
             raise UnknownRun(run_id)
         return await self._accepted(await self._claim(run_id, head), began)
@@ -292,6 +349,7 @@ class Harness:
         """Begins the run that `state` goes on as, and then ends `state`."""
         assert state.continued is not None
         try:
+            await hand_over(state, state.continued.following)
             following = await self._taken(state.continued.following, _following(state, self))
             await state.commit(RunEnded(ending=Ending.CONTINUED, active_s=round(state.active_s, 6)))
         except JournalUnavailable as error:  # what is recorded says how to go on
@@ -313,22 +371,24 @@ class Harness:
 
     async def _claim(self, run_id: str, head: RunHead | None, *, take_over: bool = False) -> RunHead:
         """Takes the run over, if nobody who lives has it, or all the same. Raises `RunBusy`."""
-        if head is not None and head.state is HeadState.RUNNING and not (take_over or self._is_left(head)):
-            raise RunBusy(run_id, owner=head.owner)
+        if head is not None and not take_over:
+            self._check_left(head)
         expected = 0 if head is None else head.epoch
         try:
             return await self.store.claim(run_id, owner=self.owner, at=self.env.clock.now(), expected=expected)
         except Superseded as error:
             raise RunBusy(run_id, owner="another process") from error
 
-    def _is_left(self, head: RunHead) -> bool:
-        """Whether nobody advances a running run: its owner died, or is this process and has let go of it."""
-        return head.owner == self.owner or not self.store.owner_alive(head.owner)
+    def _check_left(self, head: RunHead) -> None:
+        """Raises `RunBusy` unless nobody advances the run: its owner died, or is this process and has let go of it."""
+        if head.state is HeadState.RUNNING and head.owner != self.owner and self.store.owner_alive(head.owner):
+            raise RunBusy(head.run_id, owner=head.owner)
 
     async def _accepted(self, head: RunHead, started: RunStarted) -> RunState | RunResult:
         """The state of a new run, once its acceptance is durable."""
         if head.seq > 0:  # somebody else's claim came to nothing, but for its beginning
             return await self._going_on(head)
+        posted = self.store.posted()
         log = self.journal.open(head)
         log.append(started)
         try:
@@ -336,54 +396,61 @@ class Harness:
         except JournalUnavailable:
             log.abandon()  # the caller is told that nothing was done, so nothing may be done later
             raise
-        return RunState(head.run_id, env=self.env, log=log, replay=Replay(head.run_id, ()), started=started)
+        state = RunState(head.run_id, env=self.env, log=log, replay=Replay(head.run_id, ()), started=started)
+        if not head.posted and not started.within:  # nobody has sent it anything: until now nobody knew of it
+            state.mailbox.posted = posted
+        return state
 
-    async def _going_on(self, head: RunHead, *, take_over: bool = False) -> RunState | RunResult:
-        if head.erased_at is not None:
-            raise RunErased(head.run_id)
+    async def _adoptable(self, run_id: str) -> RunHead:
+        head = await self.store.head(run_id)
+        if head is None or head.seq == 0:
+            raise UnknownRun(run_id)
+        head = await latest_link(self.store, head)
         if head.state is HeadState.ENDED:
-            return await self.result(head.run_id)
+            raise Misuse(f"run {run_id} has ended ({head.ending}): there is nothing to go on with")
+        self._check_own(head)
+        return head
+
+    def _check_own(self, head: RunHead) -> None:
         if head.agent != self.env.contract.agent.name:
             raise Misuse(f"run {head.run_id} is agent {head.agent!r}'s, not {self.env.contract.agent.name!r}'s")
-        claimed = await self._claim(head.run_id, head, take_over=take_over)
-        return await self._restored(claimed, crashed=head.state is HeadState.RUNNING)
 
-    async def _restored(self, head: RunHead, *, crashed: bool) -> RunState:
+    async def _going_on(self, head: RunHead, *, take_over: bool = False, forced_by: str = "") -> RunState | RunResult:
+        if head.erased_at is not None:
+            raise RunErased(head.run_id)
+        theirs = head.reason == OTHER_VERSION and head.fingerprint != self.env.fingerprint
+        if head.state is HeadState.ENDED or (theirs and head.posted <= head.seen):
+            return await self.result(head.run_id)
+        self._check_own(head)
+        claimed = await self._claim(head.run_id, head, take_over=take_over)
         records = await self.store.read(head.run_id)
-        verify_chain(records, head=head)
-        events = _events(records)
-        if not events or not isinstance(events[0], RunStarted):
-            raise JournalCorrupt(head.run_id, 1, "its first event is not the run's acceptance")
-        replay = Replay(head.run_id, events, patience_s=self.env.contract.limits.seconds)
-        state = RunState(head.run_id, env=self.env, log=self.journal.open(head), replay=replay, started=events[0])
         used_s = self._used_s.pop(head.run_id, 0.0)
-        state.restore(events, [record.at for record in records], used_s=used_s)
-        state.record(RunResumed(crashed=crashed, fingerprint=self.env.fingerprint))
-        for entry in await self.store.inbox(head.run_id):
-            copy_inbox(state, entry)
-        replay.resolve(state.doubts)
+        state, events = restored(claimed, records, env=self.env, log=self.journal.open(claimed), used_s=used_s)
+        rehearsal = partial(rehearse, claimed, records, env=self.env, code_of=self._code_of)
+        crashed = head.state is HeadState.RUNNING
+        try:
+            await go_on(state, events, crashed=crashed, forced_by=forced_by, rehearsal=rehearsal)
+        except RunParked as signal:
+            return await park(state, signal)
+        except RunHalted as signal:
+            await cancel_children(state)
+            return await self._told(await cut_short(state, signal))
         return state
 
     async def _advance(self, state: RunState) -> RunResult:
-        if state.started.undoes:
-            result = await advance(state, partial(undo, undoing=self._undoing), PLAINLY)
-        else:
-            result = await advance(state, self.agent, self._telling)
-        if result.ending is Ending.PARKED:
-            self._used_s[state.id] = state.active_s  # where the journal could not be told
-        elif result.ending in (Ending.HALTED, Ending.FAILED):
-            result = replace_result(result, undoable=await self.operations.undoable(state.id))
-        return result
+        result = await advance(state, self._code_of(state.started), PLAINLY if state.started.undoes else self._telling)
+        if result.ending is Ending.PARKED and result.reason.startswith("journal:"):
+            self._used_s[state.id] = state.active_s  # the journal could not be told
+        return await self._told(result)
 
-    async def _due(self, head: RunHead) -> bool:
-        """Whether a run can go on now."""
-        if head.state is HeadState.ENDED or link_of(head.run_id)[0] in self._active:
-            return False
-        if head.state is HeadState.RUNNING:
-            return self._is_left(head)
-        if head.wake_at is not None and head.wake_at <= self.env.clock.now():
-            return True
-        return await self.operations.has_news(head.run_id)
+    def _code_of(self, started: RunStarted) -> AgentFunction:
+        """What is executed: the agent, or where a run takes back what another has done, whatever does that."""
+        return partial(undo, undoing=self._undoing) if started.undoes else self.agent
+
+    async def _told(self, result: RunResult) -> RunResult:
+        if result.ending in (Ending.HALTED, Ending.FAILED):
+            return replace_result(result, undoable=await self.operations.undoable(result.run_id))
+        return result
 
 
 def _brought_up(
@@ -427,13 +494,3 @@ def _alert(env: Environment, finding: Finding, *, run_id: str) -> None:
     """Alerts of something that no run's journal holds."""
     hub = FindingHub(env.sinks)
     hub.emit(finding, run_id=run_id, agent=env.contract.agent.name, at=env.clock.now())
-
-
-def _events(records: Sequence[Record]) -> list[Event]:
-    events = []
-    for record in records:
-        try:
-            events.append(record.event)
-        except (msgspec.MsgspecError, TypeError) as error:
-            raise JournalCorrupt(record.run_id, record.seq, f"it is no event: {error}") from error
-    return events

@@ -9,7 +9,7 @@ from plimsoll.journal.store import InboxEntry, InboxKind
 from plimsoll.oversight.approvals import ApprovalBook
 from plimsoll.runtime.state import RunState
 
-__all__ = ["check_entry", "copy_inbox", "decision_entry", "doubt_entry"]
+__all__ = ["cancel_entry", "check_entry", "copy_inbox", "decision_entry", "doubt_entry", "signal_entry"]
 
 
 def decision_entry(request_id: str, *, approve: bool, args_digest: str, by: str, note: str, at: float) -> InboxEntry:
@@ -33,6 +33,21 @@ def doubt_entry(
     identity = digest({"body": body, "by": by})[:16]
     return InboxEntry(
         request_id=f"{run_id}:{key}:{identity}", run_id=run_id, kind=InboxKind.DOUBT, body=body, by=by, at=at
+    )
+
+
+def signal_entry(run_id: str, name: str, payload: Any, *, signal_id: str, by: str, at: float) -> InboxEntry:
+    """The message that carries a signal. The same signal sent twice is one message."""
+    body = {"signal_id": signal_id, "name": name, "payload": payload}
+    return InboxEntry(
+        request_id=f"{run_id}:signal:{signal_id}", run_id=run_id, kind=InboxKind.SIGNAL, body=body, by=by, at=at
+    )
+
+
+def cancel_entry(run_id: str, *, by: str, reason: str, at: float) -> InboxEntry:
+    """The message that cancels a run. The first one stands."""
+    return InboxEntry(
+        request_id=f"{run_id}:cancel", run_id=run_id, kind=InboxKind.CANCEL, body={"reason": reason}, by=by, at=at
     )
 
 

@@ -4,6 +4,7 @@ Everything here goes through the store's inbox and switches, so it works while t
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from plimsoll.core.calls import Ending
@@ -18,11 +19,13 @@ from plimsoll.core.events import (
     RunEnded,
     RunParkedEvent,
 )
+from plimsoll.core.ids import Ids, RandomIds
 from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState, Store
 from plimsoll.oversight.approvals import ApprovalBook, Request
-from plimsoll.runtime.doubts import answer_to, answers, open_doubts, sendings
-from plimsoll.runtime.inbox import check_entry, decision_entry, doubt_entry
+from plimsoll.runtime.doubts import answer_to, open_doubts, sendings
+from plimsoll.runtime.inbox import cancel_entry, check_entry, decision_entry, doubt_entry, signal_entry
 from plimsoll.runtime.lineage import latest_link, link_of, turn_id
+from plimsoll.runtime.messaging import deliver
 from plimsoll.runtime.result import RunResult, Undoable
 from plimsoll.runtime.undoable import UndoPlan, undo_plan, undoable_calls
 
@@ -33,11 +36,12 @@ EVERYTHING = "*"
 
 
 class Operations:
-    """Decides approvals, settles doubts, and throws kill switches."""
+    """Decides approvals, settles doubts, sends signals, cancels, and throws kill switches."""
 
-    def __init__(self, store: Store, *, clock: Clock | None = None) -> None:
+    def __init__(self, store: Store, *, clock: Clock | None = None, ids: Ids | None = None) -> None:
         self.store = store
         self.clock = clock or SystemClock()
+        self.ids = ids or RandomIds()
 
     async def events(self, run_id: str) -> list[Event]:
         """The run's events, in order. Raises `UnknownRun`."""
@@ -181,24 +185,44 @@ class Operations:
         """Releases a kill switch. Runs that it halted stay halted. False when none was engaged."""
         return await self.store.release(scope, by=by, at=self.clock.now())
 
-    async def has_news(self, run_id: str) -> bool:
-        """Whether the run's inbox holds something that its journal does not know yet."""
-        entries: list[InboxEntry] = await self.store.inbox(run_id)
-        if not entries:
-            return False
-        events = await self.events(run_id)
-        requests = _book(events).requests
-        doubts = open_doubts(events)
-        for entry in entries:
-            if entry.kind is InboxKind.CHILD and _waits_for(events, entry.body["run_id"]):
-                return True
-            request = requests.get(entry.body.get("request_id", ""))
-            if request is not None and request.decided is None and not _seen(events, entry):
-                return True
-            key = entry.body.get("key")
-            if key in doubts and answers(entry, key, sendings(events, key)):
-                return True
-        return False
+    async def signal(
+        self, run_id: str, name: str, payload: Any = None, *, by: str, signal_id: str | None = None
+    ) -> bool:
+        """Sends the signal `name` with `payload` (JSON) to a run. It may come before the run waits for it.
+
+        `signal_id` makes it idempotent: sent again under the same id, it is one signal; None makes a fresh id. A run
+        that went on as a new one gets it there. False when this very signal was sent already. Raises `UnknownRun`, and
+        `Misuse` when the run has ended, the payload is no JSON, or the id was given to another signal.
+        """
+        if not name:
+            raise Misuse("a signal needs a name: the one that the run waits for")
+        payload, at = parse_json(canonical_json(payload)), self.clock.now()
+        known = signal_id or self.ids.new("signal")
+        posted: list[InboxEntry] = []
+
+        def make(target: str) -> InboxEntry:
+            posted.append(signal_entry(target, name, payload, signal_id=known, by=by, at=at))
+            return posted[-1]
+
+        new = await deliver(self.store, run_id, make, what="a signal")
+        if not new:
+            await self._check_same(posted[-1])
+        return new
+
+    async def _check_same(self, entry: InboxEntry) -> None:
+        stands = next(each for each in await self.store.inbox(entry.run_id) if each.request_id == entry.request_id)
+        if stands.body != entry.body:
+            signal_id, name = entry.body["signal_id"], stands.body["name"]
+            raise Misuse(f"signal id {signal_id!r} was given to another signal already ({name!r}, by {stands.by})")
+
+    async def cancel(self, run_id: str, *, by: str, reason: str = "") -> bool:
+        """Cancels a run: it makes no further call, and ends halted. Its children are cancelled with it.
+
+        A run that is advanced now ends before its next call, a parked one when it is next woken, without any of its
+        code being executed. False when it was cancelled already. Raises `UnknownRun`, and `Misuse` when it has ended.
+        """
+        make = partial(cancel_entry, by=by, reason=reason, at=self.clock.now())
+        return await deliver(self.store, run_id, make, what="a cancellation")
 
     async def runs(self) -> list[RunHead]:
         """Every run at a glance, the latest started first."""
@@ -221,15 +245,3 @@ def _book(events: list[Event]) -> ApprovalBook:
     for event in events:
         book.observe(event)
     return book
-
-
-def _waits_for(events: list[Event], run_id: str) -> bool:
-    """Whether the run is parked for the child whose run, or latest run, this is."""
-    parked = next((event for event in reversed(events) if isinstance(event, RunParkedEvent)), None)
-    return parked is not None and parked.reason == "child" and parked.detail == link_of(run_id)[0]
-
-
-def _seen(events: list[Event], entry: InboxEntry) -> bool:
-    """Whether the owner has looked at this decision already and refused it."""
-    marks = (event.finding for event in events if isinstance(event, FindingRaised))
-    return any(mark.kind == "decision_refused" and entry.body["request_id"] in mark.message for mark in marks)

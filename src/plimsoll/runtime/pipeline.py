@@ -24,6 +24,7 @@ from plimsoll.runtime.attempts import Answer, climb
 from plimsoll.runtime.children import follow
 from plimsoll.runtime.effects import recover_intent, write
 from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.heeding import heed
 from plimsoll.runtime.kin import ChildExchange
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.transactions import in_transaction
@@ -71,7 +72,7 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
     started = state.env.clock.monotonic()
     effect = effect_of(state, exchange)
     if effect is not Effect.READ:
-        state.check_switch()  # nothing may be intended any more; a read is stopped at its first attempt
+        await heed(state)  # nothing may be intended any more; a read is stopped at its first attempt
     intent = state.replay.intent(key)
     if effect is Effect.TRANSACTION and (intent is None or intent.effect is effect):
         exchange = in_transaction(state, exchange, key, sent_before=intent is not None)
@@ -151,7 +152,7 @@ async def _send(state: RunState, exchange: Exchange, key: str, effect: Effect) -
         undoable=state.env.tool(exchange.dependency).compensate is not None,
     )
     await state.commit(intent)
-    state.check_switch()
+    await heed(state)
     state.sent[key] = (intent, exchange)
     return await write(state, exchange, intent)
 

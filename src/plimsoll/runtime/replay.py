@@ -24,13 +24,13 @@ from plimsoll.core.events import (
     ValueRecorded,
 )
 
-__all__ = ["Replay", "place_of"]
+__all__ = ["PASSES", "Replay", "place_of"]
 
 Recorded = CallSettled | ValueRecorded | TimerFired | SignalReceived
 Begun = CallIntended | TimerSet
 LIVE = -1
 """The turn of what is not recorded: after everything that is."""
-_PASSES = 16
+PASSES = 16
 """How often the event loop turns before the next outcome is handed out, where branches run beside each other: a task
 group inside a task group takes a few turns to notice that its last task is done."""
 
@@ -160,7 +160,7 @@ class Replay:
             return None
         if not isinstance(recorded, ValueRecorded):
             raise ReplayMismatch(self._run_id, expected=_describe(recorded), actual=what)
-        await self._take(key, what)
+        await self._take(key, what, at_once=True)
         return recorded
 
     async def waited(self, key: str) -> TimerFired | SignalReceived | None:
@@ -239,11 +239,12 @@ class Replay:
         self._look()
         await self._turn(LIVE, what)
 
-    async def _take(self, key: str, what: str) -> None:
+    async def _take(self, key: str, what: str, *, at_once: bool = False) -> None:
         position = self._position[key]
         if position < self._next:
             raise ReplayMismatch(self._run_id, expected="each call once", actual=f"{what} a second time")
-        await self._turn(position, what)
+        if not (at_once and self._due() == position):  # a value was there before any branch could go on
+            await self._turn(position, what)
         self._next = position + 1
         self._look()
 
@@ -282,7 +283,7 @@ class Replay:
         else:
             if not self._passes_left:
                 asyncio.get_running_loop().call_soon(self._pass)
-            self._passes_left = _PASSES
+            self._passes_left = PASSES
 
     def _pass(self) -> None:
         self._passes_left -= 1

@@ -1,22 +1,25 @@
 """A run: one life of an agent's code, from the request to its ending, across crashes and waits."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from inspect import isawaitable
 from typing import Any, NoReturn, TypeVar
 
 from plimsoll.core.canonical import canonical_json, parse_json
-from plimsoll.core.errors import Misuse, RunContinued, RunParked, Unwind
-from plimsoll.core.events import ValueRecorded
+from plimsoll.core.errors import Misuse, RunContinued, RunParked, SignalTimeout, Unwind
+from plimsoll.core.events import SignalReceived, TimerFired, ValueRecorded
 from plimsoll.runtime.children import taken_over
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.lineage import link_of, turn_of
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.pipeline import Settled, call
+from plimsoll.runtime.replay import place_of
 from plimsoll.runtime.sessions import Turn, turns_before
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.streaming import ModelStream, StreamedExchange
+from plimsoll.runtime.waiting import checked, others_first, wait
 
 __all__ = ["Run", "current_run"]
 
@@ -56,11 +59,11 @@ class Run:
         Raises `Rejected` when a policy or a person said no, `CallFailed` when the dependency failed, and
         `UnknownDependency` when no such tool is registered.
         """
-        return (await self.exchange(self.state.env.tool_exchange(name, dict(args or {})), key=key)).unwrap()
+        return (await self.exchange(self.state.env.tool_exchange(name, dict(args or {})), key=own(key))).unwrap()
 
     async def model(self, prompt: Any, *, name: str = "primary", key: str | None = None) -> ModelReply:
         """Asks the model `name`, or what its ladder falls back to, and returns its `ModelReply`."""
-        reply: ModelReply = (await self.exchange(self.state.env.model_exchange(name, prompt), key=key)).unwrap()
+        reply: ModelReply = (await self.exchange(self.state.env.model_exchange(name, prompt), key=own(key))).unwrap()
         return reply
 
     async def child(self, name: str, input: Any, *, key: str | None = None) -> Any:
@@ -70,11 +73,11 @@ class Run:
         run parks while the child waits. Where the child was degraded, so is this run. Raises `CallFailed` when it was
         halted or failed, and `UnknownDependency` when there is no such child.
         """
-        return (await self.exchange(self.state.env.child_exchange(name, input), key=key)).unwrap()
+        return (await self.exchange(self.state.env.child_exchange(name, input), key=own(key))).unwrap()
 
     async def handoff(self, name: str, input: Any, *, key: str | None = None) -> NoReturn:
         """Hands over to another agent for good: however the child ends, this run ends so too. Never returns."""
-        settled = await self.exchange(self.state.env.child_exchange(name, input), key=key)
+        settled = await self.exchange(self.state.env.child_exchange(name, input), key=own(key))
         if settled.outcome.value is None:
             settled.unwrap()  # refused: there was no child
         raise self._leaving(taken_over(settled.outcome))
@@ -103,12 +106,46 @@ class Run:
         ...         text = "" if isinstance(part, Restarted) else text + part
         >>> reply = parts.reply
         """
-        return self.streaming(self.state.env.model_exchange(name, prompt), key=key)
+        return self.streaming(self.state.env.model_exchange(name, prompt), key=own(key))
 
     def streaming(self, exchange: StreamedExchange[P], *, key: str | None = None) -> ModelStream[P]:
         """Takes one model call through the pipeline, and shows its answer as it comes."""
         key = key or self.state.next_key(exchange.dependency)
         return ModelStream(self.state, exchange, key, lambda: self.exchange(exchange, key=key))
+
+    async def sleep(self, seconds: float, *, key: str | None = None) -> None:
+        """Returns after `seconds` (0 or more), even if the process dies meanwhile: a run that goes on waits the rest.
+
+        Up to a second it waits in memory. For longer the run parks once it does nothing but wait.
+        """
+        length_s = checked(seconds, what="the time to sleep")
+        await self._wait("sleep", key, until=lambda now: now + length_s)
+
+    async def sleep_until(self, wall_s: float, *, key: str | None = None) -> None:
+        """Returns once the wall clock of whoever runs it says `wall_s` (seconds since the epoch), as `sleep` does."""
+        at = checked(wall_s, what="the time to wake")
+        await self._wait("sleep", key, until=lambda now: at)
+
+    async def wait_for_signal(self, name: str, *, timeout_s: float | None = None, key: str | None = None) -> Any:
+        """Waits until somebody sends the signal `name`, and returns its JSON payload.
+
+        A signal may come before it is waited for. Each ends one wait, the oldest first. Raises `SignalTimeout` when
+        none has come within `timeout_s` seconds; None waits for as long as it takes, parked.
+        """
+        within_s = math.inf if timeout_s is None else checked(timeout_s, what="timeout_s")
+        until = None if timeout_s is None else lambda now: now + within_s
+        ended = await self._wait("signal", key, until=until, signal=name)
+        if isinstance(ended, SignalReceived):
+            return ended.payload
+        raise SignalTimeout(name, timeout_s=within_s)
+
+    async def _wait(
+        self, what: str, key: str | None, *, until: Callable[[float], float] | None, signal: str | None = None
+    ) -> TimerFired | SignalReceived:
+        state = self.state
+        state.streams.check(asyncio.current_task(state.loop))
+        state.settle_left()
+        return await wait(state, own(key) or state.next_key(what), until=until, signal=signal)
 
     async def now(self) -> float:
         """Wall-clock seconds since the epoch, recorded: a replay gets the same."""
@@ -154,7 +191,10 @@ class Run:
             state.settle_left()
             return await call(state, exchange, key)
         except Unwind as signal:
-            if not (defers and isinstance(signal, RunParked) and signal.reason in ("approval", "doubt", "child")):
+            waits = isinstance(signal, RunParked) and signal.reason in ("approval", "doubt", "child")
+            if waits and not defers:
+                await others_first(state)
+            if not (waits and defers):
                 state.unwind(signal)
             raise
         finally:
@@ -176,6 +216,13 @@ class Run:
             state.guard()
         state.record(ValueRecorded(key=key, value=value, beside=state.replay.beside()))
         return value
+
+
+def own(key: str | None) -> str | None:
+    """A key that the code gives, or none. Raises `Misuse` for one that could be that of another call."""
+    if key is not None and (not key or place_of(key)):
+        raise Misuse(f"{key!r} is no key of your own: that is not empty, and does not begin with a number and a colon")
+    return key
 
 
 def current_run() -> Run:

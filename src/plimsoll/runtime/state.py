@@ -25,6 +25,7 @@ from plimsoll.core.events import (
     ApprovalRequested,
     CallIntended,
     CallSettled,
+    CancelRequested,
     DoubtResolved,
     Event,
     Finding,
@@ -35,6 +36,7 @@ from plimsoll.core.events import (
     RunStarted,
     SignalReceived,
     TimerFired,
+    TimerSet,
 )
 from plimsoll.journal.writer import RunLog
 from plimsoll.observability.detectors import ClaimDetector, Detector, default_detectors
@@ -45,14 +47,27 @@ from plimsoll.policies.limits import ALL_LIMITS, LimitLedger, add_usage
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.lineage import link_of, scopes_of
+from plimsoll.runtime.mailbox import Mailbox
 from plimsoll.runtime.replay import Replay
 from plimsoll.runtime.siblings import Siblings
 from plimsoll.runtime.streams import Streams
+from plimsoll.runtime.waits import Waits
 
-__all__ = ["RunState"]
+__all__ = ["RunState", "cancellation"]
 
 NOTHING = Usage()
-BOOKED = frozenset({ApprovalRequested, ApprovalDecided, CallIntended, DoubtResolved})
+BOOKED = frozenset(
+    {
+        ApprovalRequested,
+        ApprovalDecided,
+        CallIntended,
+        CancelRequested,
+        DoubtResolved,
+        SignalReceived,
+        TimerFired,
+        TimerSet,
+    }
+)
 """The events that the books of a run take note of."""
 REPEATS = frozenset({"repeats"})
 _ANSWER_BY_RUNG = frozenset({CallKind.MODEL, CallKind.RUN})
@@ -72,6 +87,9 @@ class RunState:
         self.started = started
         self.limits = LimitLedger(_limits_of(contract, started))
         self.approvals = ApprovalBook()
+        self.mailbox = Mailbox()
+        self.waits = Waits()
+        self.cancelled: CancelRequested | None = None
         self.hub = FindingHub(env.sinks)
         self.scopes = scopes_of(run_id, started)
         self.siblings = Siblings()
@@ -97,6 +115,7 @@ class RunState:
         self._observed_limits = observed_limits(contract.protections)
         self._unwinding: Unwind | None = None
         self._halting = ""
+        self._rested_until = self.segment_started
         self._ordinal = 0
 
     @property
@@ -116,8 +135,7 @@ class RunState:
             raise RunParked("superseded", detail=str(error)) from error
         kind = type(event)
         if kind in BOOKED:
-            self.approvals.observe(event)
-            self._note_doubt(event)
+            self._book(event)
         readers = self._readers(kind)
         if readers:
             at = self.env.clock.now()
@@ -258,6 +276,20 @@ class RunState:
             with suppress(JournalUnavailable, Superseded):
                 await self.log.durable()
 
+    def rest(self, since: float) -> None:
+        """Between `since`, on the monotonic clock, and now the run did nothing but wait: that is no active time."""
+        now = self.env.clock.monotonic()
+        rested_s = now - max(since, self._rested_until)
+        if rested_s > 0:  # waits beside each other rest but once
+            self._rested_until = now
+            self.active_before_s -= rested_s
+            self.deadline = Deadline(self.deadline.at + rested_s)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether the run is being taken off the stack."""
+        return self._unwinding is not None
+
     def unwind(self, signal: Unwind) -> None:
         """From here on every call raises `signal`."""
         self._unwinding = signal
@@ -286,8 +318,8 @@ class RunState:
                 self.active_before_s += max(0.0, last - segment_began)
                 segment_began = at
             last = at
-            self.approvals.observe(event)
-            self._note_doubt(event)
+            if type(event) in BOOKED:
+                self._book(event)
             self._note_admitted(event)
             for detector in self._readers(type(event)):
                 detector.restore(event)
@@ -304,6 +336,16 @@ class RunState:
                 self.continued = event
         self.active_before_s = max(used_s, self.active_before_s + max(0.0, last - segment_began))
         self.deadline = Deadline(self.segment_started + self.limits.limits.seconds - self.active_before_s)
+
+    def _book(self, event: Event) -> None:
+        """Keeps the books of the run, of an event that is live or replayed."""
+        self.approvals.observe(event)
+        self._note_doubt(event)
+        self.mailbox.observe(event)
+        self.waits.observe(event)
+        if isinstance(event, CancelRequested):
+            self.cancelled = event
+            self._halting = cancellation(event)
 
     def _note_doubt(self, event: Event) -> None:
         """Keeps the latest answer to each doubt. An intent after it means that the write is sent again: no answer."""
@@ -351,6 +393,11 @@ def _limits_of(contract: Contract, started: RunStarted) -> Limits:
     if started.allowed_s is None or started.allowed_s >= limits.seconds:
         return limits
     return replace(limits, seconds=started.allowed_s)
+
+
+def cancellation(asked: CancelRequested) -> str:
+    """Why a run that was cancelled ended, in words."""
+    return f"cancelled by {asked.by}{': ' if asked.reason else ''}{asked.reason}"
 
 
 def observed_limits(protections: Protections) -> frozenset[str]:

@@ -1,0 +1,76 @@
+"""Messages to a run that may go on as a new one meanwhile: each reaches the run that is there to act on it.
+
+A run that is about to go on as another says so, durably, before it hands over what it has not acted on. Whoever posts
+looks once more afterwards. So a message is handed over by the one or by the other, and by both is no harm.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+from plimsoll.core.calls import CallKind
+from plimsoll.core.errors import Misuse, UnknownRun
+from plimsoll.journal.store import CONTINUED, InboxEntry, RunState, Store
+from plimsoll.runtime.heeding import collect
+from plimsoll.runtime.inbox import cancel_entry, signal_entry
+from plimsoll.runtime.lineage import child_id, latest_link, link_id, link_of
+from plimsoll.runtime.state import RunState as State
+
+__all__ = ["cancel_children", "deliver", "hand_over"]
+
+
+async def deliver(store: Store, run_id: str, make: Callable[[str], InboxEntry], *, what: str) -> bool:
+    """Posts the message that `make` makes for a run, to `run_id` or the latest run that it goes on as.
+
+    False when the message was there already. Raises `UnknownRun`, and `Misuse` when the run has ended: `what` can reach
+    it no more.
+    """
+    target = await _target(store, run_id, what)
+    while True:
+        new = await store.post(make(target))
+        then = await _target(store, run_id, None)
+        if then == target:
+            return new
+        target = then
+
+
+async def hand_over(state: State, following: str) -> None:
+    """Hands what was posted to a run, and it has not acted on, to the one that it goes on as."""
+    await collect(state)
+    store = state.env.store
+    for entry in state.mailbox.signals():
+        body = entry.body
+        await store.post(
+            signal_entry(
+                following, body["name"], body["payload"], signal_id=body["signal_id"], by=entry.by, at=entry.at
+            )
+        )
+    if state.cancelled is not None:
+        cancelled = state.cancelled
+        await store.post(cancel_entry(following, by=cancelled.by, reason=cancelled.reason, at=state.env.clock.now()))
+
+
+async def cancel_children(state: State) -> None:
+    """Cancels the children that a cancelled run leaves behind, which nobody waits for any more."""
+    if state.cancelled is None:
+        return
+    asked = state.cancelled
+    make = partial(cancel_entry, by=asked.by, reason=asked.reason, at=state.env.clock.now())
+    for intent in state.replay.unasked_intents():
+        if intent.kind is CallKind.RUN:
+            with suppress(UnknownRun, Misuse):  # it had not begun, or has ended
+                await deliver(state.env.store, child_id(state.id, intent.key), make, what="a cancellation")
+
+
+async def _target(store: Store, run_id: str, what: str | None) -> str:
+    """The id of the run to post to. `what` is that for which it must not have ended; None where it may have."""
+    head = await store.head(run_id)
+    if head is None or head.seq == 0:
+        raise UnknownRun(run_id)
+    head = await latest_link(store, head)
+    if head.state is RunState.ENDED and what is not None:
+        raise Misuse(f"run {run_id} has ended ({head.ending}): {what} cannot reach it any more")
+    if head.state is RunState.RUNNING and head.reason == CONTINUED:
+        first, number = link_of(head.run_id)
+        return link_id(first, number + 1)
+    return head.run_id

@@ -1,0 +1,278 @@
+"""Resuming: how often after a crash, how much time is left then, and what a second harness knows of the first."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from plimsoll.contract.model import Limits, Tool
+from plimsoll.core.calls import CallInfo, Effect, Ending
+from plimsoll.core.events import RunResumed
+from plimsoll.journal.store import RunState
+from plimsoll.runtime.exchange import Exchange, Send
+from plimsoll.runtime.harness import Harness
+from plimsoll.runtime.run import Run
+from tests.runtime.bench import Crash, Desk, pass_time, simulated
+from tests.runtime.test_recovery import CrashingStore
+from tests.runtime.test_waiting import desk_of, now
+
+
+class Poison(Desk):
+    """A run that kills every process that goes on with it, once it has asked the model."""
+
+    def __init__(self, **limits: Any) -> None:
+        super().__init__(limits=Limits(**limits))
+        self.asked = 0
+        self.deadly = True
+
+        async def kills(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            if site == "primary" and self.deadly:
+                self.asked += 1
+                raise Crash
+            return await send()
+
+        self.intercept = kills
+
+    async def live_and_die(self) -> Harness:
+        harness = self.live()
+        try:
+            await harness.run({"order": "W1"}, run_id="r")
+        except Crash:
+            harness.journal.abandon()
+        return harness
+
+
+@pytest.mark.parametrize("most", [0, 1, 4])
+def test_a_run_that_kills_its_processes_parks_before_its_code_runs_once_more(most: int) -> None:
+    async def main() -> None:
+        desk = Poison(max_resumes=most)
+        for _ in range(most + 4):
+            await desk.live_and_die()
+        assert desk.asked == 1 + most
+        head = await desk.store.head("r")
+        assert head is not None
+        assert (head.state, head.reason, head.wake_at) == (RunState.PARKED, "resumes", None)
+        assert desk.kinds().count(("crash_loop", None, "crash")) == 1
+        assert await desk.live().wake() == []
+
+    simulated(main)
+
+
+def test_a_person_lets_it_go_on_and_from_there_it_counts_anew() -> None:
+    async def main() -> None:
+        desk = Poison(max_resumes=1)
+        for _ in range(3):
+            await desk.live_and_die()
+        assert desk.asked == 2
+        harness = desk.live()
+        with pytest.raises(Crash):
+            await harness.resume("r", forced_by="ana")
+        harness.journal.abandon()
+        await desk.live_and_die()
+        await desk.live_and_die()
+        assert desk.asked == 4
+        resumed = [r.event for r in await desk.store.read("r") if isinstance(r.event, RunResumed)]
+        assert [event.forced_by for event in resumed if event.forced_by] == ["ana"]
+        desk.deadly = False
+        result = await desk.live().resume("r", forced_by="ana")
+        assert (result.ending, len(desk.shop.ledger)) == (Ending.COMPLETE, 1)
+
+    simulated(main)
+
+
+def test_what_the_agent_could_do_before_it_dies_counts_although_nothing_of_it_was_recorded() -> None:
+    async def main() -> None:
+        desk = Poison(max_resumes=3)
+
+        async def dies(run: Run, request: Any) -> Any:
+            desk.asked += 1
+            raise Crash
+
+        desk.agent = dies
+        for _ in range(6):
+            await desk.live_and_die()
+        assert desk.asked == 4
+
+    simulated(main)
+
+
+def test_a_run_that_is_woken_and_dies_at_once_counts_too() -> None:
+    async def main() -> None:
+        desk = Poison(max_resumes=2)
+        lives: list[float] = []
+
+        async def waits(run: Run, request: Any) -> Any:
+            await run.sleep(60.0)
+            lives.append(now())
+            raise Crash
+
+        desk.agent = waits
+        await desk.live().run(None, run_id="r")
+        await pass_time(60.0)
+        for _ in range(6):
+            harness = desk.live()
+            try:
+                await harness.wake()
+            except Crash:
+                harness.journal.abandon()
+        assert len(lives) == 3
+
+    simulated(main)
+
+
+def test_parking_and_waking_is_no_crash() -> None:
+    async def main() -> None:
+        async def sleeps_often(run: Run, request: Any) -> str:
+            for _ in range(5):
+                await run.sleep(60.0)
+            return "rested"
+
+        desk = desk_of(sleeps_often, limits=Limits(max_resumes=0))
+        result = await desk.live().run(None, run_id="r")
+        while result.ending is Ending.PARKED:
+            await pass_time(60.0)
+            results = await desk.live().wake()
+            result = results[0] if results else result
+        assert result.output == "rested"
+
+    simulated(main)
+
+
+@pytest.mark.parametrize("keep", [0, 1, 99])
+@pytest.mark.parametrize("at", range(1, 5))
+def test_a_crash_at_any_append_of_a_resume_is_one_crash_more(at: int, keep: int) -> None:
+    async def main() -> None:
+        desk = Poison(max_resumes=2)
+        await desk.live_and_die()
+        harness = desk.live(CrashingStore(desk.store, at=at, keep=keep))
+        with pytest.raises(Crash):
+            await harness.resume("r")
+        harness.journal.abandon()
+        for _ in range(4):
+            await desk.live_and_die()
+        assert desk.asked <= 1 + 2 + 1  # what was not written before the code ran did not run
+        head = await desk.store.head("r")
+        assert head is not None and head.reason == "resumes"
+
+    simulated(main)
+
+
+# ------------------------------------------------------------------------------------------------------- active time
+
+
+def slow_desk(seconds: float) -> Desk:
+    async def agent(run: Run, request: Any) -> str:
+        await run.call("work", {"seconds": 8.0})
+        await run.sleep(1000.0)
+        await run.call("work", {"seconds": 9.0})
+        return "done"
+
+    async def work(seconds: float) -> str:
+        await pass_time(seconds)
+        return "ok"
+
+    desk = desk_of(agent, tools={"work": Tool(effect=Effect.READ, timeout_s=30.0)}, limits=Limits(seconds=seconds))
+    desk.tools.append(work)
+    return desk
+
+
+@pytest.mark.parametrize(("seconds", "ending"), [(20.0, Ending.COMPLETE), (16.0, Ending.HALTED)])
+def test_what_is_left_at_parking_is_what_is_left_after_waking(seconds: float, ending: Ending) -> None:
+    async def main() -> None:
+        desk = slow_desk(seconds)
+        assert (await desk.live().run(None, run_id="r")).ending is Ending.PARKED
+        await pass_time(1000.0)
+        (result,) = await desk.live().wake()
+        assert result.ending is ending
+
+    simulated(main)
+
+
+def test_a_run_that_parks_before_any_call_has_used_no_time() -> None:
+    async def main() -> None:
+        async def sleeps_first(run: Run, request: Any) -> str:
+            await run.sleep(1000.0)
+            return "done"
+
+        desk = desk_of(sleeps_first, limits=Limits(seconds=0.5))
+        await desk.live().run(None, run_id="r")
+        await pass_time(1000.0)
+        (result,) = await desk.live().wake()
+        assert result.ending is Ending.COMPLETE
+
+    simulated(main)
+
+
+@pytest.mark.parametrize("skew_s", [-5000.0, 5000.0])
+def test_a_clock_that_is_wrong_gives_and_takes_no_active_time(skew_s: float) -> None:
+    async def main() -> None:
+        desk = slow_desk(20.0)
+        await desk.live().run(None, run_id="r")
+        await pass_time(1000.0 - skew_s if skew_s < 0 else 1000.0)
+        second = desk.live()
+        second.env.clock.skew_s = skew_s  # type: ignore[attr-defined]
+        (result,) = await second.wake()
+        assert result.ending is Ending.COMPLETE
+        ended = (await desk.store.read("r"))[-1].event
+        assert ended.active_s == pytest.approx(17.0)  # type: ignore[union-attr]
+
+    simulated(main)
+
+
+def test_a_crash_loop_uses_up_its_time() -> None:
+    async def main() -> None:
+        lives: list[Harness] = []
+
+        async def works_and_dies(run: Run, request: Any) -> None:
+            for number in range(100):
+                await run.call("work", {"seconds": 10.0 + number / 100})
+                if number + 1 == len(lives):
+                    await lives[-1].journal.close()  # what it did is on the disk
+                    raise Crash
+
+        desk = slow_desk(35.0)
+        desk.agent = works_and_dies
+        for _ in range(3):
+            lives.append(desk.live())
+            with pytest.raises(Crash):
+                await lives[-1].run(None, run_id="r")
+        lives.append(desk.live())
+        result = await lives[-1].run(None, run_id="r")
+        assert (result.ending, now()) == (Ending.HALTED, pytest.approx(35.0))
+
+    simulated(main)
+
+
+# ---------------------------------------------------------------------------------------- threads that outlive a call
+
+
+def test_a_second_harness_knows_of_the_threads_that_the_first_has_left_running() -> None:
+    async def main() -> None:
+        begun, go_on = threading.Event(), threading.Event()
+
+        def slow_refund(order: str, amount: float) -> dict[str, Any]:
+            begun.set()
+            assert go_on.wait(10.0)
+            return {"refunded": amount}
+
+        desk = Desk(verify=False)
+        desk.tools[1] = slow_refund
+        slow_refund.__name__ = "refund"
+        first = desk.live()
+        surroundings = first.env.surroundings
+        second = Harness(
+            desk.contract, agent=desk.agent, surroundings=surroundings, tools=desk.tools, models=desk.models,
+            fingerprint="v1",
+        )  # fmt: skip
+        task = asyncio.create_task(first.run({"order": "W1"}, run_id="r"))
+        while not begun.is_set():
+            await first.env.clock.sleep(0.001)
+        task.cancel()
+        await asyncio.wait([task])
+        assert second.env.under_way is first.env.under_way
+        (intent,) = [r.event for r in await desk.store.read("r") if type(r.event).__name__ == "CallIntended"]
+        assert second.env.under_way.of(intent.idempotency_key)  # type: ignore[union-attr]
+        go_on.set()
+
+    asyncio.run(main())
