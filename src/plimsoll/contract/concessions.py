@@ -12,7 +12,7 @@ __all__ = ["CONCESSIONS", "HEADROOM", "LATEST_FINDING_S", "LEAST_CONFIDENCE", "L
 CONCESSIONS: Mapping[str, str] = MappingProxyType(
     {
         "canned_answers": "while a model is out, a request may end in an honest answer short of its goal",
-        "unretried_faults": "one passing fault of a model, or of a tool that may be called again, may cost a run its goal",
+        "unretried_faults": "one passing fault of a model, or of a tool that may be called again, may cost the goal",
         "parked_writes": "a write of which nobody knows whether it happened may wait for a person",
         "unchecked_answers": "a tool may answer with broken-off text or an error, and nobody notices",
         "unnamed_claims": "an effect may be claimed that was not done, and nobody notices",

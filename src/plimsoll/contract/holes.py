@@ -126,7 +126,8 @@ def _tool(here: Path, tool: Tool) -> Iterator[Hole]:
             fix = "name a function that finds out by the idempotency key"
             yield Hole("parked_writes", (*here, "verify"), what, fix)
     else:
-        yield from _retry(here, tool.retry, RETRIED_OF_TOOLS, "a fault that another try would cure fails the call")
+        needed = (Fault.CONNECTION,) if tool.effect is Effect.TRANSACTION else RETRIED_OF_TOOLS
+        yield from _retry(here, tool.retry, needed, "a fault that another try would cure fails the call")
     if tool.effect is not Effect.READ and not tool.claims:
         what = "is missing: an agent that says it was done, and did nothing, is not found out"
         yield Hole("unnamed_claims", (*here, "claims"), what, "name phrases that say so")
