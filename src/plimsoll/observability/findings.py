@@ -23,6 +23,7 @@ __all__ = [
     "crash_loop_finding",
     "journal_finding",
     "kill_finding",
+    "left_behind_finding",
     "limit_finding",
     "mismatch_finding",
     "output_finding",
@@ -237,6 +238,16 @@ def mismatch_finding() -> Finding:
         message="the agent's code does not follow the run's journal any more; `plimsoll runs show` tells where",
         dependency="journal",
         fault="mismatch",
+    )
+
+
+def left_behind_finding(count: int) -> Finding:
+    """A process stopped while runs were under way in it."""
+    return Finding(
+        kind="left_behind",
+        severity="warning",
+        message=f"{count} run(s) were under way when their process stopped: whoever wakes runs next goes on with them",
+        fault="stopped",
     )
 
 

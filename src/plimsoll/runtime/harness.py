@@ -40,7 +40,7 @@ from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.fingerprint import default_fingerprint
 from plimsoll.runtime.kin import Descent
 from plimsoll.runtime.lineage import check_run_id, latest_link, link_of
-from plimsoll.runtime.messaging import cancel_children, hand_over
+from plimsoll.runtime.messaging import hand_over
 from plimsoll.runtime.models import ModelFunction
 from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.rehearsing import Adoption, rehearse
@@ -258,6 +258,13 @@ class Harness:
             if head.agent == agent and head.fingerprint != version and head.state is not HeadState.ENDED
         ]
 
+    def family(self) -> list["Harness"]:
+        """This harness and those of its children, of theirs, and so on, each once, the youngest first."""
+        found: dict[int, Harness] = {}
+        for child in self.children.values():
+            found |= {id(each): each for each in child.family()}
+        return [*found.values(), self]
+
     async def due(self, *, limit: int | None = None) -> list[RunHead]:
         """The runs of this agent that `wake` would go on with now, at most `limit` of them."""
         heads = await self.store.due(
@@ -433,7 +440,6 @@ class Harness:
         except RunParked as signal:
             return await park(state, signal)
         except RunHalted as signal:
-            await cancel_children(state)
             return await self._told(await cut_short(state, signal))
         return state
 
