@@ -13,6 +13,7 @@ from plimsoll.cli.gate import gate, reproduce
 from plimsoll.cli.keys import keys
 from plimsoll.cli.kill import kill
 from plimsoll.cli.runs import runs
+from plimsoll.cli.steering import adopt, cancel, signal, work
 
 __all__ = ["main"]
 
@@ -54,4 +55,5 @@ for command in (
     keys,
 ):
     main.add_command(command)
-runs.add_command(compensate)
+for steering in (compensate, signal, cancel, adopt, work):
+    runs.add_command(steering)

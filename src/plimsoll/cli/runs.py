@@ -15,7 +15,7 @@ from rich.console import Console
 from plimsoll.cli.agents import open_agent
 from plimsoll.cli.command import Command
 from plimsoll.cli.families import asked_for, belongs, children_json, latest_runs, print_family, state_of
-from plimsoll.cli.journal_access import JSON_HELP, journal_options, places, with_operations
+from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places, with_operations
 from plimsoll.cli.printing import arguments, console, line, table
 from plimsoll.cli.wording import describe, stamp, when
 from plimsoll.core.clock import SystemClock
@@ -31,7 +31,12 @@ from plimsoll.runtime.result import RunResult
 
 __all__ = ["runs"]
 
-_NEXT = {"approval": "approvals list", "doubt": "approvals list", "dependencies": "runs resume"}
+_NEXT = {
+    "approval": "approvals list",
+    "doubt": "approvals list",
+    "dependencies": "runs resume",
+    "version": "runs adopt --all --dry-run",
+}
 
 
 @click.group()
@@ -190,33 +195,48 @@ def _print_events(out: Console, run_id: str, records: list[Record]) -> None:
 @click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--agent", default=None, help="module:attribute of the agent; the contract's entrypoint if left out.")
 @click.option("--take-over", is_flag=True, help="Take RUN from a process that lives but is stuck.")
+@click.option("--force", is_flag=True, help="Let RUN go on although its process died too often.")
+@click.option("--by", default=None, show_default="your login name", help="Who forces it.")
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 def resume(
-    *, contract_path: Path, journal: Path | None, run_id: str | None, agent: str | None, take_over: bool, as_json: bool
+    *,
+    contract_path: Path,
+    journal: Path | None,
+    run_id: str | None,
+    agent: str | None,
+    take_over: bool,
+    force: bool,
+    by: str | None,
+    as_json: bool,
 ) -> None:
-    """Goes on with a run, or with every run that can: decided, expired, or left behind by a crash.
+    """Goes on with a run, or with every run that can: decided, signalled, cancelled, its time come, or left by a crash.
 
     The agent is imported from the working directory, with the dependencies that `deps` in the contract's [agent] makes.
     Its code is executed again; what the journal has is not done again. A run that a living process advances is left to
     it. Exits with 0 however the runs stand afterwards, with 1 on an error, with 130 after ctrl-C.
 
     A process that is stuck is best ended: its runs are free then. Where it cannot be, --take-over takes RUN from it. It
-    may still send the write that it was about to send, so be sure that `verify` reckons with that.
+    may still send the write that it was about to send, so be sure that `verify` reckons with that. A run whose process
+    died more often than limits.max_resumes allows waits for --force: find out first why it dies.
 
     \b
     Examples:
       plimsoll runs resume ticket-7713
       plimsoll runs resume ticket-7713 --take-over
+      plimsoll runs resume ticket-7713 --force --by ana@shop.example
       plimsoll runs resume --json | jq -r '.results[] | [.run_id, .ending] | @tsv'
     """
     if take_over and run_id is None:
         raise click.UsageError("--take-over needs the RUN to take over")
+    if force and run_id is None:
+        raise click.UsageError("--force needs the RUN that is to go on")
+    forced_by = (by or person()) if force else ""
 
     async def go_on() -> list[RunResult]:
         async with open_agent(contract_path, agent=agent, journal=journal) as hardened:
             if run_id is None:
                 return list(await hardened.wake())
-            return [await hardened.resume(run_id, take_over=take_over)]
+            return [await hardened.harness.resume(run_id, take_over=take_over, forced_by=forced_by)]
 
     results = asyncio.run(go_on())
     if as_json:
