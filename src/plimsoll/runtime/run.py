@@ -2,10 +2,11 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from inspect import isawaitable
 from typing import Any, NoReturn, TypeVar
 
+from plimsoll.core.calls import Effect
 from plimsoll.core.canonical import canonical_json, parse_json
 from plimsoll.core.errors import Misuse, RunContinued, RunParked, SignalTimeout, Unwind
 from plimsoll.core.events import SignalReceived, TimerFired, ValueRecorded
@@ -14,7 +15,7 @@ from plimsoll.runtime.current import run_context
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.lineage import link_of, turn_of
 from plimsoll.runtime.models import ModelReply
-from plimsoll.runtime.pipeline import Settled, call
+from plimsoll.runtime.pipeline import Settled, call, effect_of
 from plimsoll.runtime.replay import place_of
 from plimsoll.runtime.sessions import Turn, turns_before
 from plimsoll.runtime.state import RunState
@@ -182,8 +183,32 @@ class Run:
         if key in state.keys:
             raise Misuse(f"two calls of run {state.id} have the key {key!r}; each needs its own")
         state.keys.add(key)
+        state.streams.check(asyncio.current_task(state.loop))
+        called = self._called(exchange, key, defers)
+        return await (called if effect_of(state, exchange) is Effect.READ else self._sheltered(called))
+
+    async def _sheltered(self, called: Coroutine[Any, Any, Settled]) -> Settled:
+        """A call with an effect, in a task of its own: when its run leaves the stack, it may settle all the same.
+
+        A task group cancels whatever runs beside a call that parks the run. This one is let go on then, for as long as
+        whoever takes the run off the stack waits for it. Cancelled for any other reason, it is, and is awaited.
+        """
+        state = self.state
+        task = asyncio.create_task(called)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if state.leaving:
+                task.add_done_callback(_seen)
+                raise
+            task.cancel()
+            await asyncio.wait([task])
+            _seen(task)
+            raise
+
+    async def _called(self, exchange: Exchange, key: str, defers: bool) -> Settled:
+        state = self.state
         task = asyncio.current_task(state.loop)
-        state.streams.check(task)
         begins = task is not None and task not in state.inflight
         if task is not None:
             state.inflight.add(task)
@@ -216,6 +241,12 @@ class Run:
             state.guard()
         state.record(ValueRecorded(key=key, value=value, beside=state.replay.beside()))
         return value
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    """Nobody is left to look at what came of it."""
+    if not task.cancelled():
+        task.exception()
 
 
 def own(key: str | None) -> str | None:
