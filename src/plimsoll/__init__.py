@@ -12,9 +12,10 @@ from plimsoll.adapters import harden
 from plimsoll.contract.loading import load_contract
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import CallInfo, Ending, Happened, NotHappenedAndCannot, Unknown
-from plimsoll.core.errors import PlimsollError
+from plimsoll.core.errors import PlimsollError, SignalTimeout
 from plimsoll.core.events import Finding
 from plimsoll.runtime.current import current_call, current_connection
+from plimsoll.runtime.dispatch import Dispatcher
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.local import local
 from plimsoll.runtime.models import ModelReply
@@ -29,6 +30,7 @@ from plimsoll.runtime.tools import tool
 __all__ = [
     "CallInfo",
     "Contract",
+    "Dispatcher",
     "Ending",
     "Finding",
     "Happened",
@@ -41,6 +43,7 @@ __all__ = [
     "Run",
     "RunResult",
     "Session",
+    "SignalTimeout",
     "Surroundings",
     "Turn",
     "Unknown",
