@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from plimsoll.core.calls import Ending
-from plimsoll.core.errors import KeyMissing, Misuse, RunErased, UnknownRun
+from plimsoll.core.errors import KeyMissing, Misuse, RunErased, Superseded, UnknownRun
 from plimsoll.core.events import RunParkedEvent, RunStarted, ValueRecorded
 from plimsoll.journal import Halt, InboxEntry, InboxKind, RunHead, RunState, verify_chain
 from plimsoll.journal.codec import ERASED, SEALED
@@ -197,6 +197,18 @@ async def test_an_erased_run_can_be_erased_again_and_nothing_else(open_store: Op
     with pytest.raises(RunErased):
         store.encoder("r")
     assert await store.head("r") == replace(head, erased_at=9.5)
+    await store.close()
+
+
+@in_loop
+async def test_who_still_holds_an_erased_run_can_write_no_more(open_store: OpenStore) -> None:
+    store = open_store("one", keys=OLD)
+    log = journal_on(store).open(await store.claim("r", owner="one", at=1.0))
+    await log.commit(ENDED)
+    await store.erase("r", by="ann", reason="request 7", at=9.5)
+    with pytest.raises(Superseded):
+        await log.commit(SECRET)
+    assert len(await store.read("r")) == 1
     await store.close()
 
 

@@ -11,7 +11,7 @@ from plimsoll.core.events import GENESIS, Record, chain_digest
 from plimsoll.journal.codec import readable
 from plimsoll.journal.store import CONTINUED, InboxEntry, InboxKind, RunHead, RunState
 
-__all__ = ["admit", "check_expected", "follow", "verify_chain", "word_to_parent"]
+__all__ = ["admit", "check_expected", "follow", "verify_chain", "words_at_end"]
 
 _ABOUT_THE_RUN = b'"type":"run_'
 """Stands in the body of every event that changes a head's state, and in few others: only these are decoded."""
@@ -33,6 +33,7 @@ class _AboutTheRun(msgspec.Struct):
     until: float | None = None
     seen: int = 0
     ending: Ending | None = None
+    leaves: tuple[str, ...] = ()
 
 
 _decoder = msgspec.json.Decoder(_AboutTheRun)
@@ -74,7 +75,7 @@ def admit(head: RunHead, records: Sequence[Record], *, known: Callable[[int], by
 
     `known` gives the digest of the stored record with a number, up to the head's. A record that is stored already is
     the writer's own retry and is left out. Refused are another record in a stored one's place, one of another epoch
-    than the head's, and one that would leave a gap.
+    than the head's, one that would leave a gap, and any of a run that was erased.
     """
     fresh: list[Record] = []
     for record in records:
@@ -83,7 +84,7 @@ def admit(head: RunHead, records: Sequence[Record], *, known: Callable[[int], by
             stored = known(record.seq) if ahead <= 0 else fresh[ahead - 1].digest
             if stored != record.digest:
                 return None
-        elif ahead == len(fresh) + 1 and record.epoch == head.epoch:
+        elif ahead == len(fresh) + 1 and record.epoch == head.epoch and head.erased_at is None:
             fresh.append(record)
         else:
             return None
@@ -100,22 +101,26 @@ def follow(head: RunHead, records: Sequence[Record]) -> RunHead:
     return replace(head, seq=last.seq, digest=last.digest, updated_at=last.at)
 
 
-def word_to_parent(before: RunHead, after: RunHead) -> InboxEntry | None:
-    """The message that a child leaves when it ends; None where `after` is no child that has just ended.
+def words_at_end(before: RunHead, after: RunHead, last: Record) -> list[InboxEntry]:
+    """The messages that a run leaves when it ends with `last`; none where it has not just ended.
 
-    One that goes on as a new run has not.
+    Its parent is told that it has, unless it goes on as a new run; the children that it leaves behind are cancelled.
     """
-    over = after.ending is not None and after.ending is not Ending.CONTINUED and before.ending is None
-    if not after.parent or not over:
-        return None
-    return InboxEntry(
-        request_id=f"{after.run_id}:ended",
-        run_id=after.parent,
-        kind=InboxKind.CHILD,
-        body={"run_id": after.run_id},
-        by=after.run_id,
-        at=after.updated_at,
-    )
+    if after.ending is None or before.ending is not None:
+        return []
+    at, words = after.updated_at, []
+    if after.parent and after.ending is not Ending.CONTINUED:
+        body, ended = {"run_id": after.run_id}, f"{after.run_id}:ended"
+        words.append(
+            InboxEntry(request_id=ended, run_id=after.parent, kind=InboxKind.CHILD, body=body, by=after.run_id, at=at)
+        )
+    reason = {"reason": f"{after.run_id}, which began it, has ended"}
+    for child in _decoder.decode(readable(last.body)).leaves:
+        request_id = f"{child}:cancel"  # as anybody's cancellation
+        words.append(
+            InboxEntry(request_id=request_id, run_id=child, kind=InboxKind.CANCEL, body=reason, by="plimsoll", at=at)
+        )
+    return words
 
 
 def _follow_event(head: RunHead, about: _AboutTheRun, at: float) -> RunHead:
