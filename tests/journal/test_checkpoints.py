@@ -160,8 +160,6 @@ def test_what_is_no_public_key(pem: str) -> None:
 class Watched(MemoryStore):
     """A store that waits at `gate`, or fails, before it makes a checkpoint."""
 
-    __slots__ = ("error", "gate")
-
     def __init__(self) -> None:
         super().__init__()
         self.gate = asyncio.Event()
@@ -258,7 +256,39 @@ async def test_one_that_cannot_be_made_is_made_later() -> None:
         await checkpointer.settle()
 
 
+@in_loop
+async def test_whoever_ends_waits_for_the_one_under_way_and_makes_no_more_than_is_needed() -> None:
+    store, checkpointer = watched(ManualClock(), every_events=1)
+    under_way: list[int] = []
+    calls = 0
+    make = store.checkpoint
+
+    async def counted(given: MakeCheckpoint) -> Checkpoint | None:
+        nonlocal calls
+        calls += 1
+        under_way.append(calls)
+        assert len(under_way) == 1, "two at a time"
+        made = await make(given)
+        under_way.clear()
+        return made
+
+    store.checkpoint = counted  # type: ignore[method-assign]
+    log = journal_on(store).open(await store.claim("r", owner="one", at=0.0))
+    store.gate.clear()
+    for number in range(2):
+        checkpointer.committed([await log.commit(value(number))])
+        await settle()
+    closing = asyncio.create_task(checkpointer.settle())
+    await settle()
+    store.gate.set()
+    await closing
+    assert calls == 2, "the one under way, and one for the event that came meanwhile"
+    await checkpointer.settle()
+    assert calls == 2
+
+
 @pytest.mark.parametrize("option", [{"every_events": 0}, {"every_s": 0.0}])
 def test_a_senseless_setting_is_refused(option: dict[str, float], tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match="every_events must be at least 1, every_s above 0"):
+    with pytest.raises(Misuse, match=r"^every_events must be at least 1, every_s above 0$"):
         Checkpointer(MemoryStore(), SIGNER, clock=ManualClock(), **option)  # type: ignore[arg-type]
+    Checkpointer(MemoryStore(), SIGNER, clock=ManualClock(), every_events=1, every_s=0.1)

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from plimsoll.core.calls import Ending
-from plimsoll.core.errors import Misuse
+from plimsoll.core.errors import Misuse, Superseded
 from plimsoll.core.events import Record, RunParkedEvent, RunResumed
 from plimsoll.journal import Halt, InboxEntry, InboxKind, RunHead, RunState, Store, verify_chain
 from tests.journal.conftest import OpenStore
@@ -136,6 +136,25 @@ async def test_a_claim_raises_the_epoch_and_keeps_the_rest(open_store: OpenStore
     assert await two.append(chain(head, RESUMED)) == frozenset()
     again = await one.claim("r", owner="one", at=9.0)
     assert (again.epoch, again.seq, again.state) == (3, 3, RunState.RUNNING)
+    await one.close()
+    await two.close()
+
+
+@in_loop
+async def test_a_claim_that_was_decided_on_another_epoch_is_refused_and_changes_nothing(open_store: OpenStore) -> None:
+    one, two = open_store("one"), open_store("two")
+    with pytest.raises(Superseded) as caught:
+        await one.claim("r", owner="one", at=1.0, expected=1)
+    assert (caught.value.run_id, caught.value.epoch) == ("r", 1)
+    assert await one.head("r") is None
+    assert (await one.claim("r", owner="one", at=1.0, expected=0)).epoch == 1
+    first = await one.claim("r", owner="one", at=2.0, expected=1)
+    for late in (0, 1, 3):
+        with pytest.raises(Superseded):
+            await two.claim("r", owner="two", at=3.0, expected=late)
+    assert await two.head("r") == first
+    assert (first.epoch, first.owner, first.updated_at) == (2, "one", 2.0)
+    assert (await two.claim("r", owner="two", at=4.0)).epoch == 3
     await one.close()
     await two.close()
 
