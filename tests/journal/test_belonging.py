@@ -88,6 +88,22 @@ async def test_a_child_that_goes_on_as_a_new_run_has_not_ended(open_store: OpenS
 
 
 @in_loop
+async def test_a_run_that_ends_cancels_the_children_that_it_leaves_behind_once(open_store: OpenStore) -> None:
+    store = open_store("one")
+    head = await store.claim("r", owner="one", at=1.0)
+    records = chain(head, STARTED, replace(ENDED, leaves=("r/2:billing", "r/2:billing~2")), at=8.5)
+    await store.append(records[:1])
+    assert await store.inbox("r/2:billing") == []
+    await store.append(records[1:])
+    await store.append(records[1:])  # the writer's own retry
+    for child in ("r/2:billing", "r/2:billing~2"):
+        (word,) = await store.inbox(child)
+        assert (word.kind, word.by, word.at, word.request_id) == (InboxKind.CANCEL, "plimsoll", 8.5, f"{child}:cancel")
+        assert word.body == {"reason": "r, which began it, has ended"}
+    await store.close()
+
+
+@in_loop
 async def test_of_a_batch_that_is_refused_no_word_is_left(open_store: OpenStore) -> None:
     store = open_store("one")
     head = await store.claim("c", owner="one", at=1.0)

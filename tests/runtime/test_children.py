@@ -509,6 +509,107 @@ def test_the_kill_switch_reaches_a_child_that_continued_as_new() -> None:
     simulated(main)
 
 
+@pytest.mark.parametrize("how", ["fails", "returns", "is halted", "is cancelled"])
+def test_a_child_that_its_parent_leaves_behind_is_cancelled(how: str) -> None:
+    async def main() -> None:
+        async def leaves(run: Run, request: Any) -> Any:
+            asked = asyncio.ensure_future(run.child("billing", request))
+            await asyncio.wait([asked], timeout=1.0)
+            if how == "fails":
+                raise ValueError("no patience")
+            if how == "is halted":
+                await harness.operations.kill(by="ana", reason="enough", scope="*")
+            if how == "is cancelled":
+                await harness.operations.cancel("r", by="ana", reason="enough")
+            if how != "returns":
+                await run.call("look", {"order": "W1"})
+            return "without waiting"
+
+        async def dawdles(run: Run, request: Any) -> Any:
+            await pass_time(100.0)
+            return await billing(run, request)
+
+        firm = Firm(front=leaves, billing=dawdles)
+        harness = firm.live()
+        ends = {"fails": Ending.FAILED, "returns": Ending.COMPLETE}
+        assert (await harness.run({"order": "W1"}, run_id="r")).ending is ends.get(how, Ending.HALTED)
+        await harness.operations.release()
+        (child,) = await firm.live().wake()
+        assert (child.run_id, child.ending) == ("r/1:billing", Ending.HALTED)
+        assert child.reason == "cancelled by plimsoll: r, which began it, has ended"
+        assert firm.shop.ledger == []
+
+    simulated(main)
+
+
+def test_a_child_that_waits_is_cancelled_with_its_parent_and_nobody_is_asked_any_more() -> None:
+    async def main() -> None:
+        firm = Firm()
+        harness = firm.live()
+        await harness.run({"order": "W1", "amount": 100}, run_id="r")
+        await harness.operations.cancel("r", by="ana", reason="not wanted any more")
+        ended = await firm.live().wake()
+        assert {(one.run_id, one.ending) for one in ended} >= {("r", Ending.HALTED)}
+        await firm.live().wake()
+        assert (await harness.result("r/2:billing")).ending is Ending.HALTED
+        assert await harness.operations.requests() == []
+        assert firm.shop.ledger == []
+
+    simulated(main)
+
+
+def test_a_parent_that_parks_just_when_its_child_has_ended_elsewhere_is_woken() -> None:
+    async def main() -> None:
+        async def two(run: Run, request: Any) -> Any:
+            async def second() -> Any:
+                done = await run.child("billing", {"order": "B", "amount": 20})
+                await run.call("look", {"order": "B"})  # by now the first child has ended, and the run has seen so
+                return done
+
+            return await asyncio.gather(run.child("billing", {"order": "A", "amount": 100}), second())
+
+        async def elsewhere(run: Run, request: dict[str, Any]) -> Any:
+            if request["order"] == "B":
+                await pass_time(5.0)  # until the first one waits
+                other = firm.live()
+                firm.store._owners.add("life-1")  # which goes on
+                (asked,) = await other.operations.requests()
+                await other.operations.decide(asked.asked.request_id, approve=True, by="ana")
+                assert [one.ending for one in await other.children["billing"].wake()] == [Ending.COMPLETE]
+            return await billing(run, request)
+
+        firm = Firm(front=two, billing=elsewhere)
+        result = await firm.live().run({}, run_id="r")
+        assert (result.ending, result.reason) == (Ending.PARKED, "child: r/1:billing")
+        (result,) = await firm.live().wake()
+        assert (result.run_id, result.ending) == ("r", Ending.COMPLETE)
+        assert await firm.live().wake() == []
+
+    simulated(main)
+
+
+def test_a_child_that_no_longer_replays_holds_its_parent_and_raises_nothing_there() -> None:
+    async def main() -> None:
+        async def looks_first(run: Run, request: Any) -> Any:
+            await run.call("look", {"order": "W1"})
+            return await billing(run, request)
+
+        async def other_code(run: Run, request: Any) -> Any:
+            return await run.call("look", {"order": "W2"})
+
+        firm = Firm(billing=looks_first)
+        harness = firm.live()
+        (request,) = (await harness.run({"order": "W1", "amount": 100}, run_id="r")).waiting_for
+        await harness.operations.decide(request.request_id, approve=True, by="ana")
+
+        firm.billing = other_code
+        result = await firm.live().run({"order": "W1", "amount": 100}, run_id="r")
+        assert (result.ending, result.reason) == (Ending.PARKED, "child: r/2:billing")
+        assert firm.shop.ledger == []
+
+    simulated(main)
+
+
 def test_a_grandchild_knows_whom_it_is_part_of() -> None:
     async def main() -> None:
         firm = Firm()
@@ -638,7 +739,8 @@ def test_any_family_over_any_crashes_does_each_thing_once(
         return await asyncio.gather(*(run.child("billing", one) for one in request))
 
     async def main() -> None:
-        firm = Firm(front=shares, billing=worker)
+        patient = Limits(seconds=10_000.0)  # what is no call takes its time again on every replay
+        firm = Firm(front=shares, billing=worker, limits=patient, terms=replace(BILLING, limits=patient))
         begun = False
         for at, keep in crashes:
             harness = firm.live(CrashingStore(firm.store, at=at, keep=keep))

@@ -283,7 +283,8 @@ class RunEnded(_Event, frozen=True, kw_only=True, tag="run_ended"):
     """The run is over. `output` is JSON; `reason` says why it did not complete.
 
     `did` names the tools that were carried out by then, for the runs that it is part of; `carried` is what the next
-    turn of its session is handed besides the output.
+    turn of its session is handed besides the output. `leaves` names the runs of children that have not ended: the store
+    cancels them in the transaction that ends this one.
     """
 
     ending: Ending
@@ -292,6 +293,7 @@ class RunEnded(_Event, frozen=True, kw_only=True, tag="run_ended"):
     active_s: float = 0.0
     did: tuple[str, ...] = ()
     carried: Any = None
+    leaves: tuple[str, ...] = ()
 
 
 Event = (

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from plimsoll.core.errors import Misuse, RunErased, UnknownRun
 from plimsoll.core.events import GENESIS, Record
-from plimsoll.journal.chain import admit, check_expected, follow, word_to_parent
+from plimsoll.journal.chain import admit, check_expected, follow, words_at_end
 from plimsoll.journal.checkpoints import Checkpoint, Leaf, MakeCheckpoint
 from plimsoll.journal.codec import Encode, RunKey, encoder
 from plimsoll.journal.evidence import NO_RING, Damage, Erased, check_erasable
@@ -67,8 +67,7 @@ class MemoryStore:
         if fresh:
             self._keep(after := follow(head, fresh))
             stored.extend(record if record.opened is None else replace(record, opened=None) for record in fresh)
-            word = word_to_parent(head, after)
-            if word is not None:
+            for word in words_at_end(head, after, fresh[-1]):
                 self._post(stored_message(word, None))
         return True
 

@@ -109,7 +109,8 @@ class Store(Protocol):
     async def append(self, records: Sequence[Record]) -> frozenset[str]:
         """Adds records of any number of runs, in one transaction, and moves their heads on.
 
-        A child that ends with it leaves a message for its parent (`chain.word_to_parent`), in the same transaction.
+        A run that ends with it leaves messages for its parent and its children (`chain.words_at_end`), in the same
+        transaction.
         Returns the runs whose records were *refused* because another owner holds them now (a higher epoch, or another
         record with that number): none of such a run's records in the batch is added, all of the others' are. Adding a
         record again that is already there with the same digest succeeds and changes nothing.

@@ -17,6 +17,7 @@ from plimsoll.observability.findings import claim_finding, mismatch_finding
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.effects import settle_leftovers
 from plimsoll.runtime.lineage import link_id, link_of
+from plimsoll.runtime.messaging import left_behind
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.state import RunState
@@ -82,7 +83,8 @@ async def _until_it_stops(run: Run, agent: AgentFunction, telling: Telling) -> R
             await state.commit(ended)
             state.continued = ended
             return RunResult(run_id=state.id, ending=Ending.CONTINUED)
-        ended = replace(ended, active_s=round(state.active_s, 6), did=state.did)
+        leaves = await left_behind(state)
+        ended = replace(ended, active_s=round(state.active_s, 6), did=state.did, leaves=leaves)
         await state.commit(ended)
     except RunParked as signal:  # the ending itself could not be written
         return await park(state, signal)
@@ -177,7 +179,13 @@ async def cut_short(state: RunState, signal: RunHalted) -> RunResult:
     state.unwind(signal)
     try:
         await settle_leftovers(state)
-        ended = RunEnded(ending=Ending.HALTED, reason=str(signal), active_s=round(state.active_s, 6), did=state.did)
+        ended = RunEnded(
+            ending=Ending.HALTED,
+            reason=str(signal),
+            active_s=round(state.active_s, 6),
+            did=state.did,
+            leaves=await left_behind(state),
+        )
         await state.commit(ended)
     except RunParked as worse:
         return await park(state, worse)
@@ -195,7 +203,7 @@ async def park(state: RunState, signal: RunParked) -> RunResult:
             detail=signal.detail,
             until=state.waits.wake_at(signal.until, now=now) if signal.reason in _WAITS else signal.until,
             active_s=round(state.active_s, 6),
-            seen=state.mailbox.seen,
+            seen=state.mailbox.seen_but_for(state.asked_below),
         )
         try:
             await state.commit(parked)

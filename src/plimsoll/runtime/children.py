@@ -7,7 +7,7 @@ that it began, and goes on with it. What a child did stands in the child's journ
 from plimsoll.contract.model import Mode
 from plimsoll.core.calls import CallKind, Effect, Ending, ErrorRecord, Fault, Outcome, Status, idempotency_key
 from plimsoll.core.errors import JournalCorrupt, ReplayMismatch, RunBusy, RunHandedOff, RunParked
-from plimsoll.core.events import CallIntended
+from plimsoll.core.events import ApprovalRequested, CallIntended
 from plimsoll.runtime.heeding import heed
 from plimsoll.runtime.kin import ChildExchange, Descent
 from plimsoll.runtime.lineage import child_id
@@ -28,20 +28,29 @@ async def follow(state: RunState, exchange: ChildExchange, key: str) -> Outcome:
     if state.replay.intent(key) is None:
         await _intend(state, exchange, key)
     state.check_deadline()
-    run_id = child_id(state.id, key)
-    try:
-        with state.siblings.one_more():
-            result = await exchange.run(key, _descent(state))
-    except (RunBusy, ReplayMismatch, JournalCorrupt) as error:
-        await state.siblings.rest(state.env.clock)
-        raise RunParked("child", detail=run_id) from error
-    if result.ending is Ending.PARKED:
-        state.asked_below[run_id] = result.waiting_for
-        await state.siblings.rest(state.env.clock)
-        raise RunParked("child", detail=run_id)
+    state.open_children.add(key)
+    result = await _ended(state, exchange, key)
+    state.open_children.discard(key)
     if not result.answered:
         await heed(state)  # what halted the child may halt this run too
     return _outcome(exchange, result)
+
+
+async def _ended(state: RunState, exchange: ChildExchange, key: str) -> RunResult:
+    """How the child ended. Raises `RunParked` while it has not."""
+    waiting_for: tuple[ApprovalRequested, ...] = ()
+    try:
+        with state.siblings.one_more():
+            result = await exchange.run(key, _descent(state))
+        if result.ending is not Ending.PARKED:
+            return result
+        waiting_for = result.waiting_for
+    except (RunBusy, ReplayMismatch, JournalCorrupt):
+        pass  # somebody else goes on with it, or nobody can until somebody has looked at it
+    run_id = child_id(state.id, key)
+    state.asked_below[run_id] = waiting_for
+    await state.siblings.rest(state.env.clock)
+    raise RunParked("child", detail=run_id)
 
 
 def _descent(state: RunState) -> Descent:

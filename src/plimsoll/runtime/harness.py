@@ -40,7 +40,7 @@ from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.fingerprint import default_fingerprint
 from plimsoll.runtime.kin import Descent
 from plimsoll.runtime.lineage import check_run_id, latest_link, link_of
-from plimsoll.runtime.messaging import hand_over
+from plimsoll.runtime.messaging import hand_over, left_behind
 from plimsoll.runtime.models import ModelFunction
 from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.rehearsing import Adoption, rehearse
@@ -358,7 +358,8 @@ class Harness:
         try:
             await hand_over(state, state.continued.following)
             following = await self._taken(state.continued.following, _following(state, self))
-            await state.commit(RunEnded(ending=Ending.CONTINUED, active_s=round(state.active_s, 6)))
+            leaves = await left_behind(state)
+            await state.commit(RunEnded(ending=Ending.CONTINUED, active_s=round(state.active_s, 6), leaves=leaves))
         except JournalUnavailable as error:  # what is recorded says how to go on
             return RunResult(run_id=state.id, ending=Ending.PARKED, reason=f"journal: {error}")
         except RunParked as signal:

@@ -1,14 +1,16 @@
 """A run's mailbox: what outsiders have sent to it, as far as it has looked, and the signals that it has not taken."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from plimsoll.core.events import Event, SignalReceived
 from plimsoll.journal.store import InboxEntry, InboxKind
+from plimsoll.runtime.lineage import link_of
 
 __all__ = ["Mailbox"]
 
 _AT_ONCE = frozenset({InboxKind.SIGNAL, InboxKind.CANCEL, InboxKind.CHILD})
-"""What a running run need not be woken for once more. All else it acts on when it wakes the next time."""
+"""What a running run need not be woken for once more, but for the end of a child that it waits for. All else it acts on
+when it wakes the next time."""
 
 
 class Mailbox:
@@ -19,7 +21,7 @@ class Mailbox:
     `elsewhere` how far the inboxes of what the run is part of have been looked at.
     """
 
-    __slots__ = ("_all_acted_on", "_taken", "_waiting", "elsewhere", "position", "posted", "seen")
+    __slots__ = ("_all_acted_on", "_ended", "_taken", "_waiting", "elsewhere", "position", "posted", "seen")
 
     def __init__(self) -> None:
         self.position = 0
@@ -29,6 +31,7 @@ class Mailbox:
         self._all_acted_on = True
         self._taken: set[str] = set()
         self._waiting: list[InboxEntry] = []
+        self._ended: dict[str, int] = {}
 
     def observe(self, event: Event) -> None:
         """Takes note of an event of the run, live or replayed: a signal that was received is not there any more."""
@@ -45,7 +48,13 @@ class Mailbox:
                 self.seen = entry.position
             if entry.kind is InboxKind.SIGNAL:
                 self._waiting.append(entry)
+            elif entry.kind is InboxKind.CHILD:
+                self._ended[link_of(entry.body["run_id"])[0]] = entry.position
         return found
+
+    def seen_but_for(self, children: Iterable[str]) -> int:
+        """`seen`, for a run that parks while it waits for these children: one that has ended meanwhile wakes it."""
+        return min([self.seen, *(self._ended[child] - 1 for child in children if child in self._ended)])
 
     def acted_on_all(self) -> None:
         """Everything that was looked at has been acted on."""

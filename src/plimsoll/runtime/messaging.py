@@ -5,18 +5,16 @@ looks once more afterwards. So a message is handed over by the one or by the oth
 """
 
 from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 
 from plimsoll.core.calls import CallKind
-from plimsoll.core.errors import Misuse, UnknownRun
+from plimsoll.core.errors import JournalUnavailable, Misuse, RunParked, UnknownRun
 from plimsoll.journal.store import CONTINUED, InboxEntry, RunState, Store
 from plimsoll.runtime.heeding import collect
 from plimsoll.runtime.inbox import cancel_entry, signal_entry
 from plimsoll.runtime.lineage import child_id, latest_link, link_id, link_of
 from plimsoll.runtime.state import RunState as State
 
-__all__ = ["cancel_children", "deliver", "hand_over"]
+__all__ = ["deliver", "hand_over", "left_behind"]
 
 
 async def deliver(store: Store, run_id: str, make: Callable[[str], InboxEntry], *, what: str) -> bool:
@@ -50,16 +48,24 @@ async def hand_over(state: State, following: str) -> None:
         await store.post(cancel_entry(following, by=cancelled.by, reason=cancelled.reason, at=state.env.clock.now()))
 
 
-async def cancel_children(state: State) -> None:
-    """Cancels the children that a cancelled run leaves behind, which nobody waits for any more."""
-    if state.cancelled is None:
-        return
-    asked = state.cancelled
-    make = partial(cancel_entry, by=asked.by, reason=asked.reason, at=state.env.clock.now())
-    for intent in state.replay.unasked_intents():
-        if intent.kind is CallKind.RUN:
-            with suppress(UnknownRun, Misuse):  # it had not begun, or has ended
-                await deliver(state.env.store, child_id(state.id, intent.key), make, what="a cancellation")
+async def left_behind(state: State) -> tuple[str, ...]:
+    """The runs of the children that a run leaves behind when it ends: for each the first and the latest of its chain.
+
+    Whoever advances one heeds what is posted to the first; what is parked is woken by what is posted to itself. Raises
+    `RunParked` where the journal cannot be read.
+    """
+    store = state.env.store
+    unasked = [intent.key for intent in state.replay.unasked_intents() if intent.kind is CallKind.RUN]
+    left: dict[str, None] = {}
+    try:
+        for key in (*state.open_children, *unasked):
+            head = await store.head(child_id(state.id, key))
+            latest = None if head is None or head.seq == 0 else await latest_link(store, head)
+            if head is not None and latest is not None and latest.state is not RunState.ENDED:
+                left |= {head.run_id: None, latest.run_id: None}
+    except JournalUnavailable as error:
+        raise RunParked("journal", detail=str(error)) from error
+    return tuple(left)
 
 
 async def _target(store: Store, run_id: str, what: str | None) -> str:

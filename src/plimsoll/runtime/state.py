@@ -94,6 +94,7 @@ class RunState:
         self.scopes = scopes_of(run_id, started)
         self.siblings = Siblings()
         self.asked_below: dict[str, tuple[ApprovalRequested, ...]] = {}
+        self.open_children: set[str] = set()
         self.continued: RunContinuedEvent | None = None
         self.claims = ClaimDetector(contract, did=started.did)
         self.detectors: list[Detector] = [*default_detectors(contract), self.claims]

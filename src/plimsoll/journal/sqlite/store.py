@@ -19,7 +19,7 @@ from msgspec.structs import astuple
 
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable, Misuse, RunErased
 from plimsoll.core.events import GENESIS, Record
-from plimsoll.journal.chain import admit, check_expected, follow, word_to_parent
+from plimsoll.journal.chain import admit, check_expected, follow, words_at_end
 from plimsoll.journal.checkpoints import Checkpoint, Leaf, MakeCheckpoint
 from plimsoll.journal.codec import Encode, RunKey, Unreadable, encoder
 from plimsoll.journal.evidence import NO_RING, Damage, Erased
@@ -137,7 +137,7 @@ class SQLiteStore:
                 if _restated_of(head) != _restated_of(old):
                     self._restate(key, head)
                 self._remember(key, head)
-                if (word := word_to_parent(old, head)) is not None:
+                for word in words_at_end(old, head, fresh[-1]):
                     self._post(stored_message(word, None))
         self._writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
         self._writer.executemany("UPDATE runs SET seq = ?, digest = ?, updated_at = ? WHERE key = ?", places)
