@@ -58,7 +58,7 @@ class ApprovalDetector:
 class DoubtDetector:
     """Writes of which nobody knows whether they happened."""
 
-    reads: frozenset[type[Any]] = frozenset({DoubtRaised, DoubtResolved})
+    reads: frozenset[type[Any]] = frozenset((DoubtRaised, DoubtResolved))
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[str, str]] = {}
