@@ -19,7 +19,7 @@ from plimsoll.policies.limits import add_usage
 from plimsoll.policies.timeout import Expired, within
 from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
-from plimsoll.runtime.heeding import heed
+from plimsoll.runtime.heeding import has_news, heed
 from plimsoll.runtime.models import estimate_tokens
 from plimsoll.runtime.showing import Showing, showing_context
 from plimsoll.runtime.state import RunState
@@ -241,7 +241,8 @@ def _would(what: str, dependency: str, fault: Fault, words: str) -> Finding:
 async def _attempt(footing: Footing, number: int) -> Attempt:
     """One attempt: within its timeout, seen by the interceptor, its answer checked."""
     state, exchange, env = footing.state, footing.exchange, footing.state.env
-    await heed(state)
+    if has_news(state):
+        await heed(state)
     showing = await _showing(footing)
     allowed_s = attempt_timeout_s(
         footing.section.timeout_s, remaining_s=footing.remaining_s(), reserve_s=footing.reserve_s

@@ -6,7 +6,15 @@ from plimsoll.journal.store import InboxEntry, InboxKind
 from plimsoll.observability.findings import cancel_finding
 from plimsoll.runtime.state import RunState
 
-__all__ = ["collect", "heed"]
+__all__ = ["collect", "has_news", "heed"]
+
+
+def has_news(state: RunState) -> bool:
+    """Whether there is anything to `heed`: without a coroutine, since it is asked before every attempt."""
+    try:
+        return bool(state.env.store.halts()) or state.env.store.posted() != state.mailbox.posted
+    except JournalUnavailable:
+        return True
 
 
 async def heed(state: RunState) -> None:
