@@ -41,7 +41,9 @@ class Bank:
         file, name = tempfile.mkstemp(dir=folder)
         os.close(file)
         self.path = Path(name)
-        self._connection = sqlite3.connect(self.path, isolation_level=None)
+        self._connection = sqlite3.connect(
+            self.path, isolation_level=None, check_same_thread=False
+        )  # closed where it is collected
         quick(self._connection)
         self._connection.execute("CREATE TABLE ledger (tool TEXT, args TEXT, key TEXT)")
 

@@ -22,8 +22,8 @@ from tests.runtime.bench import Desk, pass_time, simulated
 from tests.runtime.threads import LONG_S, SOON_S, Slow, surroundings
 
 
-def paying(effect: Effect = Effect.WRITE, **settings: Any) -> Contract:
-    section = Tool(effect=effect, timeout_s=SOON_S, **settings)
+def paying(effect: Effect = Effect.WRITE, *, timeout_s: float = SOON_S, **settings: Any) -> Contract:
+    section = Tool(effect=effect, timeout_s=timeout_s, **settings)
     return Contract(agent=AgentSection(name="payer"), limits=Limits(seconds=60.0), tools={"pay": section})
 
 
@@ -76,9 +76,11 @@ def test_a_thread_that_ends_soon_after_its_timeout_has_answered(effect: Effect) 
     async def main() -> None:
         slow = Slow()
         loop = asyncio.get_running_loop()
-        loop.call_later(SOON_S * 1.5, slow.go.set)
+        timeout_s = 20 * SOON_S  # the thread ends well after it, and well before twice of it, on a busy machine too
+        loop.call_later(timeout_s * 1.2, slow.go.set)
+        retry = Retry(on=(Fault.TIMEOUT,)) if effect is Effect.IDEMPOTENT else None
         harness = Harness(
-            paying(effect, retry=Retry(on=(Fault.TIMEOUT,)) if effect is Effect.IDEMPOTENT else None),
+            paying(effect, timeout_s=timeout_s, retry=retry),
             agent=payer,
             surroundings=surroundings(MemoryStore()),
             tools=[slow.pay],

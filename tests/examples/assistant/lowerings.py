@@ -38,8 +38,13 @@ USED_IN = {
 
 
 def hundredfold(limit: str) -> Edit:
-    value = getattr(SHIPPED.limits, limit)
-    return in_section("limits", lambda text: re.sub(rf"^{limit} = \S+", f"{limit} = {100 * value}", text, flags=re.M))
+    line = f"{limit} = {100 * getattr(SHIPPED.limits, limit)}"
+
+    def edit(text: str) -> str:
+        written = re.compile(rf"^{limit} = \S+", flags=re.M)
+        return written.sub(line, text) if written.search(text) else added(line)(text)
+
+    return in_section("limits", edit)
 
 
 def everywhere(field: str) -> Edit:
