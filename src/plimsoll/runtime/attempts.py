@@ -243,7 +243,9 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
     state, exchange, env = footing.state, footing.exchange, footing.state.env
     if has_news(state):
         await heed(state)
-    showing = await _showing(footing)
+    showing = _showing(footing)
+    if showing is not None and showing.is_watched:
+        await showing.begin(rung=footing.index)
     allowed_s = attempt_timeout_s(
         footing.section.timeout_s, remaining_s=footing.remaining_s(), reserve_s=footing.reserve_s
     )
@@ -258,7 +260,7 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
         attempt=number,
         rung=footing.index,
         deadline_s=started + (footing.section.timeout_s if timeout_s is None else timeout_s),
-        sending=state.sends[footing.key] or 1,
+        sending=state.sends.get(footing.key, 0) or 1,
     )
     native, error = await _sent(footing, info, timeout_s, showing)
     duration_s = env.clock.monotonic() - started - (0.0 if showing is None else showing.stopwatch.stood_s)
@@ -275,16 +277,14 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
     return attempt
 
 
-async def _showing(footing: Footing) -> Showing | None:
-    """How this attempt at a model shows its answer. None for anything else. Whoever was shown another is told."""
+def _showing(footing: Footing) -> Showing | None:
+    """How this attempt at a model shows its answer. None for anything else."""
     section = footing.section
     if not isinstance(section, Model):
         return None
     enforced = footing.state.env.contract.protections.timeout is Mode.ENFORCE
     relay = footing.state.streams.relays.get(footing.key)
-    showing = Showing(footing.site, relay=relay, idle_s=section.idle_timeout_s if enforced else None)
-    await showing.begin(rung=footing.index)
-    return showing
+    return Showing(footing.site, relay=relay, idle_s=section.idle_timeout_s if enforced else None)
 
 
 def _note_patience(footing: Footing, allowed_s: float, duration_s: float, showing: Showing | None) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from hashlib import sha256
+from types import CoroutineType
 from typing import Any
 
 import msgspec
@@ -81,7 +82,9 @@ class ModelExchange:
         if function is None:
             raise UnknownDependency(name, known=list(self._functions))
         answer = function(self._prompt)
-        return _in_json(await (_gathered(name, answer) if isinstance(answer, AsyncIterator) else answer))
+        if not isinstance(answer, CoroutineType) and isinstance(answer, AsyncIterator):  # in the order of their cost
+            answer = _gathered(name, answer)
+        return _in_json(await answer)
 
     def inspect(self, native: ModelReply) -> Inspection:
         problem = check_text(native.text, finish_reason=native.finish_reason, has_tool_calls=bool(native.tool_calls))

@@ -183,7 +183,8 @@ class Run:
         if key in state.keys:
             raise Misuse(f"two calls of run {state.id} have the key {key!r}; each needs its own")
         state.keys.add(key)
-        state.streams.check(asyncio.current_task(state.loop))
+        if state.streams.busy:
+            state.streams.check(asyncio.current_task(state.loop))
         called = self._called(exchange, key, defers)
         return await (called if effect_of(state, exchange) is Effect.READ else self._sheltered(called))
 
@@ -213,7 +214,8 @@ class Run:
         if task is not None:
             state.inflight.add(task)
         try:
-            state.settle_left()
+            if state.streams.busy:
+                state.settle_left()
             return await call(state, exchange, key)
         except Unwind as signal:
             waits = isinstance(signal, RunParked) and signal.reason in ("approval", "doubt", "child")

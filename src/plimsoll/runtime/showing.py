@@ -108,6 +108,11 @@ class Showing:
         self.silent_s = 0.0
         self.stopwatch = Stopwatch()
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody is shown the answer."""
+        return self._relay is not None
+
     async def begin(self, *, rung: int) -> None:
         """An attempt at `rung` begins: where one before it was shown, the receiver is told."""
         relay = self._relay

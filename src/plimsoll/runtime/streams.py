@@ -20,6 +20,11 @@ class Streams:
         self._receiving: dict[asyncio.Task[Any] | None, Any] = {}
         self._left: list[CallSettled] = []
 
+    @property
+    def busy(self) -> bool:
+        """Whether any stream is being received, or has been left and not been written down. Most runs have none."""
+        return bool(self._receiving or self._left)
+
     def received(self, task: asyncio.Task[Any] | None, stream: Any) -> None:
         """`task` has been shown a part of an answer that is not settled yet."""
         self._receiving[task] = stream
