@@ -5,7 +5,6 @@ besides can only add reasons, so the one that stands here stands there.
 """
 
 import functools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -39,12 +38,11 @@ def reasons(contract: Contract, tried: Tried) -> tuple[str, ...]:
     return narrow_verdict(hardened(contract), [BY_NAME[scenario]], kinds=kinds, at=at, then=then).reasons
 
 
-def cases() -> Iterator[Any]:
-    """Every lowering. Of the tools, two stand for all where there is little time: one that reads and one that writes."""
+def cases() -> list[Any]:
+    """Every lowering. Where there is little time, two tools stand for all: one that reads and one that writes."""
     of_other_tools = {each.name for each in of_tools() if not each.name.endswith(("get_order_details", "issue_refund"))}
-    for each in LOWERED:
-        marks = [pytest.mark.heavy] if each.name in of_other_tools else []
-        yield pytest.param(each, id=each.name, marks=marks)
+    marks = {name: [pytest.mark.heavy] for name in of_other_tools}
+    return [pytest.param(each, id=each.name, marks=marks.get(each.name, [])) for each in LOWERED]
 
 
 @pytest.mark.parametrize("lowered", cases())
