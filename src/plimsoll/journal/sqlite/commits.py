@@ -27,7 +27,8 @@ class _Change:
         self.error: BaseException | None = None
 
     def make(self) -> None:
-        """Makes the change. One that is refused is refused before it has written anything."""
+        """Makes the change, for the first time or again. One that is refused is so before it has written anything."""
+        self.result = self.error = None
         try:
             self.result = self.work()
         except PlimsollError as refusal:
@@ -73,21 +74,23 @@ class GroupCommit:
 
     async def close(self, last: Callable[[], object]) -> None:
         """Does what is asked, then `last`, and ends the thread."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, last)
+        while self._at_work:
+            await self.aside(lambda: None)
+        await self.aside(last)
         self._thread.shutdown(wait=False)
 
     def _work(self) -> None:
-        while group := self._next():
-            self._commit(group)
-            for loop in {change.loop for change in group}:
-                with suppress(RuntimeError):  # it was closed: nobody waits there any more
-                    loop.call_soon_threadsafe(_tell, [change for change in group if change.loop is loop])
-
-    def _next(self) -> list[_Change]:
+        """Writes one group. The next waits behind whatever is to be done aside by now."""
         with self._lock:
             group, self._asked = self._asked, []
-            self._at_work = bool(group)
-            return group
+        self._commit(group)
+        for loop in {change.loop for change in group}:
+            with suppress(RuntimeError):  # it was closed: nobody waits there any more
+                loop.call_soon_threadsafe(_tell, [change for change in group if change.loop is loop])
+        with self._lock:
+            self._at_work = bool(self._asked)
+            if self._at_work:
+                self._thread.submit(self._work)
 
     def _commit(self, group: list[_Change]) -> None:
         broken: BaseException | None = None

@@ -106,6 +106,52 @@ async def test_one_that_breaks_down_is_left_out_and_the_others_are_made_again() 
     assert disk.written() == ["first", "a", "b"]
 
 
+@in_loop
+async def test_one_that_is_made_again_is_told_what_came_of_it_then() -> None:
+    """It was refused because of another in its group, which then came to nothing: it has been made after all."""
+    disk = Disk()
+    made: list[str] = []
+
+    def first() -> str:
+        made.append("first")
+        if len(made) > 1:
+            raise ValueError("not this time")
+        return "FIRST"
+
+    def second() -> str:
+        if made == ["first"]:
+            raise Superseded("r", epoch=1)
+        return disk.writes("second")()
+
+    def breaks() -> str:
+        raise ValueError("no such table")
+
+    with committing(disk) as changes:
+        answers = await together(changes, disk, first, second, breaks)
+        await changes.close(lambda: None)
+    assert answers[1] == "SECOND"
+    assert isinstance(answers[0], ValueError)
+    assert disk.written() == ["first", "second"]
+
+
+@in_loop
+async def test_what_is_to_be_done_aside_is_not_put_off_by_changes_without_end() -> None:
+    disk = Disk()
+    with committing(disk) as changes:
+        going_on = True
+
+        async def ask() -> None:
+            while going_on:
+                await changes.make(disk.writes("x"))
+
+        asking = [asyncio.ensure_future(ask()) for _ in range(3)]
+        await LoopClock().sleep(0)
+        assert await changes.aside(lambda: "aside") == "aside"
+        going_on = False
+        await asyncio.gather(*asking)
+        await changes.close(lambda: None)
+
+
 @pytest.mark.parametrize("at", ["begin_fails", "commit_fails"])
 @in_loop
 async def test_where_the_transaction_itself_fails_nobody_is_told_that_it_was_made(at: str) -> None:
