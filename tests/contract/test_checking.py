@@ -629,3 +629,10 @@ def test_together_with_the_agent_the_attribute_is_looked_for_too(here: Path) -> 
 def test_without_a_file_no_module_is_looked_for() -> None:
     contract = Contract(agent=AgentSection(name="a"), tools={"pay": Tool(verify="no.such:thing")})
     assert [problem for problem in check_contract(contract) if problem.severity == "error"] == []
+
+
+@pytest.mark.parametrize("error", ["CallTimeout", "TimeoutError", "OutputRejected"])
+def test_an_error_that_proves_nothing_cannot_be_declared_to(error: str) -> None:
+    contract = Contract(agent=AgentSection(name="a"), tools={"pay": Tool(proves_nothing_happened=("Refused", error))})
+    (problem,) = [problem for problem in check_contract(contract) if problem.severity == "error"]
+    assert f"{error} proves nothing" in problem.what

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from plimsoll.contract.model import Tool
+from plimsoll.contract.model import Retry, Tool
 from plimsoll.core.calls import (
     CallInfo,
     CallKind,
@@ -403,3 +403,32 @@ async def test_a_write_that_the_code_did_not_come_to_again_stays_a_doubt() -> No
     assert (doubt.key, doubt.dependency, doubt.fault) == (KEY, "refund", Fault.CRASH)
     assert (resolved.key, resolved.answer, resolved.by) == (KEY, "unknown", "plimsoll")
     assert doubt.message == resolved.value == "the run ended before its code came to it again"
+
+
+def test_a_write_that_timed_out_is_in_doubt_whatever_its_contract_calls_proof() -> None:
+    """As found in review: with "CallTimeout" among what proves that nothing happened, it was paid three times."""
+
+    async def main() -> None:
+        desk = Desk(
+            verify=False,
+            tools={
+                "refund": Tool(
+                    effect=Effect.WRITE,
+                    timeout_s=1.0,
+                    proves_nothing_happened=("CallTimeout",),
+                    retry=Retry(on=(Fault.TIMEOUT,)),
+                )
+            },
+        )
+
+        async def refund(order: str, amount: float) -> dict[str, Any]:
+            done = desk.shop.refund(order, amount)
+            await pass_time(5.0)
+            return done
+
+        desk.tools = [desk.shop.look, refund]
+        result = await desk.live().run({"order": "W1"}, run_id="r")
+        assert result.ending is Ending.PARKED
+        assert len(desk.shop.ledger) == 1
+
+    simulated(main)

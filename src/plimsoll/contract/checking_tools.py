@@ -18,6 +18,8 @@ from plimsoll.core.calls import Effect
 __all__ = ["check_tools"]
 
 _QUICK_S = 60.0
+_PROVE_NOTHING = frozenset({"CallTimeout", "TimeoutError", "CancelledError", "OutputRejected", "Exception"})
+"""Errors after which the effect may have happened, or may happen yet, whatever the tool is."""
 
 
 def check_tools(contract: Contract, shapes: Sequence[ToolShape] | None, notes: Notes) -> None:
@@ -47,6 +49,9 @@ def _check_effect(here: Path, tool: Tool, notes: Notes) -> None:
         check_retry((*here, "retry"), tool.retry, notes)
         if tool.effect is Effect.WRITE:
             _check_write_retry((*here, "retry"), tool, notes)
+    for error in sorted(_PROVE_NOTHING.intersection(tool.proves_nothing_happened)):
+        what = f"{error} proves nothing: what timed out, broke off or answered badly may have happened all the same"
+        notes.error((*here, "proves_nothing_happened"), what, "name errors by which the tool itself refuses")
     for name in ("verify", "claims"):
         if tool.effect is Effect.READ and getattr(tool, name):
             notes.warning((*here, name), "a read has no effect that could be in doubt", "remove it, or correct effect")

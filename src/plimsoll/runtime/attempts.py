@@ -71,10 +71,10 @@ class Footing(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def refusals(self) -> tuple[str, ...]:
-        """The exception classes by which it says that nothing happened."""
+        """The exception classes by which it says that nothing happened. That we gave it up says no such thing."""
         section = self.section
         own = (*section.proves_nothing_happened, *self.exchange.refusals) if isinstance(section, Tool) else ()
-        return (*own, _NEVER_BEGAN)
+        return (*(name for name in own if name != CallTimeout.__name__), _NEVER_BEGAN)
 
     def remaining_s(self) -> float:
         """Seconds left before the run's deadline."""
