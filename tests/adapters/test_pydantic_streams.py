@@ -6,111 +6,35 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from pydantic_ai import Agent, RunContext
+from pydantic_ai import RunContext
 from pydantic_ai.capabilities import ProcessEventStream
 from pydantic_ai.messages import (
     AgentStreamEvent,
     FinalResultEvent,
     FunctionToolCallEvent,
-    FunctionToolResultEvent,
     ModelMessage,
     ModelResponse,
     PartDeltaEvent,
     PartEndEvent,
     PartStartEvent,
     TextPart,
-    TextPartDelta,
     ToolCallPart,
 )
 from pydantic_ai.models import Model as PydanticModel
-from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
-from pydantic_graph import End
+from pydantic_ai.models.function import AgentInfo, FunctionModel
 
-from plimsoll.adapters.pydantic_ai import StreamRestarted, harden, hardened_subject
+from plimsoll.adapters.pydantic_ai import harden, hardened_subject
 from plimsoll.contract.model import Limits, Model
-from plimsoll.core.calls import CallInfo, Ending, Status
+from plimsoll.core.calls import CallInfo, Ending
 from plimsoll.core.clock import LoopClock
 from plimsoll.core.errors import Misuse
-from plimsoll.core.events import CallSettled
 from plimsoll.gate.scenario import EffectRow, Scenario
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.trial import Plan, try_plan
 from plimsoll.gate.verdict import Injection, Reach
 from plimsoll.runtime.exchange import Exchange, Send
-from tests.adapters.bench import Crash, CrashingStore, Desk, Shop, call, contract, shop_agent, simulated
-
-Chunk = str | float | BaseException | dict[int, DeltaToolCall]
-
-
-def tool(name: str, *pieces: str, call_id: str | None = None, index: int = 0) -> list[dict[int, DeltaToolCall]]:
-    """A tool call as it comes: its name first, then its arguments piece by piece."""
-    first = {index: DeltaToolCall(name=name, json_args="", tool_call_id=call_id)}
-    return [first, *({index: DeltaToolCall(json_args=piece)} for piece in pieces)]
-
-
-def streamed(*steps: Any) -> FunctionModel:
-    """A model that streams these answers in turn; which one is read off the conversation.
-
-    A step that is a tuple has one answer for each time it is asked. A number is a pause, an error breaks off.
-    """
-    tries = [iter(step) if isinstance(step, tuple) else None for step in steps]
-
-    async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[Any]:
-        turn = sum(isinstance(message, ModelResponse) for message in messages)
-        again = tries[turn]
-        for chunk in steps[turn] if again is None else next(again):
-            if isinstance(chunk, BaseException):
-                raise chunk
-            if isinstance(chunk, float):
-                await LoopClock().sleep(chunk)
-            else:
-                yield chunk
-
-    return FunctionModel(stream_function=stream, model_name="streamed")
-
-
-class Audience:
-    """Somebody who is shown a run: every event, and the text as it stands."""
-
-    def __init__(self) -> None:
-        self.events: list[Any] = []
-        self.text = ""
-        self.came: list[str] = []
-
-    async def __call__(self, ctx: RunContext[Any], events: AsyncIterable[AgentStreamEvent]) -> None:
-        async for event in events:
-            self.show(event)
-
-    def show(self, event: Any) -> None:
-        self.events.append(event)
-        match event:
-            case StreamRestarted(why=why):
-                self.text = ""
-                self.came.append(f"<{why}>")
-            case PartStartEvent(index=index, part=TextPart(content=content)):
-                self.text = content if index == 0 else self.text + content
-                self.came.append(content)
-            case PartDeltaEvent(delta=TextPartDelta(content_delta=content)):
-                self.text += content
-                self.came.append(content)
-            case FunctionToolCallEvent(part=part):
-                self.came.append(f"{part.tool_name}(")
-            case FunctionToolResultEvent():
-                self.came.append(")")
-
-
-BROKEN: list[Chunk] = ["Your ord", ConnectionResetError("reset by peer")]
-DONE: list[Chunk] = ["All ", "done."]
-LOOK = tool("look", '{"order"', ': "W1"}', call_id="c1")
-REFUND = tool("refund", '{"order": "W1", ', '"amount": 20}', call_id="c2")
-
-
-def desk_of(model: Any, **changes: Any) -> Desk:
-    return Desk(model=model, backup=changes.pop("backup", streamed(["The backup", " says so."])), **changes)
-
-
-async def calls(desk: Desk) -> list[str]:
-    return [event.key for event in await desk.events(CallSettled)]
+from tests.adapters.bench import Crash, CrashingStore, Shop, contract, shop_agent, simulated
+from tests.adapters.streamed import BROKEN, DONE, LOOK, REFUND, Audience, calls, desk_of, streamed, tool
 
 
 def test_events_come_as_the_model_speaks() -> None:
@@ -473,148 +397,6 @@ def test_an_error_of_the_run_comes_out_of_its_stream() -> None:
 async def _slow(ctx: RunContext[Any], events: AsyncIterable[AgentStreamEvent]) -> None:
     async for _ in events:
         await LoopClock().sleep(3.0)
-
-
-def test_iter_takes_a_run_from_node_to_node() -> None:
-    async def main() -> None:
-        model = FunctionModel(_in_turn([call("look", "c1", order="W1")], "Done."))
-        desk = desk_of(model)
-        names: list[str] = []
-        async with desk.live().iter("Look", run_id="r") as nodes:
-            async for node in nodes:
-                names.append(type(node).__name__)
-            assert nodes.agent_run.result is not None
-        turn = ["ModelRequestNode", "CallToolsNode"]
-        assert names == ["UserPromptNode", *turn, *turn, "End"]
-        assert (nodes.result.ending, nodes.result.output) == (Ending.COMPLETE, "Done.")
-        assert await calls(desk) == ["1:primary", "1/c1", "2:primary"]
-        async with desk.live().iter("Look", run_id="r") as again:
-            assert [node async for node in again] == []
-            with pytest.raises(Misuse, match="has ended before"):
-                _ = again.agent_run
-        assert again.result.output == "Done."
-
-    simulated(main)
-
-
-def _in_turn(*steps: Any) -> Any:
-    def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
-        step = steps[sum(isinstance(message, ModelResponse) for message in messages)]
-        return ModelResponse(parts=[TextPart(step)] if isinstance(step, str) else list(step))
-
-    return answer
-
-
-def test_iter_streams_a_node_and_drives_by_hand() -> None:
-    async def main() -> None:
-        audience = Audience()
-        desk = desk_of(streamed(LOOK, (BROKEN, DONE)))
-        async with desk.live().iter("Look", run_id="r") as nodes:
-            run: Any = nodes.agent_run
-            node: Any = run.next_node
-            while not isinstance(node, End):
-                if hasattr(node, "stream"):
-                    async with node.stream(run.ctx) as stream:
-                        async for event in stream:
-                            audience.show(event)
-                node = await run.next(node)
-        assert nodes.result.output == "All done.", nodes.result.reason
-        assert audience.came == ["look(", ")", "Your ord", "<retry>", "All ", "done."]
-
-    simulated(main)
-
-
-def test_iter_ends_where_the_run_parks() -> None:
-    async def main() -> None:
-        model = FunctionModel(_in_turn([call("refund", "c1", order="W1", amount=80.0)], "Done."))
-        desk = desk_of(model)
-        hardened = desk.live()
-        after: list[str] = []
-        async with hardened.iter("Refund", run_id="r") as nodes:
-            async for _ in nodes:
-                pass
-            after.append("never")
-        assert (nodes.result.ending, after) == (Ending.PARKED, [])
-        await hardened.approvals.decide(nodes.result.waiting_for[0].request_id, approve=True, by="ana")
-        (result,) = await desk.live().wake()  # without anybody who iterates
-        assert (result.output, desk.shop.refunds) == ("Done.", [("W1", 80.0)])
-
-    simulated(main)
-
-
-@pytest.mark.parametrize("how", ["break", "cancel", "crash"])
-def test_iter_that_is_left_gives_the_run_up(how: str) -> None:
-    async def main() -> None:
-        model = FunctionModel(_in_turn([call("refund", "c1", order="W1", amount=20.0)], "Done."))
-        desk = desk_of(model)
-
-        async def some() -> None:
-            async with desk.live().iter("Refund", run_id="r") as nodes:
-                async for node in nodes:
-                    if Agent.is_call_tools_node(node):
-                        if how == "crash":
-                            raise Crash
-                        if how == "cancel":
-                            await LoopClock().sleep(1e6)
-                        break
-
-        task = asyncio.ensure_future(some())
-        await LoopClock().sleep(1.0)
-        task.cancel()
-        await asyncio.wait([task])
-        assert (task.cancelled(), task.cancelled() or task.exception() is None) == (how == "cancel", how != "crash")
-        assert asyncio.all_tasks() == {asyncio.current_task()}
-        assert desk.shop.refunds == []
-        (result,) = await desk.live().wake()
-        assert (result.ending, desk.shop.refunds) == (Ending.COMPLETE, [("W1", 20.0)]), result.reason
-
-    simulated(main)
-
-
-def test_an_error_between_two_nodes_is_the_agents() -> None:
-    async def main() -> None:
-        desk = desk_of(FunctionModel(_in_turn("Done.")))
-        with pytest.raises(KeyError):
-            async with desk.live().iter("Look", run_id="r") as nodes:
-                async for _ in nodes:
-                    raise KeyError("order")
-        assert nodes.result.ending is Ending.FAILED
-        assert nodes.result.reason == "KeyError: 'order'"
-
-    simulated(main)
-
-
-# -- leaving a response
-
-
-def test_a_response_that_is_cut_off_is_cut_off_again_on_replay() -> None:
-    async def main() -> None:
-        async def cut_off(desk: Desk) -> Any:
-            async with desk.live().iter("Look", run_id="r") as nodes:
-                async for node in nodes:
-                    if Agent.is_model_request_node(node):
-                        await cut_after_two(node, nodes.agent_run.ctx)
-            return nodes.result
-
-        async def cut_after_two(node: Any, ctx: Any) -> None:
-            async with node.stream(ctx) as stream:
-                async for event in stream:
-                    if isinstance(event, PartDeltaEvent):
-                        await stream.cancel()
-
-        desk = desk_of(streamed(["One ", "two ", "three ", "four"]))
-        first = await cut_off(desk)
-        assert (first.ending, first.output) == (Ending.COMPLETE, "One two "), first.reason
-        (settled,) = await desk.events(CallSettled)
-        assert (settled.outcome.status, settled.outcome.value["response"]["state"]) == (Status.ABANDONED, "interrupted")
-        again = desk_of(streamed(["never asked"]))
-        await again.store.claim("r", owner="life-0", at=0.0)
-        await again.store.append((await desk.store.read("r"))[:-1])
-        result = await cut_off(again)
-        assert (result.ending, result.output) == (Ending.COMPLETE, "One two "), result.reason
-        assert await calls(again) == ["1:primary"]
-
-    simulated(main)
 
 
 class Answer(BaseModel):

@@ -11,72 +11,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from plimsoll.contract.model import AgentSection, Limits, Tool
-from plimsoll.core.calls import CallInfo, CallKind, Effect, Ending
+from plimsoll.core.calls import Effect, Ending
 from plimsoll.core.errors import CallFailed, Misuse, Rejected, UnknownDependency
-from plimsoll.core.events import CallSettled, RunStarted
-from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.surroundings import Surroundings
 from tests.runtime.bench import Crash, CrashingStore, Desk, contract, pass_time, simulated, sure
-
-BILLING = contract(agent=AgentSection(name="billing"))
-
-
-async def billing(run: Run, request: dict[str, Any]) -> dict[str, Any]:
-    """Refunds, and says what came of it."""
-    done = await run.call("refund", {"order": request["order"], "amount": float(request.get("amount", 20.0))})
-    return {"refunded": done["refunded"]}
-
-
-async def front(run: Run, request: dict[str, Any]) -> str:
-    """Looks the order up, and leaves the money to billing."""
-    order = await run.call("look", {"order": request["order"]})
-    done = await run.child("billing", {**request, "paid": order["paid"]})
-    return f"{done['refunded']:g} back"
-
-
-class Firm(Desk):
-    """A desk with a billing department."""
-
-    def __init__(self, *, front: Any = front, billing: Any = billing, terms: Any = BILLING, **changes: Any) -> None:
-        super().__init__(**changes)
-        self.agent = front
-        self.billing = billing
-        self.terms = terms
-
-    def live(self, store: Any = None) -> Harness:
-        department = partial(
-            Harness,
-            self.terms,
-            agent=self.billing,
-            tools=self.tools,
-            models=self.models,
-            verifiers={"refund": self.shop.verify},
-            fingerprint="b1",
-        )
-        return Harness(
-            self.contract,
-            agent=self.agent,
-            surroundings=self.surroundings(store),
-            tools=self.tools,
-            models=self.models,
-            verifiers={"refund": self.shop.verify},
-            children={"billing": department},
-            fingerprint="v1",
-        )
-
-    async def began(self, run_id: str) -> RunStarted:
-        """The run's first event."""
-        event = (await self.store.read(run_id))[0].event
-        assert isinstance(event, RunStarted)
-        return event
-
-    async def settled(self, run_id: str = "r") -> list[CallSettled]:
-        """The outcomes of the run's calls of children."""
-        events = [record.event for record in await self.store.read(run_id)]
-        return [event for event in events if isinstance(event, CallSettled) and event.kind is CallKind.RUN]
+from tests.runtime.firm import BILLING, Firm, billing, for_ever, front, gives_up, hands_off
 
 
 def test_a_child_is_a_run_of_its_own_that_knows_its_parent() -> None:
@@ -163,19 +105,6 @@ def test_a_parent_is_due_when_its_child_has_ended_in_another_process() -> None:
     simulated(main)
 
 
-class Refused(ValueError):
-    """The child gives up."""
-
-
-async def gives_up(run: Run, request: Any) -> Any:
-    raise Refused("not my job")
-
-
-async def for_ever(run: Run, request: Any) -> Any:
-    while True:
-        await run.call("look", {"order": "W1"})
-
-
 @pytest.mark.parametrize(
     ("child", "kind", "says"),
     [(gives_up, "RunFailed", "not my job"), (for_ever, "RunHalted", "the same call with the same result")],
@@ -243,11 +172,6 @@ def test_a_child_is_not_begun_where_its_parent_may_only_read() -> None:
         assert [head.run_id for head in await firm.store.heads()] == ["r"]
 
     simulated(main)
-
-
-async def hands_off(run: Run, request: Any) -> Any:
-    await run.call("look", {"order": request["order"]})
-    await run.handoff("billing", request)
 
 
 @pytest.mark.parametrize("keep", [0, 1, 99])
@@ -371,219 +295,6 @@ def test_two_children_that_wait_are_both_told_of() -> None:
         await firm.live().wake()
         assert (await harness.result("r")).ending is Ending.COMPLETE
         assert sorted(row[0] for row in firm.shop.ledger) == ["A", "B"]
-
-    simulated(main)
-
-
-@pytest.mark.parametrize("scope", ["r", "r/2:billing", "*"])
-def test_the_kill_switch_on_a_parent_stops_its_child(scope: str) -> None:
-    async def main() -> None:
-        async def killed(run: Run, request: Any) -> Any:
-            await harness.operations.kill(by="ana", reason="enough", scope=scope)
-            return await billing(run, request)
-
-        firm = Firm(billing=killed)
-        harness = firm.live()
-        result = await harness.run({"order": "W1"}, run_id="r")
-        child = await harness.result("r/2:billing")
-        assert child.ending is Ending.HALTED
-        assert result.ending is (Ending.FAILED if scope.endswith("billing") else Ending.HALTED)
-        assert firm.shop.ledger == []
-
-    simulated(main)
-
-
-def test_a_childs_limits_are_its_own() -> None:
-    async def main() -> None:
-        async def looks_around(run: Run, request: Any) -> Any:
-            for order in "ABC":
-                await run.call("look", {"order": order})
-            return {"refunded": 0}
-
-        few = replace(contract(), limits=Limits(steps=2))
-        frugal = Firm(billing=looks_around, limits=Limits(steps=2))
-        assert (await frugal.live().run({"order": "W"})).ending is Ending.COMPLETE
-        firm = Firm(billing=looks_around, terms=replace(few, agent=AgentSection(name="billing")))
-        assert "limit 'steps'" in (await firm.live().run({"order": "W"})).reason
-
-    simulated(main)
-
-
-@pytest.mark.parametrize("crash", [False, True])
-def test_a_child_has_no_more_time_than_its_parent_has_left(crash: bool) -> None:
-    async def main() -> None:
-        async def dawdles(run: Run, request: Any) -> Any:
-            for order in range(100):
-                await pass_time(5.0)
-                await run.call("look", {"order": str(order)})
-
-        async def late(run: Run, request: Any) -> Any:
-            await run.call("look", {"order": "W1"})
-            return await run.child("billing", request)
-
-        async def slow_at_first(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
-            if info.run_id == "r":
-                await pass_time(40.0)
-            return await send()
-
-        tools = {"look": Tool(effect=Effect.READ, timeout_s=50.0)}
-        firm = Firm(front=late, billing=dawdles, intercept=slow_at_first, tools=tools)
-        if crash:
-            with pytest.raises(Crash):
-                await firm.live(CrashingStore(firm.store, at=3, keep=99)).run({}, run_id="r")
-        result = await firm.live().run({}, run_id="r")
-        assert (await firm.began("r/2:billing")).allowed_s == pytest.approx(20.0, abs=0.01)
-        child = await firm.live().result("r/2:billing")
-        assert (child.ending, result.ending) == (Ending.HALTED, Ending.HALTED)
-        assert "limit 'seconds'" in child.reason
-        assert "limit 'seconds'" in result.reason
-
-    simulated(main)
-
-
-@pytest.mark.parametrize(("before_s", "others"), [(40.0, Ending.PARKED), (25.0, Ending.HALTED)])
-def test_a_child_that_its_parent_goes_on_with_has_no_more_time_than_is_left_now(
-    before_s: float, others: Ending
-) -> None:
-    async def main() -> None:
-        async def late(run: Run, request: Any) -> Any:
-            await pass_time(before_s)  # no call, so it takes its time again on every replay
-            return await run.child("billing", request)
-
-        async def waits_first(run: Run, request: Any) -> Any:
-            done = await billing(run, request)
-            await pass_time(15.0)
-            await run.call("look", {"order": "W1"})
-            return done
-
-        firm = Firm(front=late, billing=waits_first)
-        harness = firm.live()
-        (request,) = (await harness.run({"order": "W1", "amount": 100}, run_id="r")).waiting_for
-        await harness.operations.decide(request.request_id, approve=True, by="ana")
-        result = await harness.run({"order": "W1", "amount": 100}, run_id="r")
-        assert result.ending is Ending.HALTED
-        assert "limit 'seconds'" in result.reason
-        assert (await harness.result("r/1:billing")).ending is others
-
-    simulated(main)
-
-
-def test_a_child_that_goes_on_by_itself_has_what_its_parent_had_left() -> None:
-    async def main() -> None:
-        async def late(run: Run, request: Any) -> Any:
-            await pass_time(40.0)
-            return await run.child("billing", request)
-
-        async def dawdles(run: Run, request: Any) -> Any:
-            done = await billing(run, request)
-            for order in range(5):
-                await pass_time(5.0)
-                await run.call("look", {"order": str(order)})
-            return done
-
-        firm = Firm(front=late, billing=dawdles)
-        harness = firm.live()
-        (request,) = (await harness.run({"order": "W1", "amount": 100}, run_id="r")).waiting_for
-        await harness.operations.decide(request.request_id, approve=True, by="ana")
-        child = (await harness.children["billing"].wake())[0]
-        assert (child.run_id, child.ending) == ("r/1:billing", Ending.HALTED)
-        assert "limit 'seconds'" in child.reason
-
-    simulated(main)
-
-
-def test_the_kill_switch_reaches_a_child_that_continued_as_new() -> None:
-    async def main() -> None:
-        async def goes_on(run: Run, request: Any) -> Any:
-            if not request.get("again"):
-                await run.continue_as_new({**request, "again": True})
-            await harness.operations.kill(by="ana", reason="enough", scope="r")
-            return await billing(run, request)
-
-        firm = Firm(billing=goes_on)
-        harness = firm.live()
-        assert (await harness.run({"order": "W1"}, run_id="r")).ending is Ending.HALTED
-        assert (await firm.began("r/2:billing~2")).within == ("r",)
-        assert firm.shop.ledger == []
-
-    simulated(main)
-
-
-@pytest.mark.parametrize("how", ["fails", "returns", "is halted", "is cancelled"])
-def test_a_child_that_its_parent_leaves_behind_is_cancelled(how: str) -> None:
-    async def main() -> None:
-        async def leaves(run: Run, request: Any) -> Any:
-            asked = asyncio.ensure_future(run.child("billing", request))
-            await asyncio.wait([asked], timeout=1.0)
-            if how == "fails":
-                raise ValueError("no patience")
-            if how == "is halted":
-                await harness.operations.kill(by="ana", reason="enough", scope="*")
-            if how == "is cancelled":
-                await harness.operations.cancel("r", by="ana", reason="enough")
-            if how != "returns":
-                await run.call("look", {"order": "W1"})
-            return "without waiting"
-
-        async def dawdles(run: Run, request: Any) -> Any:
-            await pass_time(100.0)
-            return await billing(run, request)
-
-        firm = Firm(front=leaves, billing=dawdles)
-        harness = firm.live()
-        ends = {"fails": Ending.FAILED, "returns": Ending.COMPLETE}
-        assert (await harness.run({"order": "W1"}, run_id="r")).ending is ends.get(how, Ending.HALTED)
-        await harness.operations.release()
-        (child,) = await firm.live().wake()
-        assert (child.run_id, child.ending) == ("r/1:billing", Ending.HALTED)
-        assert child.reason == "cancelled by plimsoll: r, which began it, has ended"
-        assert firm.shop.ledger == []
-
-    simulated(main)
-
-
-def test_a_child_that_waits_is_cancelled_with_its_parent_and_nobody_is_asked_any_more() -> None:
-    async def main() -> None:
-        firm = Firm()
-        harness = firm.live()
-        await harness.run({"order": "W1", "amount": 100}, run_id="r")
-        await harness.operations.cancel("r", by="ana", reason="not wanted any more")
-        ended = await firm.live().wake()
-        assert {(one.run_id, one.ending) for one in ended} >= {("r", Ending.HALTED)}
-        await firm.live().wake()
-        assert (await harness.result("r/2:billing")).ending is Ending.HALTED
-        assert await harness.operations.requests() == []
-        assert firm.shop.ledger == []
-
-    simulated(main)
-
-
-def test_a_parent_that_parks_just_when_its_child_has_ended_elsewhere_is_woken() -> None:
-    async def main() -> None:
-        async def two(run: Run, request: Any) -> Any:
-            async def second() -> Any:
-                done = await run.child("billing", {"order": "B", "amount": 20})
-                await run.call("look", {"order": "B"})  # by now the first child has ended, and the run has seen so
-                return done
-
-            return await asyncio.gather(run.child("billing", {"order": "A", "amount": 100}), second())
-
-        async def elsewhere(run: Run, request: dict[str, Any]) -> Any:
-            if request["order"] == "B":
-                await pass_time(5.0)  # until the first one waits
-                other = firm.live()
-                firm.store._owners.add("life-1")  # which goes on
-                (asked,) = await other.operations.requests()
-                await other.operations.decide(asked.asked.request_id, approve=True, by="ana")
-                assert [one.ending for one in await other.children["billing"].wake()] == [Ending.COMPLETE]
-            return await billing(run, request)
-
-        firm = Firm(front=two, billing=elsewhere)
-        result = await firm.live().run({}, run_id="r")
-        assert (result.ending, result.reason) == (Ending.PARKED, "child: r/1:billing")
-        (result,) = await firm.live().wake()
-        assert (result.run_id, result.ending) == ("r", Ending.COMPLETE)
-        assert await firm.live().wake() == []
 
     simulated(main)
 
