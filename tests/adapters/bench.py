@@ -12,7 +12,7 @@ from plimsoll.adapters.pydantic_ai.subject import InlineExecutor
 from plimsoll.contract.model import AgentSection, Approval, Contract, Limits, Model, Retry, Tool
 from plimsoll.core.calls import CallInfo, Effect, Fault, Happened, NotHappenedAndCannot
 from plimsoll.core.clock import LoopClock
-from plimsoll.core.events import Event, Record
+from plimsoll.core.events import Event
 from plimsoll.core.ids import SequentialIds
 from plimsoll.core.rng import seeded_rng
 from plimsoll.gate.simulator import simulate
@@ -25,10 +25,6 @@ from plimsoll.runtime.surroundings import Surroundings
 ON = (Fault.TIMEOUT, Fault.CONNECTION, Fault.SERVER_ERROR, Fault.RATE_LIMITED, Fault.EMPTY)
 
 Step = str | ModelResponse | list[ToolCallPart]
-
-
-class Crash(BaseException):
-    """The process dies here."""
 
 
 class Shop:
@@ -184,26 +180,6 @@ class Desk:
     def kinds(self) -> list[tuple[str, str | None, str | None]]:
         """What was alerted: kind, dependency, fault."""
         return [(finding.kind, finding.dependency, finding.fault) for _, _, finding in self.sink.entries]
-
-
-class CrashingStore:
-    """Crashes at its nth append, keeping `keep` of the batch."""
-
-    def __init__(self, inner: Any, *, at: int, keep: int) -> None:
-        self._inner = inner
-        self._left = at
-        self._keep = keep
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    async def append(self, records: Sequence[Record]) -> frozenset[str]:
-        self._left -= 1
-        if self._left == 0:
-            await self._inner.append(list(records)[: self._keep])
-            raise Crash
-        refused: frozenset[str] = await self._inner.append(records)
-        return refused
 
 
 def simulated(main: Callable[[], Any]) -> Any:

@@ -20,7 +20,8 @@ from plimsoll.journal.sqlite import SQLiteStore
 from plimsoll.runtime.lineage import link_of
 from plimsoll.runtime.run import current_run
 from plimsoll.runtime.surroundings import Surroundings
-from tests.adapters.bench import Crash, CrashingStore, Desk, call, contract, simulated
+from tests.adapters.bench import Desk, call, contract, simulated
+from tests.runtime.bench import Crash, CrashingStore
 
 
 def said(messages: list[ModelMessage]) -> list[str]:

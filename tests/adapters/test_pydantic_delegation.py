@@ -11,18 +11,8 @@ from plimsoll.contract.model import AgentSection, Contract, Limits
 from plimsoll.core.calls import CallKind, Ending
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import CallSettled
-from tests.adapters.bench import (
-    Crash,
-    CrashingStore,
-    Desk,
-    Shop,
-    call,
-    contract,
-    scripted,
-    shop_agent,
-    simulated,
-    tool_results,
-)
+from tests.adapters.bench import Desk, Shop, call, contract, scripted, shop_agent, simulated, tool_results
+from tests.runtime.bench import Crash, CrashingStore
 
 BILLING = contract(agent=AgentSection(name="billing"))
 

@@ -18,8 +18,9 @@ from plimsoll.core.calls import Ending, Status
 from plimsoll.core.clock import LoopClock
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import CallSettled
-from tests.adapters.bench import Crash, Desk, call, simulated
+from tests.adapters.bench import Desk, call, simulated
 from tests.adapters.streamed import BROKEN, DONE, LOOK, Audience, calls, desk_of, streamed
+from tests.runtime.bench import Crash
 
 
 def test_iter_takes_a_run_from_node_to_node() -> None:

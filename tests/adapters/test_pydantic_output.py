@@ -11,7 +11,8 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from plimsoll.core.calls import CallInfo, Ending
 from plimsoll.core.events import CallSettled
 from plimsoll.runtime.exchange import Exchange, Send
-from tests.adapters.bench import Crash, CrashingStore, Desk, Shop, call, shop_agent, simulated
+from tests.adapters.bench import Desk, Shop, call, shop_agent, simulated
+from tests.runtime.bench import Crash, CrashingStore
 
 
 class Refunded(BaseModel):

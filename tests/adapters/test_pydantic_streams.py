@@ -33,8 +33,9 @@ from plimsoll.gate.stage import Stage
 from plimsoll.gate.trial import Plan, try_plan
 from plimsoll.gate.verdict import Injection, Reach
 from plimsoll.runtime.exchange import Exchange, Send
-from tests.adapters.bench import Crash, CrashingStore, Shop, contract, shop_agent, simulated
+from tests.adapters.bench import Shop, contract, shop_agent, simulated
 from tests.adapters.streamed import BROKEN, DONE, LOOK, REFUND, Audience, calls, desk_of, streamed, tool
+from tests.runtime.bench import Crash, CrashingStore
 
 
 def test_events_come_as_the_model_speaks() -> None:

@@ -20,7 +20,8 @@ from plimsoll.journal.memory import MemoryStore
 from plimsoll.observability.findings import MemorySink
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.surroundings import Surroundings
-from tests.adapters.bench import Crash, Shop, call, contract, scripted, shop_agent, through
+from tests.adapters.bench import Shop, call, contract, scripted, shop_agent, through
+from tests.runtime.bench import Crash
 
 
 def models(*steps: Any) -> dict[str, Any]:

@@ -20,9 +20,10 @@ from plimsoll.core.events import DoubtRaised
 from plimsoll.journal.memory import MemoryStore
 from plimsoll.runtime.current import current_call, current_connection
 from plimsoll.runtime.databases.sqlite import SQLiteDatabase
-from tests.adapters.bench import Crash, call, scripted, simulated, tool_results
+from tests.adapters.bench import call, scripted, simulated, tool_results
 from tests.adapters.mcp_shop import shop_server
 from tests.runtime.banks import Bank
+from tests.runtime.bench import Crash
 from tests.runtime.threads import SOON_S, Slow, surroundings
 
 

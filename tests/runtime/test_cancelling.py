@@ -13,8 +13,7 @@ from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.run import Run
-from tests.runtime.bench import Crash, Desk, contract, pass_time, simulated
-from tests.runtime.test_recovery import CrashingStore
+from tests.runtime.bench import Crash, CrashingStore, Desk, contract, pass_time, simulated
 from tests.runtime.test_waiting import desk_of, lived_on, now, sleeps
 
 

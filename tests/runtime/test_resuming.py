@@ -13,8 +13,7 @@ from plimsoll.journal.store import RunState
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.run import Run
-from tests.runtime.bench import Crash, Desk, pass_time, simulated
-from tests.runtime.test_recovery import CrashingStore
+from tests.runtime.bench import Crash, CrashingStore, Desk, pass_time, simulated
 from tests.runtime.test_waiting import desk_of, now
 
 

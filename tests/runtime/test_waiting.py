@@ -15,8 +15,7 @@ from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.waiting import IN_MEMORY_S
-from tests.runtime.bench import Desk, pass_time, simulated
-from tests.runtime.test_recovery import CrashingStore
+from tests.runtime.bench import CrashingStore, Desk, pass_time, simulated
 
 Agent = Callable[[Run, Any], Awaitable[Any]]
 

@@ -15,8 +15,7 @@ from plimsoll.gate.simulator import many_simulations
 from plimsoll.journal.store import RunState
 from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.run import Run
-from tests.runtime.bench import Desk, pass_time, simulated
-from tests.runtime.test_recovery import CrashingStore
+from tests.runtime.bench import CrashingStore, Desk, pass_time, simulated
 from tests.runtime.test_waiting import desk_of, now
 
 NAMES = ("a", "b")

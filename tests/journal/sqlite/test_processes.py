@@ -85,16 +85,18 @@ asyncio.run(main())
 
 
 def test_what_was_acknowledged_survives_a_kill(path: Path) -> None:
-    child = process(APPEND_UNTIL_KILLED, path)
-    assert child.stdout is not None
-    lines = [child.stdout.readline() for _ in range(300)]
-    watching = SQLiteStore.open(path, owner="heir")
-    assert watching.owner_alive("child")
-    child.kill()
-    rest, _ = child.communicate()
-    lines += [line + "\n" for line in rest.split("\n")[:-1]]  # the last may be cut off
+    with process(APPEND_UNTIL_KILLED, path) as child:
+        assert child.stdout is not None
+        lines = [child.stdout.readline() for _ in range(300)]
+        watching = SQLiteStore.open(path, owner="heir")
+        alive = watching.owner_alive("child")
+        child.kill()
+        lines += child.stdout.readlines()  # not `communicate`, which forgets what `readline` has read ahead
+    assert alive
     acknowledged: Counter[str] = Counter()
     for line in lines:
+        if not line.endswith("\n"):
+            continue  # cut off by the kill
         run_id, seq = line.split()
         acknowledged[run_id] = max(acknowledged[run_id], int(seq))
     assert len(acknowledged) == 5
