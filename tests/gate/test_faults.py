@@ -231,12 +231,12 @@ class TestPlainForger:
         assert problem is not None and problem.fault is fault
 
     def test_what_cannot_be_shown(self) -> None:
-        from plimsoll.runtime.tools import ToolExchange, tool_spec
+        from plimsoll.runtime.tools import BoundTool, ToolExchange, tool_spec
 
         async def find() -> int:
             return 1
 
-        exchange = ToolExchange(tool_spec(find), {}, section=contract().tool("find"), verifier=None)
+        exchange = ToolExchange(BoundTool(tool_spec(find), section=contract().tool("find")), {})
         for target in (exchange, self.model_call()):
             with pytest.raises(LookupError):
                 PlainForger().forge(Fault.FILTERED, target, None)  # type: ignore[arg-type]

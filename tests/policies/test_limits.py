@@ -200,7 +200,7 @@ def test_the_worst_case_is_all_the_output_there_may_be_at_its_price() -> None:
 
     assert (worst.input_tokens, worst.output_tokens) == (500, 2000)
     assert worst.usd == pytest.approx(0.021)
-    assert ledger.cost(model, Usage(input_tokens=1_000_000, output_tokens=100_000)) == pytest.approx(3.0)
+    assert ledger.cost(model, 1_000_000, 100_000) == pytest.approx(3.0)
 
 
 def test_a_canned_answer_costs_nothing() -> None:

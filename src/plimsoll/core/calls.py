@@ -102,7 +102,7 @@ class Fault(StrEnum):
     """The dependency itself refused, for a reason of its trade, and proved thereby that nothing happened."""
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What one call consumed. Tokens are counted by the model's provider; `usd` is worked out from the contract."""
 
     input_tokens: int = 0
@@ -115,7 +115,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.input_tokens + self.output_tokens
 
 
-class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ErrorRecord(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """An error as the journal keeps it: `type` is its class name, `retry_after_s` what the dependency asked for."""
 
     type: str
@@ -124,7 +124,7 @@ class ErrorRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     retry_after_s: float | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Outcome(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What came of a call. `value` is JSON; `rung` is the position on the ladder that answered, 0 being the first.
 
     The value of a call that was abandoned is what was shown of its answer.
@@ -143,7 +143,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.status is Status.OK
 
 
-class CallInfo(msgspec.Struct, frozen=True, kw_only=True):
+class CallInfo(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What a tool, or its `verify`, can learn of the call that it serves, by `plimsoll.current_call()`.
 
     `deadline_s` is the running clock's monotonic time by which the attempt is given up. `sending` counts from 1, and

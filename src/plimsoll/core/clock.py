@@ -29,11 +29,8 @@ class SystemClock:
 
     __slots__ = ()
 
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    def now(self) -> float:
-        return time.time()
+    monotonic = staticmethod(time.monotonic)
+    now = staticmethod(time.time)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
@@ -46,25 +43,22 @@ class LoopClock:
     would.
     """
 
-    __slots__ = ("_epoch_s", "_time", "skew_s")
+    __slots__ = ("_epoch_s", "monotonic", "skew_s")
 
     def __init__(self, *, epoch_s: float = 1_767_225_600.0, skew_s: float = 0.0) -> None:
         self._epoch_s = epoch_s
-        self._time: Callable[[], float] | None = None
+        self.monotonic: Callable[[], float] = self._first
         self.skew_s = skew_s
 
-    def monotonic(self) -> float:
-        return (self._time or self._bound())()
-
     def now(self) -> float:
-        return self._epoch_s + self.skew_s + (self._time or self._bound())()
+        return self._epoch_s + self.skew_s + self.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
-    def _bound(self) -> Callable[[], float]:
-        self._time = asyncio.get_running_loop().time
-        return self._time
+    def _first(self) -> float:
+        self.monotonic = asyncio.get_running_loop().time
+        return self.monotonic()
 
 
 class ManualClock:

@@ -46,7 +46,7 @@ GENESIS = bytes(32)
 """The digest that precedes a run's first event."""
 
 
-class _Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+class _Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
     pass
 
 
@@ -175,7 +175,7 @@ class DoubtResolved(_Event, frozen=True, kw_only=True, tag="doubt_resolved"):
     note: str = ""
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Finding(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What a detector saw, and its cause.
 
     `kind` says what it is (`loop`, `silent_failure`, `attempt_failed`, …), `severity` is `info`, `warning` or
@@ -339,7 +339,7 @@ def event_type(event: Event) -> str:
     return str(event.__struct_config__.tag)
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class Record(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """An event as it stands in the journal.
 
     `seq` counts from 1 within the run; `epoch` is the owner's, rising by one with each takeover; `at` is wall-clock

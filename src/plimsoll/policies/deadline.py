@@ -45,7 +45,8 @@ def attempt_timeout_s(timeout_s: float, *, remaining_s: float, reserve_s: float)
     """
     if remaining_s <= 0 or timeout_s <= 0:
         return 0.0
-    reserve_s = max(0.0, reserve_s)
+    if reserve_s <= 0:
+        return timeout_s if timeout_s < remaining_s else remaining_s
     least = _LEAST_SHARE * remaining_s * (timeout_s / (timeout_s + reserve_s))
     return min(timeout_s, max(remaining_s - reserve_s, least))
 

@@ -27,6 +27,7 @@ _ENVELOPE = frozenset(
     | {"trace", "trace_id", "traceback", "traceid", "type", "user_id"}
 )
 _EXPLAINS = ("error", "errors", "message", "msg", "reason", "detail", "title", "error_message", "body")
+_DENIES = ("ok", "success")
 _SAYS = ("message", "msg", "detail", "error_message", "errormessage")
 
 _STATUS_PHRASE = (
@@ -134,14 +135,14 @@ def looks_like_error_text(text: str) -> bool:
 
 def looks_like_error_object(value: dict[Any, Any]) -> bool:
     """Whether a JSON object is nothing but an error in its envelope."""
-    if not value:
-        return False
-    lowered = {key.lower() if isinstance(key, str) else key: item for key, item in value.items()}
+    if not value or (_says_more(value) and not _may_deny(value)):
+        return False  # most answers go no further
+    lowered = {_lowered(key): item for key, item in value.items()}
     error = lowered.get("error") or lowered.get("errors")
     refused = lowered.get("ok") is False or lowered.get("success") is False
     if error and refused:
         return True
-    if any(item not in (None, "", False) and key not in _ENVELOPE for key, item in lowered.items()):
+    if _says_more(value):
         return False
     if error and error is not True:
         return True
@@ -157,6 +158,21 @@ def looks_like_error_object(value: dict[Any, Any]) -> bool:
         return True
     only = next(iter(lowered.values())) if len(lowered) == 1 else None
     return isinstance(only, str) and explained and _PHRASE.match(only.strip()) is not None
+
+
+def _lowered(key: Any) -> Any:
+    return key.lower() if isinstance(key, str) else key
+
+
+def _says_more(value: dict[Any, Any]) -> bool:
+    """Whether there is anything in it that no error's envelope holds."""
+    return any(item not in (None, "", False) and str(key).lower() not in _ENVELOPE for key, item in value.items())
+
+
+def _may_deny(value: dict[Any, Any]) -> bool:
+    """Whether a key of it says how it went. All keys are looked at in one: what is found here may still be none."""
+    keys = "\n".join(map(str, value)).lower()
+    return any(word in keys for word in _DENIES)
 
 
 def _is_http_error(status: Any) -> bool:

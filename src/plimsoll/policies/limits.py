@@ -4,12 +4,13 @@ from plimsoll.contract.model import Limits, Model
 from plimsoll.core.calls import Effect, Usage
 from plimsoll.core.errors import LimitExceeded
 
-__all__ = ["ALL_LIMITS", "LimitLedger", "add_usage"]
+__all__ = ["ALL_LIMITS", "NOTHING", "LimitLedger", "add_usage"]
 
 ALL_LIMITS = frozenset({"steps", "seconds", "tokens", "usd", "repeats"})
 """The limits by name. As `observe` it makes a ledger count without ever refusing: for a replay."""
 
-_NOTHING = Usage()
+NOTHING = Usage()
+"""What a call uses that is no model's."""
 _SLACK = 1e-9  # money is added up in floats: a limit of 0.3 is not passed by three times 0.1
 _PER_MILLION = 1e-6
 
@@ -39,7 +40,7 @@ class LimitLedger:
         self,
         *,
         active_s: float,
-        worst: Usage = _NOTHING,
+        worst: Usage = NOTHING,
         key: str | None = None,
         dependency: str | None = None,
         args_digest: str | None = None,
@@ -56,13 +57,15 @@ class LimitLedger:
         if dependency is not None and args_digest is not None and not again:
             streak = self._streaks.get((dependency, args_digest))
             repeated = streak[1] if streak is not None else 0
-        passed = self._passed(active_s, worst, key, 0 if again else 1, repeated)
+        passed = self._passed(active_s, worst, key if again else None, 0 if again else 1, repeated)
         for error in passed:
             if error.limit not in observe:
                 raise error
         if not again:
             self.steps += 1
         if key is not None:
+            if again:
+                self._release(key)
             self._reserve(key, worst)
         return passed
 
@@ -74,7 +77,7 @@ class LimitLedger:
         `worst` is what the attempt can use at most, together with what the call has used up in its attempts so far: it
         takes the place of what `before_call` reserved. Only `tokens` and `usd` are looked at.
         """
-        own = self._reserved.get(key, _NOTHING)
+        own = self._reserved.get(key, NOTHING)
         tokens = self.tokens + self._reserved_tokens - own.tokens + worst.tokens
         usd = self.usd + self._reserved_usd - own.usd + worst.usd
         passed = []
@@ -85,6 +88,7 @@ class LimitLedger:
         for error in passed:
             if error.limit not in observe:
                 raise error
+        self._release(key)
         self._reserve(key, worst)
         return tuple(passed)
 
@@ -115,25 +119,28 @@ class LimitLedger:
     def worst_case(self, model: Model, input_tokens: int) -> Usage:
         """What a call of `model` with `input_tokens` can use at most. A canned answer uses nothing."""
         if model.canned is not None:
-            return _NOTHING
-        usage = Usage(input_tokens=input_tokens, output_tokens=model.max_output_tokens)
-        return Usage(input_tokens=input_tokens, output_tokens=model.max_output_tokens, usd=self.cost(model, usage))
+            return NOTHING
+        most = model.max_output_tokens
+        return Usage(input_tokens=input_tokens, output_tokens=most, usd=self.cost(model, input_tokens, most))
 
-    def cost(self, model: Model, usage: Usage) -> float:
-        """US dollars for `usage` at the prices that the contract gives for `model`."""
+    def cost(self, model: Model, input_tokens: int, output_tokens: int) -> float:
+        """US dollars for so many tokens at the prices that the contract gives for `model`."""
         return _PER_MILLION * (
-            usage.input_tokens * model.usd_per_million_input_tokens
-            + usage.output_tokens * model.usd_per_million_output_tokens
+            input_tokens * model.usd_per_million_input_tokens + output_tokens * model.usd_per_million_output_tokens
         )
 
     def _passed(
         self, active_s: float, worst: Usage, key: str | None, step: int, repeated: int
     ) -> tuple[LimitExceeded, ...]:
+        """The limits that would be passed. `key` is the call's where it has a reservation, which `worst` replaces."""
         limits = self.limits
-        own = self._reserved.get(key, _NOTHING) if key is not None else _NOTHING
         steps = self.steps + step
-        tokens = self.tokens + self._reserved_tokens - own.tokens + worst.input_tokens + worst.output_tokens
-        usd = self.usd + self._reserved_usd - own.usd + worst.usd
+        tokens = self.tokens + self._reserved_tokens + worst.input_tokens + worst.output_tokens
+        usd = self.usd + self._reserved_usd + worst.usd
+        if key is not None:
+            own = self._reserved[key]
+            tokens -= own.tokens
+            usd -= own.usd
         if (
             steps <= limits.steps
             and active_s < limits.seconds
@@ -156,14 +163,14 @@ class LimitLedger:
         return tuple(passed)
 
     def _reserve(self, key: str, worst: Usage) -> None:
-        self._release(key)
         self._reserved[key] = worst
-        self._reserved_tokens += worst.tokens
-        self._reserved_usd += worst.usd
+        if worst is not NOTHING:
+            self._reserved_tokens += worst.tokens
+            self._reserved_usd += worst.usd
 
     def _release(self, key: str) -> None:
         before = self._reserved.pop(key, None)
-        if before is not None:
+        if before is not None and before is not NOTHING:
             self._reserved_tokens -= before.tokens
             # Once nothing is under way nothing is reserved: float residue does not pile up.
             self._reserved_usd = self._reserved_usd - before.usd if self._reserved else 0.0

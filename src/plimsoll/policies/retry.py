@@ -91,7 +91,8 @@ class RetryBudget:
 
     def succeeded(self) -> None:
         """An attempt succeeded."""
-        self._tokens = min(self._capacity, self._tokens + _MILLI // 10)
+        if self._tokens < self._capacity:
+            self._tokens = min(self._capacity, self._tokens + _MILLI // 10)
 
     def allows(self) -> bool:
         """Whether a retry may be made: more than half of the tokens are left."""

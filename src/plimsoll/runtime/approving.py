@@ -11,12 +11,7 @@ from plimsoll.oversight.rules import Verdict
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.state import RunState
 
-__all__ = ["approve", "may_need_approval"]
-
-
-def may_need_approval(state: RunState, dependency: str) -> bool:
-    """Whether a call of this tool may need somebody's word, or be one too many. Of most tools no rule speaks at all."""
-    return state.env.rules.speaks_of(dependency) or state.env.tool(dependency).max_per_run is not None
+__all__ = ["approve"]
 
 
 async def approve(state: RunState, exchange: Exchange, key: str) -> str | None:

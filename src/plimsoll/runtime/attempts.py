@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from plimsoll.contract.model import Mode, Model, Tool
-from plimsoll.core.calls import CallInfo, CallKind, Effect, ErrorRecord, Fault, Outcome, Status, Usage
+from plimsoll.contract.model import Mode, Model
+from plimsoll.core.calls import CallInfo, Effect, ErrorRecord, Fault, Outcome, Status, Usage
 from plimsoll.core.canonical import canonical_json
 from plimsoll.core.errors import CallTimeout, LimitExceeded, Misuse
 from plimsoll.core.events import AttemptSettled, Finding, RungChanged
@@ -17,6 +17,7 @@ from plimsoll.policies.deadline import attempt_timeout_s
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.limits import add_usage
 from plimsoll.policies.timeout import Expired, within
+from plimsoll.runtime.compiled import Terms
 from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.heeding import has_news, heed
@@ -24,13 +25,15 @@ from plimsoll.runtime.models import estimate_tokens
 from plimsoll.runtime.showing import Showing, showing_context
 from plimsoll.runtime.state import RunState
 
-__all__ = ["Answer", "Attempt", "Footing", "climb", "retrying"]
+__all__ = ["Answer", "Attempt", "Footing", "ask", "climb", "retrying"]
+
+_NO_RUNG = ErrorRecord(type="NoRung", message="the ladder has no rung")
 
 _NEVER_BEGAN = "NeverBegan"
 """The error of an attempt that waited for a thread until it was given up: it proves that nothing happened."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """An outcome, and the native answer where there is one in this process."""
 
     outcome: Outcome
@@ -38,7 +41,7 @@ class Answer(msgspec.Struct, frozen=True):
     has_native: bool = False
 
 
-class Attempt(msgspec.Struct, frozen=True):
+class Attempt(msgspec.Struct, frozen=True, gc=False):
     """What one attempt brought, or the last of `number` attempts: a native answer, or an error."""
 
     number: int
@@ -52,10 +55,10 @@ class Attempt(msgspec.Struct, frozen=True):
     """Why there was no further attempt, where a limit of the run did not allow one."""
 
 
-class Footing(msgspec.Struct, frozen=True, kw_only=True):
+class Footing(msgspec.Struct, frozen=True):
     """Where a call stands on its ladder: rung number `index`, with `reserve_s` seconds kept for the rungs below.
 
-    A tool has no ladder: its one rung is None. `site` is the dependency that is really asked here, and `section` what
+    A tool has no ladder: its one rung is None. `site` is the dependency that is really asked here, and `terms` what
     the contract says of it.
     """
 
@@ -64,17 +67,15 @@ class Footing(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     effect: Effect
     site: str
-    section: Model | Tool
+    terms: Terms
     index: int = 0
     rung: Rung | None = None
     reserve_s: float = 0.0
 
     @property
     def refusals(self) -> tuple[str, ...]:
-        """The exception classes by which it says that nothing happened. That we gave it up says no such thing."""
-        section = self.section
-        own = (*section.proves_nothing_happened, *self.exchange.refusals) if isinstance(section, Tool) else ()
-        return (*(name for name in own if name != CallTimeout.__name__), _NEVER_BEGAN)
+        """The exception classes by which it says that nothing happened."""
+        return (*self.terms.refusals, *self.exchange.refusals, _NEVER_BEGAN)
 
     def remaining_s(self) -> float:
         """Seconds left before the run's deadline."""
@@ -101,31 +102,32 @@ class Footing(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-async def climb(state: RunState, exchange: Exchange, key: str, effect: Effect) -> Answer:
-    """Tries the rungs of the ladder from the top down until one answers.
+async def ask(state: RunState, exchange: Exchange, key: str) -> Answer:
+    """Asks what has no ladder, and changes nothing: a tool that reads."""
+    terms = state.env.compiled.tools[exchange.dependency]
+    tried = await retrying(Footing(state, exchange, key, Effect.READ, exchange.dependency, terms))
+    if tried.error is not None:
+        return Answer(Outcome(status=Status.FAILED, error=tried.error, attempts=tried.number, usage=tried.usage))
+    outcome = Outcome(status=Status.OK, value=tried.value, attempts=tried.number, usage=tried.usage)
+    return Answer(outcome, tried.value, has_native=True)
+
+
+async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
+    """Tries the rungs of a model's ladder from the top down until one answers.
 
     A rung that would pass a limit of the run at its price is not asked. Where none answered and one was not asked for
     that reason, the run halts.
     """
-    ladder = state.env.ladders.get(exchange.dependency) if exchange.kind is CallKind.MODEL else None
-    rungs: tuple[Rung | None, ...] = (None,) if ladder is None else ladder.rungs
+    compiled = state.env.compiled
+    ladder = compiled.ladders[exchange.dependency]
     attempts = 0
     spent: Usage | None = None
     barred: LimitExceeded | None = None
-    last = ErrorRecord(type="NoRung", message="the ladder has no rung")
-    for index, rung in enumerate(rungs):
-        reserve_s = 0.0 if ladder is None else ladder.reserve_below_s(index, state.env.windows)
-        footing = Footing(
-            state=state,
-            exchange=exchange,
-            key=key,
-            effect=effect,
-            site=exchange.dependency if rung is None else rung.name,
-            section=state.env.tool(exchange.dependency) if rung is None else rung.model,
-            index=index,
-            rung=rung,
-            reserve_s=reserve_s,
-        )
+    last = _NO_RUNG
+    for index, rung in enumerate(ladder.rungs):
+        reserve_s = ladder.reserve_below_s(index, state.env.windows)
+        terms = compiled.models[rung.name]
+        footing = Footing(state, exchange, key, Effect.READ, rung.name, terms, index, rung, reserve_s)
         if index > 0:
             over = footing.barred(spent)
             if over is not None:
@@ -138,9 +140,9 @@ async def climb(state: RunState, exchange: Exchange, key: str, effect: Effect) -
         spent = tried.usage
         if tried.error is None:
             outcome = Outcome(status=Status.OK, value=tried.value, rung=index, attempts=attempts, usage=spent)
-            return Answer(outcome, tried.native if exchange.kind is CallKind.MODEL else tried.value, has_native=True)
+            return Answer(outcome, tried.native, has_native=True)
         last, barred = tried.error, tried.barred or barred
-        if index + 1 < len(rungs) and not _may_descend(footing, last.fault):
+        if index + 1 < len(ladder.rungs) and not _may_descend(footing, last.fault):
             break
     if barred is not None:
         state.halt_at(barred)
@@ -185,12 +187,12 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
     """
     env = footing.state.env
     policy = env.retries.get(footing.site)
-    budget = env.budget(footing.site)
+    budget = env.budgets[footing.site]
     number = 0
     while True:
         number += 1
         tried = await _attempt(footing, number)
-        spent = add_usage(spent, tried.usage)
+        spent = tried.usage if spent is None else add_usage(spent, tried.usage)
         error = tried.error
         if error is None:
             budget.succeeded()
@@ -199,7 +201,8 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
         if proven and error.fault is Fault.EXCEPTION:
             error = replace(error, fault=Fault.REFUSED)
             tried = replace(tried, error=error)
-            _note_slow(footing, tried)
+            if tried.duration_s >= footing.terms.slow_s:
+                _note_slow(footing, tried)
         else:
             footing.note(number, error.fault, error.message, tried.duration_s)
             await footing.state.keep_time(tried.duration_s)
@@ -243,14 +246,13 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
     state, exchange, env = footing.state, footing.exchange, footing.state.env
     if has_news(state):
         await heed(state)
-    showing = _showing(footing)
+    showing = None if footing.rung is None else _showing(footing, footing.rung.model)
     if showing is not None and showing.is_watched:
         await showing.begin(rung=footing.index)
-    allowed_s = attempt_timeout_s(
-        footing.section.timeout_s, remaining_s=footing.remaining_s(), reserve_s=footing.reserve_s
-    )
-    timeout_s = allowed_s if env.contract.protections.timeout is Mode.ENFORCE else None
     started = env.clock.monotonic()
+    whole_s = footing.terms.section.timeout_s
+    allowed_s = attempt_timeout_s(whole_s, remaining_s=state.deadline.at - started, reserve_s=footing.reserve_s)
+    timeout_s = allowed_s if env.contract.protections.timeout is Mode.ENFORCE else None
     info = CallInfo(
         run_id=state.id,
         key=footing.key,
@@ -259,7 +261,7 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
         effect=footing.effect,
         attempt=number,
         rung=footing.index,
-        deadline_s=started + (footing.section.timeout_s if timeout_s is None else timeout_s),
+        deadline_s=started + (whole_s if timeout_s is None else timeout_s),
         sending=state.sends.get(footing.key, 0) or 1,
     )
     native, error = await _sent(footing, info, timeout_s, showing)
@@ -272,24 +274,23 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
     if window is not None:
         window.observe(duration_s)
     attempt = _inspected(footing, number, duration_s, native)
-    if attempt.error is None:
+    if duration_s >= footing.terms.slow_s and attempt.error is None:
         _note_slow(footing, attempt)
     return attempt
 
 
-def _showing(footing: Footing) -> Showing | None:
-    """How this attempt at a model shows its answer. None for anything else."""
-    section = footing.section
-    if not isinstance(section, Model):
+def _showing(footing: Footing, model: Model) -> Showing | None:
+    """How this attempt at a model shows its answer. None where nobody is shown it, and it may be silent."""
+    relay = footing.state.streams.relays.get(footing.key)
+    if relay is None and model.idle_timeout_s is None:
         return None
     enforced = footing.state.env.contract.protections.timeout is Mode.ENFORCE
-    relay = footing.state.streams.relays.get(footing.key)
-    return Showing(footing.site, relay=relay, idle_s=section.idle_timeout_s if enforced else None)
+    return Showing(footing.site, relay=relay, idle_s=model.idle_timeout_s if enforced else None)
 
 
 def _note_patience(footing: Footing, allowed_s: float, duration_s: float, showing: Showing | None) -> None:
     """Reports an attempt that a timeout which only observes would have given up."""
-    idle_s = footing.section.idle_timeout_s if isinstance(footing.section, Model) else None
+    idle_s = None if footing.rung is None else footing.rung.model.idle_timeout_s
     if duration_s >= allowed_s:
         words = f"it would have been given up after {allowed_s:.3g} s"
     elif idle_s is not None and showing is not None and showing.silent_s >= idle_s:
@@ -362,7 +363,8 @@ def _inspected(footing: Footing, number: int, duration_s: float, native: Any) ->
     state, exchange = footing.state, footing.exchange
     try:
         inspection = exchange.inspect(native)
-        usage, problem = _priced(footing, inspection.usage), inspection.problem
+        usage = inspection.usage if footing.rung is None else _priced(footing, inspection.usage)
+        problem = inspection.problem
         observes = state.env.contract.protections.output_check is Mode.OBSERVE
         value = exchange.encode(native) if footing.rung is not None or problem is None or observes else None
         if footing.rung is not None:
@@ -384,7 +386,8 @@ def _inspected(footing: Footing, number: int, duration_s: float, native: Any) ->
 def _priced(footing: Footing, usage: Usage | None) -> Usage | None:
     if usage is None or footing.rung is None:
         return usage
-    return replace(usage, usd=footing.state.limits.cost(footing.rung.model, usage))
+    usd = footing.state.limits.cost(footing.rung.model, usage.input_tokens, usage.output_tokens)
+    return usage if usd == usage.usd else replace(usage, usd=usd)
 
 
 def _estimated(exchange: Exchange, written: bytes) -> Usage:
@@ -393,8 +396,5 @@ def _estimated(exchange: Exchange, written: bytes) -> Usage:
 
 
 def _note_slow(footing: Footing, attempt: Attempt) -> None:
-    section = footing.section
-    slow_s = section.slow_s if section.slow_s is not None else section.timeout_s / 2
-    if attempt.duration_s >= slow_s:
-        message = f"answered after {attempt.duration_s:.3g} s; from {slow_s:g} s on is slow"
-        footing.note(attempt.number, Fault.SLOW, message, attempt.duration_s)
+    message = f"answered after {attempt.duration_s:.3g} s; from {footing.terms.slow_s:g} s on is slow"
+    footing.note(attempt.number, Fault.SLOW, message, attempt.duration_s)

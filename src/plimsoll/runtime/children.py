@@ -60,7 +60,7 @@ def _descent(state: RunState) -> Descent:
 
 async def _intend(state: RunState, exchange: ChildExchange, key: str) -> None:
     """The durable intent: a child begins only after everything that led to it is recorded."""
-    state.reserve(exchange, key)
+    state.reserve(exchange, key, now=state.env.clock.monotonic())
     await state.commit(
         CallIntended(
             key=key,

@@ -16,7 +16,7 @@ from plimsoll.core.errors import Misuse
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.imports import load_object
 from plimsoll.runtime.run import Run
-from plimsoll.runtime.tools import ToolExchange, ToolSpec, Verifier
+from plimsoll.runtime.tools import BoundTool, ToolExchange, ToolSpec, Verifier
 
 __all__ = ["Compensator", "Undoing", "UndoingOf", "undo", "undoing_of"]
 
@@ -72,13 +72,13 @@ def _exchange(env: Environment, call: Mapping[str, Any], given: Undoing) -> Tool
     if compensator is None:
         raise Misuse(f"nothing is there that takes {call['tool']} back: name its `compensate` in the contract")
     name = f"{call['tool']}.compensate"
-    return ToolExchange(
+    tool = BoundTool(
         ToolSpec(name, _by_position(compensator)),
-        {"args": call["args"], "result": call["result"]},
         section=env.tool(name),
         verifier=given.verifiers.get(name),
         under_way=env.under_way,
     )
+    return ToolExchange(tool, {"args": call["args"], "result": call["result"]})
 
 
 def _by_position(compensator: Compensator) -> Callable[..., Any]:

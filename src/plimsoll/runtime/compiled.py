@@ -5,11 +5,55 @@ from dataclasses import dataclass
 
 from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract, Mode, Model, Tool
+from plimsoll.core.calls import Effect
+from plimsoll.core.errors import CallTimeout
 from plimsoll.oversight.rules import RuleBook
 from plimsoll.policies.ladder import Ladder, build_ladders
 from plimsoll.policies.retry import RetryPolicy
 
-__all__ = ["CompiledContract", "compiled"]
+__all__ = ["CompiledContract", "Terms", "compiled"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a contract says of one dependency, in the form in which every call asks for it."""
+
+    section: Model | Tool
+    effect: Effect
+    slow_s: float
+    """From how many seconds on an answer counts as slow."""
+    is_judged: bool = False
+    """Whether a call may need somebody's word, or be one too many. Of most tools no rule speaks at all."""
+    refusals: tuple[str, ...] = ()
+    """The exception classes by which it says that nothing happened. That we gave it up says no such thing."""
+
+    @classmethod
+    def of_model(cls, section: Model) -> "Terms":
+        return cls(section=section, effect=Effect.READ, slow_s=_slow_s(section))
+
+    @classmethod
+    def of_tool(cls, section: Tool, *, is_ruled: bool) -> "Terms":
+        return cls(
+            section=section,
+            effect=section.effect,
+            slow_s=_slow_s(section),
+            is_judged=is_ruled or section.max_per_run is not None,
+            refusals=tuple(name for name in section.proves_nothing_happened if name != CallTimeout.__name__),
+        )
+
+
+class _OfTools(dict[str, Terms]):
+    """Those of the declared tools; of any other, those of a tool that nothing is known of."""
+
+    def __missing__(self, name: str) -> Terms:
+        return _UNDECLARED
+
+
+def _slow_s(section: Model | Tool) -> float:
+    return section.slow_s if section.slow_s is not None else section.timeout_s / 2
+
+
+_UNDECLARED = Terms.of_tool(Tool(), is_ruled=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +63,8 @@ class CompiledContract:
     contract: Contract
     digest: str
     rules: RuleBook
+    tools: Mapping[str, Terms]
+    models: Mapping[str, Terms]
     ladders: Mapping[str, Ladder]
     retries: Mapping[str, RetryPolicy | None]
     observed_retries: Mapping[str, RetryPolicy]
@@ -37,10 +83,15 @@ def compiled(contract: Contract | CompiledContract) -> CompiledContract:
         for name, section in sections.items()
         if section.retry is not None
     }
+    rules = RuleBook(contract)
     return CompiledContract(
         contract=contract,
         digest=contract_digest(contract),
-        rules=RuleBook(contract),
+        rules=rules,
+        tools=_OfTools(
+            (name, Terms.of_tool(section, is_ruled=rules.speaks_of(name))) for name, section in contract.tools.items()
+        ),
+        models={name: Terms.of_model(section) for name, section in contract.models.items()},
         ladders=build_ladders(contract.models),
         retries={name: policies.get(name) if enforced else None for name in sections},
         observed_retries={} if enforced else policies,

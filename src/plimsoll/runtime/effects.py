@@ -44,14 +44,8 @@ RECHECK_S = 60.0
 
 async def write(state: RunState, exchange: Exchange, intent: CallIntended) -> Answer:
     """Sends a call whose intent is durable, and settles whatever doubt it leaves."""
-    footing = Footing(
-        state=state,
-        exchange=exchange,
-        key=intent.key,
-        effect=intent.effect,
-        site=intent.dependency,
-        section=state.env.tool(intent.dependency),
-    )
+    terms = state.env.compiled.tools[intent.dependency]
+    footing = Footing(state, exchange, intent.key, intent.effect, intent.dependency, terms)
     attempts = 0
     tried = Attempt(0, 0.0)
     for _ in range(MAX_RESENDS):

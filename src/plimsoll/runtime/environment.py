@@ -1,5 +1,6 @@
 """What all runs of a harness share: the contract, the seams, and the state of each dependency."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,7 +24,7 @@ from plimsoll.runtime.exchange import Exchange, Interceptor
 from plimsoll.runtime.kin import ChildExchange, Kin
 from plimsoll.runtime.models import ModelExchange, ModelFunction
 from plimsoll.runtime.surroundings import Surroundings
-from plimsoll.runtime.tools import Parameters, ToolExchange, ToolSpec, Verifier
+from plimsoll.runtime.tools import BoundTool, ToolExchange, ToolSpec, Verifier
 from plimsoll.runtime.underway import UnderWay
 
 __all__ = ["Environment"]
@@ -52,9 +53,10 @@ class Environment:
     ladders: Mapping[str, Ladder] = field(init=False)
     retries: Mapping[str, RetryPolicy | None] = field(init=False)
     windows: dict[str, LatencyWindow] = field(init=False)
-    budgets: dict[str, RetryBudget] = field(default_factory=dict)
+    budgets: defaultdict[str, RetryBudget] = field(default_factory=lambda: defaultdict(RetryBudget))
+    """Retry budgets, each shared by all runs."""
     under_way: UnderWay = field(init=False)
-    _parameters: dict[str, Parameters] = field(default_factory=dict)
+    _bound: dict[str, BoundTool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         outside = self.surroundings
@@ -69,31 +71,21 @@ class Environment:
         """What the contract says of the tool `name`."""
         return self.contract.tool(name)
 
-    def budget(self, name: str) -> RetryBudget:
-        """The retry budget of the dependency `name`, shared by all runs."""
-        budget = self.budgets.get(name)
-        if budget is None:
-            budget = self.budgets[name] = RetryBudget()
-        return budget
-
     def tool_exchange(self, name: str, args: dict[str, Any]) -> ToolExchange:
         """One call of a registered tool, with every default filled in.
 
         Raises `UnknownDependency`, and `Misuse` for arguments that the tool does not take or that JSON cannot carry.
         """
+        tool = self._bound.get(name) or self._bind(name)
+        return ToolExchange(tool, tool.filled(args))
+
+    def _bind(self, name: str) -> BoundTool:
         spec = self.tools.get(name)
         if spec is None:
             raise UnknownDependency(name, known=list(self.tools))
-        parameters = self._parameters.get(name)
-        if parameters is None:
-            parameters = self._parameters[name] = Parameters(spec)
-        return ToolExchange(
-            spec,
-            parameters.filled(args),
-            section=self.tool(name),
-            verifier=self.verifiers.get(name),
-            under_way=self.under_way,
-        )
+        tool = BoundTool(spec, section=self.tool(name), verifier=self.verifiers.get(name), under_way=self.under_way)
+        self._bound[name] = tool
+        return tool
 
     def exchange_of(self, intent: CallIntended) -> Exchange | None:
         """The call of a tool, made again of its intent; None where the tool is a framework's, which alone can."""

@@ -4,8 +4,9 @@ An adapter makes one `Exchange` per call; the pipeline asks nothing else of a fr
 """
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import msgspec
 
 from plimsoll.core.calls import CallInfo, CallKind, Usage
 from plimsoll.policies.ladder import Rung
@@ -17,8 +18,7 @@ Send = Callable[[], Coroutine[Any, Any, Any]]
 """Sends one attempt to the dependency and returns its native answer, or raises what the dependency raises."""
 
 
-@dataclass(frozen=True, slots=True)
-class Inspection:
+class Inspection(msgspec.Struct, frozen=True, gc=False):
     """What an answer is worth: what it consumed, and what is wrong with it, if anything."""
 
     usage: Usage | None = None

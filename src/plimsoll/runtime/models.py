@@ -24,7 +24,7 @@ BYTES_PER_TOKEN = 3
 """A cautious rate: English text has about four bytes to a token, other languages and JSON fewer."""
 
 
-class ModelReply(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ModelReply(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A model's answer: text, or tool calls as JSON objects, and why it stopped (`stop`, `length`, …)."""
 
     text: str = ""

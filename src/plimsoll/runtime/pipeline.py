@@ -19,8 +19,8 @@ from plimsoll.core.errors import (
     RunParked,
 )
 from plimsoll.core.events import CallIntended, CallSettled
-from plimsoll.runtime.approving import approve, may_need_approval
-from plimsoll.runtime.attempts import Answer, climb
+from plimsoll.runtime.approving import approve
+from plimsoll.runtime.attempts import Answer, ask, climb
 from plimsoll.runtime.children import follow
 from plimsoll.runtime.effects import recover_intent, write
 from plimsoll.runtime.exchange import Exchange
@@ -60,20 +60,20 @@ def rejection(dependency: str, error: ErrorRecord) -> Rejected:
     return Rejected(error.message)
 
 
-async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
-    """Takes one call through the pipeline."""
+async def call(state: RunState, exchange: Exchange, key: str, effect: Effect) -> Settled:
+    """Takes one call through the pipeline; `effect` is what `effect_of` says of it."""
     recorded = await _replayed(state, exchange, key) if state.replay.active else state.replay.nothing()
     if recorded is not None:
         state.answered_by(exchange, recorded.outcome.rung)
         return Settled(exchange, recorded.outcome)
-    state.guard()
+    if state.stopped:
+        state.guard()
     if state.log.crowded:
         await state.commit()  # more is done than the disk can follow
     started = state.env.clock.monotonic()
-    effect = effect_of(state, exchange)
     if effect is not Effect.READ:
         await heed(state)  # nothing may be intended any more; a read is stopped at its first attempt
-    intent = state.replay.intent(key)
+    intent = state.replay.intent(key) if state.replay.resumed else None
     if effect is Effect.TRANSACTION and (intent is None or intent.effect is effect):
         exchange = in_transaction(state, exchange, key, sent_before=intent is not None)
     if isinstance(exchange, ChildExchange):
@@ -82,8 +82,9 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
         state.sent[key] = (intent, exchange)
         answer = await recover_intent(state, exchange, intent)
     else:
-        state.reserve(exchange, key)
+        state.reserve(exchange, key, now=started)
         answer = await _send(state, exchange, key, effect)
+    outcome = answer.outcome
     settled = CallSettled(
         key=key,
         kind=exchange.kind,
@@ -91,26 +92,28 @@ async def call(state: RunState, exchange: Exchange, key: str) -> Settled:
         effect=effect,
         args_digest=exchange.args_digest,
         args=exchange.args if effect is Effect.READ else None,
-        outcome=answer.outcome,
+        outcome=outcome,
         duration_s=round(state.env.clock.monotonic() - started, 6),
-        result_digest=exchange.sameness(answer.outcome.value) if answer.outcome.ok else "",
+        result_digest=exchange.sameness(outcome.value) if outcome.status is Status.OK else "",
         beside=state.replay.beside(),
     )
     state.account(settled)
     state.record(settled)
-    state.sent.pop(key, None)
-    state.answered_by(exchange, answer.outcome.rung)
-    if not answer.outcome.ok:
+    if effect is not Effect.READ:
+        state.sent.pop(key, None)
+    state.answered_by(exchange, outcome.rung)
+    if outcome.status is not Status.OK:
         state.check_deadline()
-    state.guard()
-    return Settled(exchange, answer.outcome, answer.native if answer.has_native else _MISSING)
+    if state.stopped:
+        state.guard()
+    return Settled(exchange, outcome, answer.native if answer.has_native else _MISSING)
 
 
 def effect_of(state: RunState, exchange: Exchange) -> Effect:
     """What the contract says that the call does to the world. Whatever a child does, it is begun but once."""
     if exchange.kind is CallKind.RUN:
         return Effect.IDEMPOTENT
-    return Effect.READ if exchange.kind is CallKind.MODEL else state.env.tool(exchange.dependency).effect
+    return Effect.READ if exchange.kind is CallKind.MODEL else state.env.compiled.tools[exchange.dependency].effect
 
 
 async def _child(state: RunState, exchange: ChildExchange, key: str) -> Answer:
@@ -129,17 +132,18 @@ async def _replayed(state: RunState, exchange: Exchange, key: str) -> CallSettle
 
 async def _send(state: RunState, exchange: Exchange, key: str, effect: Effect) -> Answer:
     """Rules and approval, then the ladder; for what has an effect, the durable intent before it."""
+    if exchange.kind is CallKind.MODEL:
+        return await climb(state, exchange, key)
+    if effect is not Effect.READ and state.read_only:
+        return rejected("ReadOnly", f"{state.read_only!r} answered in this run, and may not write")
     decision_id = None
-    if exchange.kind is not CallKind.MODEL:
-        if effect is not Effect.READ and state.read_only:
-            return rejected("ReadOnly", f"{state.read_only!r} answered in this run, and may not write")
+    if state.env.compiled.tools[exchange.dependency].is_judged:
         try:
-            if may_need_approval(state, exchange.dependency):
-                decision_id = await approve(state, exchange, key)
+            decision_id = await approve(state, exchange, key)
         except ApprovalRefused as refused:
             return rejected("ApprovalRefused", f"{refused.reason}: {refused.note}")
     if effect is Effect.READ:
-        return await climb(state, exchange, key, effect)
+        return await ask(state, exchange, key)
     intent = CallIntended(
         key=key,
         kind=exchange.kind,

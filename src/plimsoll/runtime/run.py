@@ -60,7 +60,8 @@ class Run:
         Raises `Rejected` when a policy or a person said no, `CallFailed` when the dependency failed, and
         `UnknownDependency` when no such tool is registered.
         """
-        return (await self.exchange(self.state.env.tool_exchange(name, dict(args or {})), key=own(key))).unwrap()
+        exchange = self.state.env.tool_exchange(name, dict(args or {}))
+        return (await self.exchange(exchange, key=None if key is None else own(key))).unwrap()
 
     async def model(self, prompt: Any, *, name: str = "primary", key: str | None = None) -> ModelReply:
         """Asks the model `name`, or what its ladder falls back to, and returns its `ModelReply`."""
@@ -185,8 +186,10 @@ class Run:
         state.keys.add(key)
         if state.streams.busy:
             state.streams.check(asyncio.current_task(state.loop))
-        called = self._called(exchange, key, defers)
-        return await (called if effect_of(state, exchange) is Effect.READ else self._sheltered(called))
+            state.settle_left()
+        effect = effect_of(state, exchange)
+        called = self._called(exchange, key, effect, defers)
+        return await (called if effect is Effect.READ else self._sheltered(called))
 
     async def _sheltered(self, called: Coroutine[Any, Any, Settled]) -> Settled:
         """A call with an effect, in a task of its own: when its run leaves the stack, it may settle all the same.
@@ -207,16 +210,14 @@ class Run:
             _seen(task)
             raise
 
-    async def _called(self, exchange: Exchange, key: str, defers: bool) -> Settled:
+    async def _called(self, exchange: Exchange, key: str, effect: Effect, defers: bool) -> Settled:
         state = self.state
         task = asyncio.current_task(state.loop)
         begins = task is not None and task not in state.inflight
         if task is not None:
             state.inflight.add(task)
         try:
-            if state.streams.busy:
-                state.settle_left()
-            return await call(state, exchange, key)
+            return await call(state, exchange, key, effect)
         except Unwind as signal:
             waits = isinstance(signal, RunParked) and signal.reason in ("approval", "doubt", "child")
             if waits and not defers:

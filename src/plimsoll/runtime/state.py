@@ -43,7 +43,7 @@ from plimsoll.observability.detectors import ClaimDetector, Detector, default_de
 from plimsoll.observability.findings import FindingHub, kill_finding, limit_finding
 from plimsoll.oversight.approvals import ApprovalBook
 from plimsoll.policies.deadline import Deadline
-from plimsoll.policies.limits import ALL_LIMITS, LimitLedger, add_usage
+from plimsoll.policies.limits import ALL_LIMITS, NOTHING, LimitLedger, add_usage
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.lineage import link_of, scopes_of
@@ -55,7 +55,6 @@ from plimsoll.runtime.waits import Waits
 
 __all__ = ["RunState", "cancellation"]
 
-NOTHING = Usage()
 BOOKED = frozenset(
     {
         ApprovalRequested,
@@ -69,6 +68,7 @@ BOOKED = frozenset(
     }
 )
 """The events that the books of a run take note of."""
+_ENDS_A_WAIT = frozenset({TimerFired, SignalReceived})
 REPEATS = frozenset({"repeats"})
 _ANSWER_BY_RUNG = frozenset({CallKind.MODEL, CallKind.RUN})
 LONG_S = 1.0
@@ -114,6 +114,8 @@ class RunState:
         self.active_before_s = started.used_s
         self.deadline = Deadline(self.segment_started + self.limits.limits.seconds - started.used_s)
         self._observed_limits = observed_limits(contract.protections)
+        self.stopped = False
+        """Whether `guard` raises. For whoever asks before every call."""
         self._unwinding: Unwind | None = None
         self._halting = ""
         self._rested_until = self.segment_started
@@ -126,23 +128,20 @@ class RunState:
 
     def record(self, event: Event) -> None:
         """Appends an event, and lets detectors and books see it."""
-        if isinstance(event, (TimerFired, SignalReceived)):
+        kind = type(event)
+        if kind in _ENDS_A_WAIT:
             event = replace(event, beside=self.replay.beside())
         try:
-            self.log.append(event)
+            at = self.log.append(event).at
         except JournalUnavailable as error:
             raise RunParked("journal", detail=str(error)) from error
         except Superseded as error:
             raise RunParked("superseded", detail=str(error)) from error
-        kind = type(event)
         if kind in BOOKED:
             self._book(event)
-        readers = self._readers(kind)
-        if readers:
-            at = self.env.clock.now()
-            for detector in readers:
-                for finding in detector.observe(event, at=at):
-                    self.raise_finding(finding)
+        for detector in self._readers_of.get(kind) or self._readers(kind):
+            for finding in detector.observe(event, at=at):
+                self.raise_finding(finding)
 
     async def commit(self, event: Event | None = None) -> None:
         """Appends `event`, if given, and returns when everything so far is durable. Parks when that cannot be had."""
@@ -171,16 +170,19 @@ class RunState:
         with suppress(JournalUnavailable, Superseded):  # it has been alerted; the next barrier parks the run
             self.log.append(FindingRaised(finding=finding))
         if finding.kind == "loop" and self.env.contract.protections.loops is Mode.ENFORCE:
-            self._halting = self._halting or finding.message
+            self._halt(self._halting or finding.message)
 
-    def reserve(self, exchange: Exchange, key: str) -> None:
-        """Counts a coming call, at its worst, against the limits. Halts a run that would pass one."""
+    def reserve(self, exchange: Exchange, key: str, *, now: float) -> None:
+        """Counts a coming call, at its worst, against the limits. Halts a run that would pass one.
+
+        `now` is the monotonic clock's.
+        """
         limits, contract = self.limits, self.env.contract
         is_model = exchange.kind is CallKind.MODEL
         worst = limits.worst_case(contract.models[exchange.dependency], exchange.input_tokens) if is_model else NOTHING
         try:
             over_all = limits.before_call(
-                active_s=self.active_s,
+                active_s=self.active_before_s + now - self.segment_started,
                 worst=worst,
                 key=key,
                 dependency=None if is_model else exchange.dependency,
@@ -258,6 +260,9 @@ class RunState:
         if self._halting:
             raise RunHalted(self._halting)
 
+    def _halt(self, why: str) -> None:
+        self.stopped, self._halting = True, why
+
     def check_switch(self) -> None:
         """Halts the run when a kill switch is engaged on it, on what it is part of, or on all. Asked before every
         attempt."""
@@ -293,7 +298,7 @@ class RunState:
 
     def unwind(self, signal: Unwind) -> None:
         """From here on every call raises `signal`."""
-        self._unwinding = signal
+        self.stopped, self._unwinding = True, signal
 
     def answered_by(self, exchange: Exchange, rung: int) -> None:
         """Notes that rung `rung` of a ladder answered; below the first, the run is degraded."""
@@ -346,7 +351,7 @@ class RunState:
         self.waits.observe(event)
         if isinstance(event, CancelRequested):
             self.cancelled = event
-            self._halting = cancellation(event)
+            self._halt(cancellation(event))
 
     def _note_doubt(self, event: Event) -> None:
         """Keeps the latest answer to each doubt. An intent after it means that the write is sent again: no answer."""

@@ -179,7 +179,7 @@ class ModelStream(Generic[P]):
         state, exchange, rung = self._state, self._exchange, self._relay.rung
         value, usage = await exchange.left(self._relay.taken)
         model = state.env.ladders[exchange.dependency].rungs[rung].model
-        usage = replace(usage, usd=state.limits.cost(model, usage))
+        usage = replace(usage, usd=state.limits.cost(model, usage.input_tokens, usage.output_tokens))
         error = ErrorRecord(type="Abandoned", message="its receiver left before the end", fault=Fault.REFUSED)
         state.answered_by(exchange, rung)
         return CallSettled(

@@ -20,7 +20,7 @@ from plimsoll.runtime.current import call_context, run_context, watch_context
 from plimsoll.runtime.exchange import Inspection
 from plimsoll.runtime.underway import UnderWay, Watch, in_thread
 
-__all__ = ["Parameters", "ToolExchange", "ToolSpec", "Verifier", "ask_verifier", "run_function", "tool", "tool_spec"]
+__all__ = ["BoundTool", "ToolExchange", "ToolSpec", "Verifier", "ask_verifier", "run_function", "tool", "tool_spec"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,13 +105,20 @@ async def run_function(function: Callable[..., Any], arguments: Mapping[str, Any
     return await result if inspect.isawaitable(result) else result
 
 
-class Parameters:
-    """What a tool takes: which arguments it must be given, and what it makes of those it is not."""
+class BoundTool:
+    """A tool as a harness calls it: its function and what that takes, and what the contract says of it."""
 
-    __slots__ = ("_defaults", "_name", "_names", "_required")
+    __slots__ = ("_defaults", "_names", "_required", "name", "rule", "spec", "under_way", "verifier")
 
-    def __init__(self, spec: ToolSpec) -> None:
-        self._name = spec.name
+    def __init__(
+        self, spec: ToolSpec, *, section: Tool, verifier: Verifier | None = None, under_way: UnderWay | None = None
+    ) -> None:
+        self.name = spec.name
+        self.spec = spec
+        self.rule: OutputRule = section.output
+        self.verifier = verifier
+        self.under_way = None if section.effect is Effect.READ else under_way
+        """Where what outlives an attempt is known to go on. What a read does then is nobody's worry."""
         self._defaults: dict[str, Any] = {}
         self._required: frozenset[str] = frozenset()
         self._names: frozenset[str] | None = None  # None: any
@@ -124,18 +131,20 @@ class Parameters:
         if not any_name:
             self._names = names
 
-    def filled(self, args: Mapping[str, Any]) -> dict[str, Any]:
+    def filled(self, args: dict[str, Any]) -> dict[str, Any]:
         """All arguments of a call, so that a rule sees what the tool will see. Raises `Misuse` for wrong ones.
 
         A default that has no JSON form is left to the tool itself.
         """
+        if args.keys() == self._names:
+            return args
         missing = self._required - args.keys()
         if missing:
-            raise Misuse(f"{self._name} was called without {', '.join(sorted(missing))}; nothing was sent")
+            raise Misuse(f"{self.name} was called without {', '.join(sorted(missing))}; nothing was sent")
         if self._names is not None and not self._names >= args.keys():
             unknown = ", ".join(sorted(map(str, args.keys() - self._names)))
             takes = ", ".join(sorted(self._names)) or "no arguments"
-            raise Misuse(f"{self._name} does not take {unknown}; it takes {takes}. Nothing was sent")
+            raise Misuse(f"{self.name} does not take {unknown}; it takes {takes}. Nothing was sent")
         return {**self._defaults, **args}
 
 
@@ -175,34 +184,23 @@ class ToolExchange:
     """
 
     __slots__ = (
-        "_answer", "_answer_json", "_as_given", "_atomic", "_native", "_rule", "_spec", "_under_way", "_verifier",
-        "_watched", "_written", "args", "args_digest",
+        "_answer", "_answer_json", "_as_given", "_atomic", "_native", "_tool", "_written",
+        "args", "args_digest", "dependency",
     )  # fmt: skip
 
     kind = CallKind.TOOL
     input_tokens = 0
     refusals = ()
 
-    def __init__(
-        self,
-        spec: ToolSpec,
-        args: dict[str, Any],
-        *,
-        section: Tool,
-        verifier: Verifier | None,
-        under_way: UnderWay | None = None,
-    ) -> None:
-        self._spec = spec
-        self._rule: OutputRule = section.output
-        self._verifier = verifier
-        self._under_way = under_way
-        self._watched = under_way is not None and section.effect is not Effect.READ
+    def __init__(self, tool: BoundTool, args: dict[str, Any]) -> None:
+        self._tool = tool
+        self.dependency = tool.name
         try:
             self._written = canonical_json(args)
         except Misuse as error:
-            raise Misuse(f"the arguments of {spec.name} have no JSON form: {error}. Nothing was sent") from error
+            raise Misuse(f"the arguments of {tool.name} have no JSON form: {error}. Nothing was sent") from error
         self._atomic = _ATOMS.issuperset(map(type, args.values()))  # then a shallow copy is a copy
-        self.args: dict[str, Any] = dict(args) if self._atomic else parse_json(self._written)
+        self.args: dict[str, Any] = args if self._atomic else parse_json(self._written)
         self._as_given = self._atomic or (self.args == args and _PLAIN.issuperset(map(type, args.values())))
         self.args_digest = hashlib.sha256(self._written).hexdigest()
         self._native: Any = _NOTHING_YET
@@ -210,39 +208,39 @@ class ToolExchange:
         self._answer_json = b""
 
     @property
-    def dependency(self) -> str:
-        return self._spec.name
-
-    @property
     def in_thread(self) -> bool:
         """Whether the tool is a sync function, which runs in a thread."""
-        return not self._spec.is_async
+        return not self._tool.spec.is_async
 
     async def send(self, rung: Rung | None) -> Any:
         self._native = _NOTHING_YET  # an attempt may return the very object that the last one did, changed since
         token = run_context.set(None)  # what a tool calls inside is part of it, and no call of the run
-        watch = watch_context.set(self._watch())
+        watch = self._watch()
+        watching = None if watch is watch_context.get() else watch_context.set(watch)
         try:
-            if self._spec.is_async:
-                return await self._spec.function(**self._arguments())
-            return await run_function(self._spec.function, self._arguments(), answers=True)
+            spec = self._tool.spec
+            if spec.is_async:
+                return await spec.function(**self._arguments())
+            return await run_function(spec.function, self._arguments(), answers=True)
         finally:
-            watch_context.reset(watch)
+            if watching is not None:
+                watch_context.reset(watching)
             run_context.reset(token)
 
     def _watch(self) -> Watch | None:
-        info = call_context.get()
-        if not self._watched or self._under_way is None or info is None:
+        under_way = self._tool.under_way
+        if under_way is None:
             return None
-        return Watch(self._under_way, info.idempotency_key)
+        info = call_context.get()
+        return None if info is None else Watch(under_way, info.idempotency_key)
 
     def _arguments(self) -> dict[str, Any]:
         """The arguments as they were written down; what JSON has another form for, by the function's annotations."""
         arguments: dict[str, Any] = dict(self.args) if self._atomic else parse_json(self._written)
-        return arguments if self._as_given else _annotated(self._spec.function, arguments)
+        return arguments if self._as_given else _annotated(self._tool.spec.function, arguments)
 
     def inspect(self, native: Any) -> Inspection:
-        return Inspection(problem=check_value(self.encode(native), self._rule, parsed=True))
+        return Inspection(problem=check_value(self.encode(native), self._tool.rule, parsed=True))
 
     def encode(self, native: Any) -> Any:
         if native is not self._native:
@@ -259,11 +257,12 @@ class ToolExchange:
         return hashlib.sha256(self._answer_json).hexdigest() if same else digest(value)
 
     async def verify(self, idempotency_key: str) -> Any:
-        if self._under_way is not None and self._under_way.of(idempotency_key):
+        tool = self._tool
+        if tool.under_way is not None and tool.under_way.of(idempotency_key):
             return Unknown("the call is still under way")
-        if self._verifier is None:
+        if tool.verifier is None:
             return Unknown("the contract names no `verify` for this tool", final=True)
-        return await ask_verifier(self._verifier, parse_json(self._written), idempotency_key)
+        return await ask_verifier(tool.verifier, parse_json(self._written), idempotency_key)
 
 
 async def ask_verifier(verifier: Callable[..., Any], *args: Any, **options: Any) -> Any:
