@@ -12,10 +12,7 @@ from typing import Any
 
 import pytest
 
-from plimsoll.gate.simulator import (
-    SimulationStuck,
-    simulate,
-)
+from plimsoll.gate.simulator import SimulationStuck, many_simulations, simulate
 
 
 def run_python(script: str) -> subprocess.CompletedProcess[str]:
@@ -154,6 +151,25 @@ def test_an_alarm_that_was_set_before_is_put_back() -> None:
         assert signal.getsignal(signal.SIGALRM) is handler
     assert 3500 < left_s <= 3600
     assert interval_s == 7
+
+
+def test_many_simulations_share_an_alarm_which_stops_the_one_that_is_stuck() -> None:
+    async def hangs() -> None:
+        while True:
+            pass
+
+    def handler(*_: object) -> None:
+        raise AssertionError("not due for an hour")
+
+    with alarm(handler, 3600, 0):
+        with many_simulations():
+            for _ in range(2):
+                assert simulate(lambda: asyncio.sleep(1, "done")) == "done"
+                with pytest.raises(SimulationStuck, match="hangs"):
+                    simulate(hangs, patience_s=1.0)  # by the shared alarm
+                with pytest.raises(SimulationStuck, match="hangs"):
+                    simulate(hangs, patience_s=0.05)  # too soon for it: by one of its own
+        assert signal.getsignal(signal.SIGALRM) is handler
 
 
 def test_an_alarm_that_was_set_before_goes_off_during_a_simulation() -> None:

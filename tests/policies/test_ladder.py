@@ -107,6 +107,6 @@ def test_before_anything_was_measured_a_rung_counts_with_when_it_is_slow() -> No
 
 
 def test_windows_are_made_for_what_takes_time() -> None:
-    windows = build_windows({"a": Model(timeout_s=8.0), "canned": Model(canned="Sorry.")})
+    windows = build_windows(build_ladders({"a": Model(timeout_s=8.0), "canned": Model(canned="Sorry.")}))
 
     assert {name: window.p95() for name, window in windows.items()} == {"a": 4.0}

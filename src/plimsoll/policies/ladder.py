@@ -62,9 +62,10 @@ def build_ladders(models: Mapping[str, Model]) -> dict[str, Ladder]:
     return {name: _ladder(name, models) for name in models}
 
 
-def build_windows(models: Mapping[str, Model]) -> dict[str, LatencyWindow]:
-    """A fresh latency window for each model that takes time to answer."""
-    return {name: LatencyWindow(Rung(name, model).prior_s) for name, model in models.items() if model.canned is None}
+def build_windows(ladders: Mapping[str, Ladder]) -> dict[str, LatencyWindow]:
+    """A fresh latency window for each ladder's first model, where that takes time to answer."""
+    tops = [ladder.rungs[0] for ladder in ladders.values()]
+    return {top.name: LatencyWindow(top.prior_s) for top in tops if top.model.canned is None}
 
 
 def _ladder(top: str, models: Mapping[str, Model]) -> Ladder:

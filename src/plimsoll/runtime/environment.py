@@ -65,7 +65,7 @@ class Environment:
         self.sinks, self.interceptor, self.under_way = outside.sinks, outside.interceptor, outside.under_way
         self.contract, self.rules = self.compiled.contract, self.compiled.rules
         self.ladders, self.retries = self.compiled.ladders, self.compiled.retries
-        self.windows = build_windows(self.contract.models)
+        self.windows = build_windows(self.ladders)
 
     def tool(self, name: str) -> Tool:
         """What the contract says of the tool `name`."""

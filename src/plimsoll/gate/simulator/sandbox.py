@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from plimsoll.gate.simulator.anyio_support import anyio_patches
 from plimsoll.gate.simulator.errors import NestedSimulation, ProcessRefused, RealWorldRefused, SocketRefused
+from plimsoll.gate.simulator.watchdog import kept_alarm
 
 __all__ = ["Patch", "alone_in_process", "many_simulations", "sandbox"]
 
@@ -115,7 +116,7 @@ def many_simulations() -> Iterator[None]:
     gc.disable()
     gc.freeze()  # what is there now outlives every simulation: looking at it each time would only cost
     try:
-        with _walls.around([]):
+        with _walls.around([]), kept_alarm():
             yield
     finally:
         gc.unfreeze()
