@@ -1,8 +1,9 @@
 """A process that streams: it pays, then speaks, word by word, and can be killed at any of them.
 
-    python -m tests.adapters.speaking FOLDER core|pydantic_ai
+    python -m tests.adapters.speaking FOLDER core|pydantic_ai [WORDS]
 
-Prints what it is shown, one word a line, then how its run stands, as JSON. Its payments are lines of a file.
+Its model falls silent after so many words, if that is said. Prints what it is shown, one word a line, then how its run
+stands, as JSON. Its payments are lines of a file.
 """
 
 import asyncio
@@ -19,14 +20,11 @@ from pydantic_ai.models.function import AgentInfo, DeltaToolCall, FunctionModel
 from plimsoll import Harness, Restarted, RunResult, current_call, harden, local
 from plimsoll.contract.model import AgentSection, Contract, Tool
 from plimsoll.core.calls import Effect, Happened, NotHappenedAndCannot
-from plimsoll.core.clock import SystemClock
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
 
 WORDS = ("Your ", "money ", "is ", "on ", "its ", "way.")
 CONTRACT = Contract(agent=AgentSection(name="speaker"), tools={"pay": Tool(effect=Effect.WRITE)})
-BETWEEN_S = 0.02
-"""How long the model takes for a word: time enough to be killed at it."""
 
 
 class Bank:
@@ -48,16 +46,23 @@ class Bank:
         return next((Happened(float(amount)) for known, amount in paid if known == key), NotHappenedAndCannot())
 
 
+async def spoken(until: int) -> AsyncIterator[str]:
+    """The first so many words; where those are not all, nothing more ever comes."""
+    for word in WORDS[:until]:
+        yield word
+    if until < len(WORDS):
+        await asyncio.Event().wait()
+
+
 def show(word: str) -> None:
     print(word, flush=True)
 
 
-async def core(folder: Path) -> RunResult:
+async def core(folder: Path, until: int) -> RunResult:
     bank = Bank(folder)
 
     async def model(prompt: Any) -> AsyncGenerator[str | ModelReply]:
-        for word in WORDS:
-            await SystemClock().sleep(BETWEEN_S)
+        async for word in spoken(until):
             yield word
         yield ModelReply()
 
@@ -84,15 +89,14 @@ async def core(folder: Path) -> RunResult:
     return result
 
 
-async def pydantic_ai(folder: Path) -> RunResult:
+async def pydantic_ai(folder: Path, until: int) -> RunResult:
     bank = Bank(folder)
 
     async def model(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[Any]:
         if not any(isinstance(message, ModelResponse) for message in messages):
             yield {0: DeltaToolCall("pay", '{"amount": 20}')}
             return
-        for word in WORDS:
-            await SystemClock().sleep(BETWEEN_S)
+        async for word in spoken(until):
             yield word
 
     agent = Agent(FunctionModel(stream_function=model), tools=[bank.pay], name="speaker")
@@ -108,7 +112,8 @@ async def pydantic_ai(folder: Path) -> RunResult:
 
 def main() -> None:
     speak = {"core": core, "pydantic_ai": pydantic_ai}[sys.argv[2]]
-    result = asyncio.run(speak(Path(sys.argv[1])))
+    until = int(sys.argv[3]) if sys.argv[3:] else len(WORDS)
+    result = asyncio.run(speak(Path(sys.argv[1]), until))
     print(json.dumps({"ending": result.ending, "output": result.output, "reason": result.reason}), flush=True)
 
 

@@ -193,6 +193,7 @@ def test_stand_ins_reach_the_children() -> None:
         harness = hardened.process(hardened._surroundings, models=models, deps=firm.shop)
         assert (await harness.run("Hello", run_id="s")).output == "Done."
         assert (await harness.result("s/1.c1")).output == "Ah."
-        assert hardened_subject(hardened).fingerprint == "v1"
+        subject = hardened_subject(hardened)
+        assert (subject.fingerprint, subject.family) == ("v1", (firm.terms,))
 
     simulated(main)

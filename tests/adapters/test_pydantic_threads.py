@@ -26,11 +26,11 @@ def paying(slow: Slow, *, own_timeout_s: float | None = None) -> Any:
     return Agent(scripted([call("pay", amount=9.0)], "Paid."), name="payer", toolsets=[toolset])
 
 
-def under_contract(effect: Effect = Effect.WRITE) -> Contract:
+def under_contract(effect: Effect = Effect.WRITE, *, timeout_s: float = SOON_S) -> Contract:
     return Contract(
         agent=AgentSection(name="payer"),
         limits=Limits(seconds=60.0),
-        tools={"pay": Tool(effect=effect, timeout_s=SOON_S)},
+        tools={"pay": Tool(effect=effect, timeout_s=timeout_s)},
     )
 
 
@@ -71,8 +71,10 @@ def test_a_thread_that_outlives_its_attempt_is_not_called_undone(
 def test_a_thread_that_ends_soon_after_its_timeout_has_answered() -> None:
     async def main() -> None:
         slow = Slow()
-        asyncio.get_running_loop().call_later(SOON_S * 1.5, slow.go.set)
-        async with harden(paying(slow), under_contract(), surroundings=surroundings(MemoryStore())) as hardened:
+        timeout_s = 10 * SOON_S  # the thread ends well after it, and well before twice of it, on a busy machine too
+        asyncio.get_running_loop().call_later(timeout_s * 1.2, slow.go.set)
+        contract = under_contract(timeout_s=timeout_s)
+        async with harden(paying(slow), contract, surroundings=surroundings(MemoryStore())) as hardened:
             result = await hardened.run("Pay", run_id="r")
         assert (result.ending, result.output, slow.paid) == (Ending.COMPLETE, "Paid.", [9.0])
 

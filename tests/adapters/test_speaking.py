@@ -13,16 +13,16 @@ from tests.adapters.speaking import WORDS
 ROOT = Path(__file__).parents[2]
 
 
-def speak(folder: Path, kind: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-W", "error", "-m", "tests.adapters.speaking", str(folder), kind]
+def speak(folder: Path, *how: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-W", "error", "-m", "tests.adapters.speaking", str(folder), *how]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def killed_after(folder: Path, kind: str, *, lines: int) -> list[str]:
-    """What it was shown until it was killed."""
-    process = speak(folder, kind)
+def killed_at(folder: Path, kind: str, *, word: int) -> list[str]:
+    """What it was shown until it was killed, at that word, after which its model says nothing more."""
+    process = speak(folder, kind, str(word))
     assert process.stdout is not None
-    shown = [process.stdout.readline().rstrip("\n") for _ in range(lines)]
+    shown = [process.stdout.readline().rstrip("\n") for _ in range(word)]
     process.kill()
     _, errors = process.communicate()
     assert process.returncode == -9, errors
@@ -31,7 +31,7 @@ def killed_after(folder: Path, kind: str, *, lines: int) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["core", "pydantic_ai"])
 def test_a_process_that_is_killed_in_mid_stream_answers_in_its_next_life(kind: str, tmp_path: Path) -> None:
-    assert killed_after(tmp_path, kind, lines=3)
+    assert killed_at(tmp_path, kind, word=3)[-1].endswith(WORDS[2])
     process = speak(tmp_path, kind)
     said, errors = process.communicate(timeout=40)
     assert process.returncode == 0, errors

@@ -1,13 +1,17 @@
 """The command line shows what runs belong together."""
 
 import asyncio
+import json
 from functools import partial
 from typing import Any
 
+import pytest
+
 from plimsoll import Harness, harden, local
 from plimsoll.cli.agents import load
-from plimsoll.contract.model import AgentSection, Approval, Contract, Tool
+from plimsoll.contract.model import AgentSection, Approval, Contract, JournalSection, Tool
 from plimsoll.core.calls import Effect
+from plimsoll.journal.keys import MASTER_ENV, new_master_key
 from plimsoll.runtime.run import Run
 from tests.cli.conftest import User
 
@@ -34,11 +38,11 @@ async def front(run: Run, request: dict[str, Any]) -> Any:
     return [small, await run.child("billing", {"amount": request["amount"]})]
 
 
-def lives(*asked: Any, session: str = "", run_id: str = "") -> None:
+def lives(*asked: Any, session: str = "", run_id: str = "", encrypt: bool = False) -> None:
     """A process in which an agent without a framework serves what it is asked."""
 
     async def serve() -> None:
-        contract = Contract(agent=AgentSection(name="front"))
+        contract = Contract(agent=AgentSection(name="front"), journal=JournalSection(encrypt=encrypt))
         surroundings = local(contract, sinks=())
         children = {"billing": partial(Harness, BILLING, agent=billing, tools=[refund])}
         async with Harness(contract, agent=front, surroundings=surroundings, children=children) as harness:
@@ -132,3 +136,68 @@ def test_the_turns_of_a_session(user: User) -> None:
     assert "a turn of the session ticket, message-1" in user.ok("runs", "show", "ticket/1")
     assert user.ok("runs", "list", "--session", "nobody") == "No runs.\n"
     assert "ticket is engaged" in user.ok("kill", "ticket", "--reason", "enough")
+
+
+@pytest.fixture
+def sealed(user: User, monkeypatch: pytest.MonkeyPatch) -> User:
+    monkeypatch.setenv(MASTER_ENV, new_master_key())
+    return user
+
+
+def erased(user: User, *arguments: str) -> list[str]:
+    return [each["run_id"] for each in user.json("erase", *arguments, "--reason", "asked")["erased"]]
+
+
+def test_with_a_run_everything_that_belongs_to_it_is_erased(sealed: User) -> None:
+    lives({"amount": 1, "first": True}, run_id="t1", encrypt=True)
+    everything = ["t1", "t1~2", "t1~2/1:billing", "t1~2/1:billing~2", "t1~2/2:billing"]
+    assert erased(sealed, "t1~2") == everything, "the run before it said the same things"
+    assert erased(sealed, "t1") == everything
+    assert sealed.json("audit", "verify")["erased"] == 5
+
+
+def test_one_run_alone_is_erased_where_that_is_asked_for(sealed: User) -> None:
+    lives({"amount": 1}, run_id="t1", encrypt=True)
+    assert erased(sealed, "t1", "--only") == ["t1"]
+    assert sealed.json("audit", "verify")["erased"] == 1
+
+
+def test_who_else_was_told_of_what_is_erased_is_named(sealed: User) -> None:
+    lives({"amount": 1}, {"amount": 2}, session="chat", encrypt=True)
+    said = sealed.ok("erase", "chat/1/2:billing", "--reason", "asked", width=200)
+    assert "What it told chat/1 stands there. To erase that: plimsoll erase chat/1\n" in said
+    said = sealed.ok("erase", "chat/1", "--reason", "asked", width=200)
+    assert "Run chat/1/1:billing~2 is erased" in said and "To erase that: plimsoll erase chat\n" in said
+    assert "To erase that" not in sealed.ok("erase", "chat", "--reason", "asked")
+    assert sealed.json("audit", "verify")["runs"] == sealed.json("audit", "verify")["erased"] == 8
+
+
+def test_where_one_of_them_has_not_ended_none_is_erased(sealed: User) -> None:
+    lives({"amount": 100}, run_id="t1", encrypt=True)
+    assert "run t1 is parked" in sealed.refused("erase", "t1", "--reason", "asked")
+    assert sealed.json("audit", "verify")["erased"] == 0
+    assert erased(sealed, "t1", "--force") == ["t1", "t1/1:billing", "t1/1:billing~2", "t1/2:billing"]
+    assert sealed.json("audit", "verify")["erased"] == 4
+
+
+def test_what_of_a_family_cannot_be_erased_is_told(sealed: User) -> None:
+    lives({"amount": 1}, session="chat")
+    lives({"amount": 2}, session="chat", encrypt=True)
+    message = sealed.run("erase", "chat", "--reason", "asked").output
+    assert "Run chat/2 is erased" in message and "4 of 8 runs could not be erased: run chat/1 was recorded" in message
+    result = sealed.run("erase", "chat", "--reason", "asked", "--json")
+    assert result.exit_code == 1 and len(json.loads(result.stdout)["refused"]) == 4
+
+
+def test_with_a_run_its_children_are_cancelled_and_of_a_session_the_open_turn(user: User) -> None:
+    lives({"amount": 1}, {"amount": 100}, session="chat")
+    said = user.ok("runs", "cancel", "chat", "--by", "ana")
+    assert said == ("Run chat/2 is cancelled: it makes no further call.\nWith it its child chat/2/2:billing.\n")
+    lives(session="chat")
+    assert "was already cancelled" in user.ok("runs", "cancel", "chat/2")
+    assert "no run 'nobody'" in user.refused("runs", "cancel", "nobody")
+
+
+def test_of_a_session_that_is_over_nothing_is_cancelled(user: User) -> None:
+    lives({"amount": 1}, session="chat")
+    assert "every turn of session chat has ended" in user.refused("runs", "cancel", "chat")

@@ -74,19 +74,20 @@ def test_a_worker_goes_on_with_what_is_decided_until_it_is_told_to_stop(
     worker = subprocess.Popen(
         [sys.executable, "-c", PLIMSOLL, "runs", "work"], env=environment, stdout=subprocess.PIPE, text=True
     )
+    assert worker.stdout is not None
     try:
-        assert worker.stdout is not None
         assert "Working on the runs of shop" in worker.stdout.readline()
         user.ok("approvals", "approve", asked.request_id, "--by", "ana")
         until = time.monotonic() + 30.0
         while user.paid != [120.0]:
             assert time.monotonic() < until, "the worker did not go on"
         worker.send_signal(signal.SIGTERM)
-        out, _ = worker.communicate(timeout=30)
-        assert worker.returncode == 0
+        out = worker.stdout.read()  # not `communicate`, which forgets what `readline` has read ahead
+        assert worker.wait() == 0
         assert out.startswith("Stopped; ")
     finally:
         worker.kill()
         worker.wait()
+        worker.stdout.close()
     assert "t1: complete" in user.ok("runs", "show", "t1")
     assert Path("ledger.jsonl").exists()

@@ -67,7 +67,7 @@ def test_a_worker_that_hangs_is_given_up() -> None:
             signal.pause()
         return square(number)
 
-    results = do_all(work, 4, workers=2, patience_s=0.5)
+    results = do_all(work, 4, workers=2, patience_s=3.0)
     lost = results[2]
     assert isinstance(lost, Lost) and "no sign of life" in lost.why
     assert [results[0], results[1], results[3]] == [b"0", b"1", b"9"]

@@ -76,7 +76,7 @@ def test_a_thread_that_ends_soon_after_its_timeout_has_answered(effect: Effect) 
     async def main() -> None:
         slow = Slow()
         loop = asyncio.get_running_loop()
-        timeout_s = 20 * SOON_S  # the thread ends well after it, and well before twice of it, on a busy machine too
+        timeout_s = 10 * SOON_S  # the thread ends well after it, and well before twice of it, on a busy machine too
         loop.call_later(timeout_s * 1.2, slow.go.set)
         retry = Retry(on=(Fault.TIMEOUT,)) if effect is Effect.IDEMPOTENT else None
         harness = Harness(

@@ -8,8 +8,8 @@ from plimsoll.journal.memory import MemoryStore
 from plimsoll.observability.findings import MemorySink
 from plimsoll.runtime.surroundings import Surroundings
 
-SOON_S = 0.05
-"""A timeout that passes quickly."""
+SOON_S = 0.1
+"""A timeout that passes quickly, and yet not before a thread has begun."""
 LONG_S = 20.0
 """How long a tool waits for a test that never lets it go."""
 

@@ -66,7 +66,7 @@ def signal(  # noqa: PLR0917 -- click hands every option over
 @click.option("--reason", default="", help="Why, for the record.")
 @_BY
 def cancel(contract_path: Path, journal: Path | None, run_id: str, reason: str, by: str) -> None:
-    """Cancels a run, and its children: it makes no further call, and ends halted.
+    """Cancels a run, or a session's open turn, and its children: no further call is made, and all end halted.
 
     A run that is advanced now ends before its next call. One that waits ends when it is next woken, without any of its
     code being executed. Exits with 0 when it is cancelled, with 1 when there is no such run or it has ended.
@@ -76,11 +76,14 @@ def cancel(contract_path: Path, journal: Path | None, run_id: str, reason: str, 
       plimsoll runs cancel ticket-7713 --reason "the customer hung up"
     """
 
-    async def ask(operations: Operations) -> bool:
-        return await operations.cancel(run_id, by=by, reason=reason)
+    async def ask(operations: Operations) -> tuple[tuple[str, ...], bool]:
+        family = await operations.cancelled_with(run_id)
+        return family, await operations.cancel(run_id, by=by, reason=reason)
 
-    new = with_operations(contract_path, journal, ask)
-    click.echo(f"Run {clean(run_id)} {'is' if new else 'was already'} cancelled: it makes no further call.")
+    (named, *below), new = with_operations(contract_path, journal, ask)
+    click.echo(f"Run {clean(named)} {'is' if new else 'was already'} cancelled: it makes no further call.")
+    for child in below:
+        click.echo(f"With it its child {clean(child)}.")
 
 
 @click.command(cls=Command)

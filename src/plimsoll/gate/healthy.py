@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Effect
+from plimsoll.gate.family import ambiguities
 from plimsoll.gate.scenario import Scenario
-from plimsoll.gate.sites import dependency_of
 from plimsoll.gate.stage import Baseline, Stage, effect_key
 from plimsoll.gate.subject import SubjectLike
 from plimsoll.gate.trial import Plan, Played, trial_seed, try_plan
@@ -43,6 +43,7 @@ def healthy_runs(subject: SubjectLike, scenarios: Sequence[Scenario], *, promise
     stages: list[Stage] = []
     trials: list[Trial] = []
     reasons: list[str] = [] if scenarios else ["there is no scenario to try the agent in"]
+    reasons += ambiguities(promised, subject.family)
     deadly = _deadly(subject, scenarios, promised, seed)
     for number, scenario in enumerate(scenarios):
         if number in deadly:
@@ -148,7 +149,7 @@ def _unrecorded(played: Played) -> Iterator[str]:
     rows.subtract(scene.earlier)
     tools = scene.stage.contract.tools
     done = {
-        dependency_of(call.site)
+        call.dependency
         for call in scene.calls
         if not call.is_model and not call.error and call.exchange.inspect(call.native).problem is None
     }

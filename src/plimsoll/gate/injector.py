@@ -30,12 +30,12 @@ class Injector:
     async def __call__(self, site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
         life, scene = self._life, self._scene
         life.check()
-        name = f"{site}@{info.key}"
-        call = scene.begin(name, info, exchange)
+        call = scene.begin(site, info, exchange)
+        site = dependency_of(call.site)
         if len(scene.calls) > scene.stage.max_calls:
             scene.overrun = True
             raise life.end("the gate gave up on it")
-        planned = scene.strike(name, site)
+        planned = scene.strike(call.site, site)
         cutting = cut_context.set(self._cut(call, planned)) if call.is_model else None
         try:
             if scene.latency:
@@ -130,7 +130,7 @@ async def engage_everything(scene: Scene) -> None:
     await Operations(scene.store, clock=scene.clock).kill(by=_OPERATOR, reason="a drill")
     scene.killed_at = len(scene.calls)
     scene.rows_at_kill = len(scene.world.effects())
-    scene.under_way_at_kill = Counter(dependency_of(call.site) for call in scene.calls if call.ended_s is None)
+    scene.under_way_at_kill = Counter(call.dependency for call in scene.calls if call.ended_s is None)
     scene.tell("person", f"{_OPERATOR} engages the kill switch on everything")
 
 

@@ -4,13 +4,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from plimsoll.contract.model import Limits
 from plimsoll.core.calls import Ending
 from plimsoll.gate.faults import Expected, How
 from plimsoll.gate.honesty import dishonesty
 from plimsoll.gate.promises import Promise, goes_unnoticed
 from plimsoll.gate.scenario import EffectRow
 from plimsoll.gate.scene import Planned, Scene
-from plimsoll.gate.sites import SiteKind, dependency_of
+from plimsoll.gate.sites import SiteKind
 from plimsoll.gate.stage import EffectKey, effect_key
 from plimsoll.gate.supervision import unsupervised
 from plimsoll.gate.usage import most_repeated, tokens_billed
@@ -82,7 +83,7 @@ def _unseen(case: Case) -> Iterator[Violation]:
     scene = case.scene
     rows = Counter(row.tool for row in case.effects)
     rows.subtract(scene.earlier)
-    seen = Counter(dependency_of(call.site) for call in scene.calls if not call.is_model)
+    seen = Counter(call.dependency for call in scene.calls if not call.is_model)
     for tool, count in rows.items():
         if count > seen[tool]:
             what = f"{tool} happened {count} times, and {seen[tool]} calls of it were seen"
@@ -100,9 +101,13 @@ def _words(key: EffectKey) -> str:
 
 
 def _bounds(case: Case) -> Iterator[Violation]:
-    """Steps, and what a misbehaving model may use up."""
-    scene = case.scene
-    limits = scene.stage.contract.limits
+    """Steps, and what a misbehaving model may use up: of each run, by its own agent's limits."""
+    for limits, run in case.scene.by_run():
+        yield from _bounded(case, run, limits)
+
+
+def _bounded(case: Case, scene: Scene, limits: Limits) -> Iterator[Violation]:
+    """`scene` is as one run has it: with its calls alone."""
     steps = len({call.info.key for call in scene.calls}) if len(scene.calls) > limits.steps else 0
     if scene.overrun or steps > limits.steps:
         message = f"{max(steps, len(scene.calls))} calls were made; {limits.steps} are allowed"
@@ -113,7 +118,8 @@ def _bounds(case: Case) -> Iterator[Violation]:
     if again > limits.repeats:
         message = f"the same call brought the same result {again} times; {limits.repeats} are allowed"
         yield Violation(claim="bounded", code="unbounded_loop", message=message)
-    for key, count in Counter(map(effect_key, case.effects)).items():
+    called = {call.dependency for call in scene.calls}
+    for key, count in Counter(effect_key(row) for row in case.effects if row.tool in called).items():
         if count > limits.repeats:
             message = f"{_words(key)}: the same effect happened {count} times; {limits.repeats} are allowed"
             yield Violation(claim="bounded", code="unbounded_loop", message=message)

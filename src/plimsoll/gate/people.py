@@ -34,7 +34,7 @@ class People:
             self._scene.tell("run", f"asks a person for {request.dependency} {request.args} ({request.rule})")
             planned = self._scene.by_approval.get(self._scene.approvals)
             if planned is not None:
-                planned.about = request.dependency
+                planned.about = self._scene.named(request.request_id.rpartition(".")[0], request.dependency)
                 self._scene.fire(planned)
             await self._answer(request, planned)
         return bool(fresh)

@@ -1,10 +1,12 @@
 """Subjects without a framework: an agent that is an async function, with its tools and models as functions."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import CallKind, Fault, Usage
+from plimsoll.core.errors import Misuse
 from plimsoll.gate.subject import Process, Subject
 from plimsoll.runtime.compiled import compiled
 from plimsoll.runtime.databases.database import Database
@@ -81,6 +83,7 @@ def plain_subject(
     tools: WorldTools,
     verifiers: WorldVerifiers = lambda world: {},
     connections: WorldConnections = lambda world: {},
+    children: Mapping[str, Subject] | None = None,
     name: str = "",
     fingerprint: str = "",
 ) -> Subject:
@@ -88,13 +91,16 @@ def plain_subject(
 
     `tools` and `verifiers` make, for each trial, the functions that act upon that trial's world; the scenario brings
     the models; `connections` makes the databases of transaction tools, never those of the contract's URLs. Only the
-    tools whose contract names a `verify` get their verifier. `fingerprint` identifies the agent's
+    tools whose contract names a `verify` get their verifier. `children` are plain subjects, too; the scenario brings
+    their models by the child's name, a dot and theirs (`billing.primary`). `fingerprint` identifies the agent's
     code and contract; empty takes one over the contract, the code of the agent, `tools` and `verifiers`, and what is
     installed.
     """
     ready = compiled(contract)
     makers = {"tools": tools, "verifiers": verifiers}
-    mark = fingerprint or default_fingerprint(agent, tools=makers, models={}, contract=ready)
+    kin = children or {}
+    marks = {child: subject.fingerprint for child, subject in kin.items()}
+    mark = fingerprint or default_fingerprint(agent, tools=makers, models={}, children=marks, contract=ready)
 
     def live(surroundings: Surroundings, models: Mapping[str, ModelFunction], world: Any) -> Process:
         verifying = {tool: verify for tool, verify in verifiers(world).items() if contract.tool(tool).verify}
@@ -106,6 +112,10 @@ def plain_subject(
             models=models,
             verifiers=verifying,
             connections=stand_ins(contract, connections(world)),
+            children={
+                child: partial(_child, name=child, subject=subject, models=models, world=world)
+                for child, subject in kin.items()
+            },
             fingerprint=mark,
         )
 
@@ -116,4 +126,17 @@ def plain_subject(
         hardened=True,
         forger=PlainForger(),
         live=live,
+        family=tuple(found for child in kin.values() for found in (child.contract, *child.family)),
     )
+
+
+def _child(
+    surroundings: Surroundings, *, name: str, subject: Subject, models: Mapping[str, ModelFunction], world: Any
+) -> Harness:
+    """One life of a child, in its parent's process. Raises `Misuse` where it is no plain subject."""
+    prefix = f"{name}."
+    own = {each.removeprefix(prefix): model for each, model in models.items() if each.startswith(prefix)}
+    living = subject.live(surroundings, own, world)
+    if not isinstance(living, Harness):
+        raise Misuse(f"the child {name!r} is no subject made by plain_subject")
+    return living

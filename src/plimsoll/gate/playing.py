@@ -102,8 +102,7 @@ async def _life(scene: Scene, life: Life, people: People) -> RunResult | None:
 async def _bury(scene: Scene, life: Life) -> None:
     """Ends whatever the dead process left running, and lets the journal know that its owner is gone."""
     scene.tell("gate", f"the process is dead: {life.death}; another takes its place")
-    head = scene.head()
-    if head is not None and head.seq > 0 and head.state is RunState.RUNNING:
+    if any(head.seq > 0 and head.state is RunState.RUNNING for head in scene.heads()):
         scene.noticed_crashes.append(scene.clock.monotonic())
     left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
     for task in left:
@@ -186,10 +185,17 @@ class _Server:
         if not result.waiting_for:
             return None
         if await self._people.answer(result.waiting_for):
-            further = await self._wake()
+            further = await self._wake() or await self._wake_after_outage()
             if further is not None:
                 return further
         await self._until(max(request.expires_at for request in result.waiting_for))
+        return await self._wake()
+
+    async def _wake_after_outage(self) -> RunResult | None:
+        """A child that found no journal has parked, and its parent was not woken. None where there is no outage."""
+        if self._scene.outage_until_s <= self._scene.clock.monotonic():
+            return None
+        await self._outlast_outage()
         return await self._wake()
 
     async def _outlast_outage(self) -> None:

@@ -4,13 +4,18 @@ Injector, store and people all write here; the oracles read it when the trial is
 """
 
 from collections import Counter
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from copy import copy
+from typing import Any, Self, TypeVar
 
+from msgspec.structs import replace
+
+from plimsoll.contract.model import Limits
 from plimsoll.core.calls import CallInfo, CallKind
 from plimsoll.core.clock import Clock, LoopClock
 from plimsoll.core.events import Finding, Record
 from plimsoll.core.rng import Rng
+from plimsoll.gate.family import of_child
 from plimsoll.gate.faults import KINDS, FaultKind, How
 from plimsoll.gate.sites import CALLS, SiteKind, dependency_of, site_kind, tool_of
 from plimsoll.gate.stage import Stage
@@ -56,13 +61,15 @@ class Life:
 class CallMade:
     """One attempt that was seen on its way to a dependency. `ended_s` is None while it is under way.
 
-    `streamed` is whether its answer came in parts.
+    `site` is where it is in the trial, `dependency` whom it asks, by the name in its own agent's contract. `streamed`
+    is whether its answer came in parts.
     """
 
-    __slots__ = ("ended_s", "error", "exchange", "info", "native", "site", "started_s", "streamed")
+    __slots__ = ("dependency", "ended_s", "error", "exchange", "info", "native", "site", "started_s", "streamed")
 
-    def __init__(self, site: str, info: CallInfo, exchange: Any, started_s: float) -> None:
+    def __init__(self, site: str, dependency: str, info: CallInfo, exchange: Any, started_s: float) -> None:
         self.site = site
+        self.dependency = dependency
         self.info = info
         self.exchange = exchange
         self.started_s = started_s
@@ -111,18 +118,21 @@ _NUMBERED = (SiteKind.APPEND, SiteKind.APPROVAL)
 
 
 class Alerts:
-    """The trial's alert sink: what arrived, and when by the trial's clock."""
+    """The trial's alert sink: what arrived, and when by its clock. `named` is how a trial calls a dependency."""
 
-    __slots__ = ("_clock", "_steps", "entries")
+    __slots__ = ("_clock", "_named", "_steps", "entries")
 
-    def __init__(self, clock: Clock, steps: list[Step] | None) -> None:
+    def __init__(self, clock: Clock, steps: list[Step] | None, *, named: Callable[[str, str], str]) -> None:
         self._clock = clock
+        self._named = named
         self._steps = steps
         self.entries: list[tuple[float, Finding]] = []
 
     def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> None:
         """Keeps a finding."""
         now_s = self._clock.monotonic()
+        if finding.dependency:
+            finding = replace(finding, dependency=self._named(agent, finding.dependency))
         self.entries.append((now_s, finding))
         if self._steps is not None:
             self._steps.append(Step(at_s=now_s, who="alert", text=f"{finding.severity}: {finding.message}"))
@@ -181,7 +191,7 @@ class Scene:
         self.earlier = Counter(row.tool for row in self.world.effects())
         self.store = MemoryStore()
         self.steps: list[Step] | None = [] if recording else None
-        self.alerts = Alerts(self.clock, self.steps)
+        self.alerts = Alerts(self.clock, self.steps, named=self._named)
         self.planned = [Planned(injection, stage) for injection in injections]
         self.by_site = {each.injection.site: each for each in self.planned if each.site_kind in CALLS}
         self.by_append = {each.number: each for each in self.planned if each.site_kind is SiteKind.APPEND}
@@ -212,9 +222,12 @@ class Scene:
         """The kind of misbehaving model that is on stage; empty for the scenario's own models."""
         return next((each.kind.name for each in self.planned if each.kind.how is How.ADVERSARY), "")
 
-    def begin(self, name: str, info: CallInfo, exchange: Any) -> CallMade:
-        """Notes that a call is about to be sent."""
-        call = CallMade(name, info, exchange, self.clock.monotonic())
+    def begin(self, dependency: str, info: CallInfo, exchange: Any) -> CallMade:
+        """Notes that a call is about to be sent, at a site that names the run where that is not the first one."""
+        name = self.named(info.run_id, dependency)
+        within = info.run_id.removeprefix(RUN_ID).removeprefix("/") if info.run_id.startswith(RUN_ID) else ""
+        site = f"{name}@{within}/{info.key}" if within else f"{name}@{info.key}"
+        call = CallMade(site, dependency, info, exchange, self.clock.monotonic())
         self.calls.append(call)
         return call
 
@@ -229,13 +242,31 @@ class Scene:
         self.fire(planned)
         return planned
 
-    def records(self) -> list[Record]:
-        """The run's journal as it stands."""
-        return _at_once(self.store.read(RUN_ID))
+    def named(self, run_id: str, dependency: str) -> str:
+        """How the trial calls a dependency that the run `run_id` asks: a child's bears its agent's name."""
+        return self._named(self._agent_of(run_id), dependency) if self.stage.children else dependency
 
-    def head(self) -> RunHead | None:
-        """The run at a glance; None where the journal knows of none."""
-        return _at_once(self.store.head(RUN_ID))
+    def _named(self, agent: str, dependency: str) -> str:
+        return of_child(agent, dependency) if agent in self.stage.children else dependency
+
+    def _agent_of(self, run_id: str) -> str:
+        head = _at_once(self.store.head(run_id))
+        return "" if head is None else head.agent
+
+    def by_run(self) -> Iterator[tuple[Limits, Self]]:
+        """Each run that made calls: the limits that it is under, and the scene with its calls alone."""
+        for run_id in dict.fromkeys(call.info.run_id for call in self.calls):
+            part = copy(self)
+            part.calls = [call for call in self.calls if call.info.run_id == run_id]
+            yield self.stage.children.get(self._agent_of(run_id), self.stage.contract).limits, part
+
+    def heads(self) -> list[RunHead]:
+        """The run, its children and the later ones of its chain, in the order in which they began."""
+        return _at_once(self.store.heads())[::-1]
+
+    def records(self) -> list[Record]:
+        """The journal as it stands: the run's, its children's, and those of what they went on as."""
+        return [record for head in self.heads() for record in _at_once(self.store.read(head.run_id))]
 
     def fire(self, planned: Planned) -> None:
         """A planned fault strikes now, for the first time or again."""

@@ -129,7 +129,7 @@ class _Bench:
             for number, stage in enumerate(self.stages)
             for task in first_cells(number, stage)
             if task.injections[0].kind in mutant.kinds
-            and site_kind(task.injections[0].site, self.contract) in mutant.at
+            and site_kind(task.injections[0].site, stage.contract) in mutant.at
         ]
 
     def _mutated(self, mutant: Mutant, changed: Contract) -> list[Stage]:
@@ -155,6 +155,7 @@ def _crippled(subject: SubjectLike, mutant: Mutant) -> Subject:
         hardened=subject.hardened,
         forger=subject.forger,
         live=live,
+        family=subject.family,
     )
 
 

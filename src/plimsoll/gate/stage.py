@@ -10,6 +10,7 @@ from typing import Any
 
 from plimsoll.contract.model import Contract, Limits
 from plimsoll.core.canonical import canonical_json
+from plimsoll.gate.family import whole_family
 from plimsoll.gate.scenario import EffectRow, Scenario
 from plimsoll.gate.sites import Site
 from plimsoll.gate.subject import SubjectLike
@@ -48,12 +49,14 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One scenario with the subject in it, and what it is held against."""
+    """One scenario with the subject in it, and what it is held against: its contract, and those of its children."""
 
     subject: SubjectLike
     scenario: Scenario
     contract: Contract
     baseline: Baseline | None = None
+    children: Mapping[str, Contract] = field(init=False)
+    """The contracts of its children, by their agents' names."""
     rules: RuleBook = field(init=False)
     ladders: Mapping[str, Ladder] = field(init=False)
     active_limit_s: float = field(init=False)
@@ -62,17 +65,19 @@ class Stage:
     max_calls: int = field(init=False)
 
     def __post_init__(self) -> None:
-        contract = self.contract
+        contract = whole_family(self.contract, self.subject.family)
         slowest = max((tool.timeout_s for tool in contract.tools.values()), default=10.0)
         longest = max((tool.approval.expires_s for tool in contract.tools.values() if tool.approval), default=0.0)
         active_s = contract.limits.seconds + 3 * slowest + _GRACE_S
         derived = {
+            "contract": contract,
+            "children": {child.agent.name: child for child in self.subject.family},
             "rules": RuleBook(contract),
             "ladders": build_ladders(contract.models),
             "active_limit_s": active_s,
             "hang_s": 2 * active_s,
             "virtual_limit_s": 20 * active_s + 10 * longest + 3600.0,
-            "max_calls": 3 * contract.limits.steps + _SPARE_CALLS,
+            "max_calls": 3 * sum(each.limits.steps for each in (contract, *self.subject.family)) + _SPARE_CALLS,
         }
         for name, value in derived.items():
             object.__setattr__(self, name, value)

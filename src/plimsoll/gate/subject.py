@@ -50,7 +50,8 @@ class Subject:
     """An agent on trial.
 
     `live` begins one life of its process in the given surroundings, in a scenario's world. `hardened` says whether it
-    has a journal and protections of ours. `models` are the stand-ins, by their names in the contract.
+    has a journal and protections of ours. `models` are the stand-ins, by their names in the contract; those of a child
+    have its name and a dot before theirs. `family` are the contracts of its children, and of theirs.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Subject:
     forger: Forger
     live: Callable[[Surroundings, Mapping[str, Any], Any], Process]
     """`live(surroundings, models, world)`."""
+    family: tuple[Contract, ...] = ()
 
 
 class SubjectLike(Protocol):
@@ -77,3 +79,5 @@ class SubjectLike(Protocol):
     def forger(self) -> Forger: ...
     @property
     def live(self) -> Callable[[Surroundings, Mapping[str, Any], Any], Process]: ...
+    @property
+    def family(self) -> tuple[Contract, ...]: ...

@@ -50,7 +50,7 @@ def _approvers(scene: Scene) -> Iterator[Violation]:
         return
     for record in scene.records():
         if isinstance(event := record.event, ApprovalRequested):
-            approval = scene.stage.contract.tool(event.dependency).approval
+            approval = scene.stage.contract.tool(scene.named(record.run_id, event.dependency)).approval
             added = [each for each in event.approvers if approval is not None and each not in approval.approvers]
             if added:
                 yield _violation(

@@ -55,8 +55,9 @@ def not_shown(contract: Contract, stages: Sequence[Stage]) -> Iterator[str]:
             yield f"{dotted(hole.path)} {hole.what}; {hole.fix}, or accept {hole.concession} in [gate]"
     if not contract.accepts("unnamed_claims"):
         effects = {tool for stage in stages if stage.baseline is not None for tool, _ in stage.baseline.effects}
+        family = next((stage.contract for stage in stages), contract)  # with the tools of its children
         for tool in sorted(effects):
-            if not contract.tool(tool).claims:
+            if not family.tool(tool).claims:
                 yield (
                     f"tools.{tool} has no claims, so that nobody finds out an agent that says it was done, and did "
                     "nothing; name phrases that say so, or accept unnamed_claims in [gate]"

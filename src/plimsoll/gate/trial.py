@@ -113,11 +113,10 @@ def _case(scene: Scene, owed: Promise) -> Case:
 def _digest(case: Case, stuck: str) -> str:
     """Over the journal's own chain, the ledger, the findings and the ending."""
     scene = case.scene
-    head = scene.head()
     result = scene.result
     return digest(
         [
-            head.digest.hex() if head is not None else "",
+            [head.digest.hex() for head in scene.heads()],
             [[tool, args.decode()] for tool, args in map(effect_key, case.effects)],
             [[round(at_s, 6), each.kind, each.dependency, each.fault] for at_s, each in scene.alerts.entries],
             [planned.fired_s is not None for planned in scene.planned],

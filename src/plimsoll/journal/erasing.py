@@ -1,5 +1,7 @@
 """Erasing runs: a run with everything that is part of it, and what is done about one that has not ended."""
 
+from collections.abc import Iterable
+
 from plimsoll.core.calls import Ending
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import Misuse, UnknownRun
@@ -8,7 +10,7 @@ from plimsoll.journal.evidence import Erased, EvidenceStore
 from plimsoll.journal.store import RunState
 from plimsoll.journal.writer import Journal
 
-__all__ = ["erase_run", "parts_of"]
+__all__ = ["check_over", "erase_run", "parts_of"]
 
 
 async def parts_of(store: EvidenceStore, run_id: str) -> list[str]:
@@ -21,6 +23,17 @@ async def parts_of(store: EvidenceStore, run_id: str) -> list[str]:
     if not parts:
         raise UnknownRun(run_id)
     return parts
+
+
+async def check_over(store: EvidenceStore, run_ids: Iterable[str]) -> None:
+    """Raises `Misuse` unless all of these runs have ended, so that nothing is erased where only a part could be."""
+    for run_id in run_ids:
+        head = await store.head(run_id)
+        if head is not None and head.erased_at is None and head.state is not RunState.ENDED and head.seq > 0:
+            raise Misuse(
+                f"run {run_id} is {head.state}: it may go on with what would be erased. End it first (`plimsoll kill`),"
+                " or erase it by force (--force): then it ends where it stands, and what it has in doubt stays so"
+            )
 
 
 async def erase_run(
@@ -37,10 +50,7 @@ async def erase_run(
         raise UnknownRun(run_id)
     if head.erased_at is None and head.state is not RunState.ENDED and head.seq > 0:
         if not force:
-            raise Misuse(
-                f"run {run_id} is {head.state}: it may go on with what would be erased. End it first (`plimsoll kill`),"
-                " or erase it by force (--force): then it ends where it stands, and what it has in doubt stays so"
-            )
+            await check_over(store, [run_id])
         await _end(store, run_id, by=by, clock=clock, owner=owner)
     return await store.erase(run_id, by=by, reason=reason, at=clock.now())
 

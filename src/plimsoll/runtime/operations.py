@@ -4,6 +4,7 @@ Everything here goes through the store's inbox and switches, so it works while t
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from plimsoll.core.ids import Ids, RandomIds
 from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState, Store
 from plimsoll.oversight.approvals import ApprovalBook, Request
 from plimsoll.runtime.doubts import answer_to, open_doubts, sendings
+from plimsoll.runtime.family import open_below
 from plimsoll.runtime.inbox import cancel_entry, check_entry, decision_entry, doubt_entry, signal_entry
 from plimsoll.runtime.lineage import latest_link, link_of, turn_id
 from plimsoll.runtime.messaging import deliver
@@ -216,13 +218,33 @@ class Operations:
             raise Misuse(f"signal id {signal_id!r} was given to another signal already ({name!r}, by {stands.by})")
 
     async def cancel(self, run_id: str, *, by: str, reason: str = "") -> bool:
-        """Cancels a run: it makes no further call, and ends halted. Its children are cancelled with it.
+        """Cancels a run: it makes no further call, and ends halted. Its children are cancelled with it; of a session,
+        the turn that has not ended.
 
         A run that is advanced now ends before its next call, a parked one when it is next woken, without any of its
         code being executed. False when it was cancelled already. Raises `UnknownRun`, and `Misuse` when it has ended.
         """
         make = partial(cancel_entry, by=by, reason=reason, at=self.clock.now())
-        return await deliver(self.store, run_id, make, what="a cancellation")
+        run_id, *below = await self.cancelled_with(run_id)
+        new = await deliver(self.store, run_id, make, what="a cancellation")
+        for child in below:
+            with suppress(Misuse):  # it has ended meanwhile
+                await deliver(self.store, child, make, what="a cancellation")
+        return new
+
+    async def cancelled_with(self, run_id: str) -> tuple[str, ...]:
+        """What `cancel` cancels: the run, or the open turn of the session of that name, and its open children.
+
+        Raises `UnknownRun`, and `Misuse` for a session whose turns have all ended.
+        """
+        if await self.store.head(run_id) is None:
+            turns = [await latest_link(self.store, head) for head in await self.store.heads(session=run_id)]
+            left = [head.run_id for head in turns if head.state is not RunState.ENDED]
+            if turns and not left:
+                raise Misuse(f"every turn of session {run_id} has ended: a cancellation cannot reach it any more")
+            run_id = link_of(left[0])[0] if left else run_id
+        head = await self._latest(run_id)
+        return (run_id, *await open_below(self.store, head.run_id))
 
     async def runs(self) -> list[RunHead]:
         """Every run at a glance, the latest started first."""

@@ -320,6 +320,11 @@ class HardenedAgent:
             carried_of=carried_of,
         )
 
+    @property
+    def family(self) -> tuple[Contract, ...]:
+        """The contracts of its children, and of theirs."""
+        return tuple(found for kin in self._kin.values() for found in (kin.contract, *kin.family))
+
     @cached_property
     def _fallbacks(self) -> dict[str, Model]:
         """The models below the first, made once and not before they are needed: some ask for a key when made."""

@@ -41,6 +41,7 @@ class AgentSubject:
     hardened: bool
     live: Callable[[Surroundings, Mapping[str, Any], Any], Process]
     forger: PydanticForger = field(default_factory=PydanticForger)
+    family: tuple[Contract, ...] = ()
 
 
 class InlineExecutor(Executor):
@@ -106,6 +107,7 @@ def hardened_subject(
         contract=hardened.contract,
         hardened=True,
         live=live,
+        family=hardened.family,
     )
 
 

@@ -1,0 +1,54 @@
+"""A family on trial: an agent and its children, each under its own contract, told apart by their agents' names.
+
+What a child depends on bears its agent's name in a trial: the child `billing` calls `billing.refund`, and asks
+`billing.primary`. The world's ledger knows nothing of agents, so there a tool has its plain name.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from msgspec.structs import replace
+
+from plimsoll.contract.model import Contract, Model, Tool
+from plimsoll.core.calls import Effect
+
+__all__ = ["ambiguities", "of_child", "whole_family"]
+
+
+def of_child(agent: str, dependency: str) -> str:
+    """The name by which a dependency of the child `agent` is known in a trial."""
+    return f"{agent}.{dependency}"
+
+
+def whole_family(contract: Contract, children: Sequence[Contract]) -> Contract:
+    """The agent's contract, with the models and tools of its children under their names in a trial.
+
+    A child's tools stand under their plain names, too, for the ledger's sake, unless the agent has one of that name.
+    """
+    tools: dict[str, Tool] = {}
+    models: dict[str, Model] = {}
+    for child in children:
+        agent = child.agent.name
+        tools = {**child.tools, **tools}
+        tools |= {of_child(agent, name): replace(tool, claims=()) for name, tool in child.tools.items()}
+        models |= {
+            of_child(agent, name): replace(model, fallback=tuple(of_child(agent, each) for each in model.fallback))
+            for name, model in child.models.items()
+        }
+    return replace(contract, tools=tools | contract.tools, models=models | contract.models)
+
+
+def ambiguities(contract: Contract, children: Sequence[Contract]) -> Iterator[str]:
+    """What keeps a family from being judged: names that mean two things, where a trial could not tell which."""
+    agents: dict[str, Contract] = {}
+    effects: dict[str, tuple[str, Tool]] = {}
+    for each in (contract, *children):
+        agent = each.agent.name
+        if agents.setdefault(agent, each) != each:
+            yield f"two contracts are of an agent called {agent!r}; give each of a family a name of its own"
+        for name, tool in each.tools.items():
+            other, known = effects.setdefault(name, (agent, tool))
+            if known != tool and Effect.READ not in (known.effect, tool.effect):
+                yield (
+                    f"the tool {name!r} is not the same in the contracts of {other!r} and {agent!r}, and the world's "
+                    "ledger does not tell whose it was: give it two names, or the same section in both"
+                )
