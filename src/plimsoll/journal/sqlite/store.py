@@ -117,11 +117,27 @@ class SQLiteStore:
             self._run_keys.clear()
         self._run_keys[run_id] = key
 
+    async def begin(self, run_id: str, *, owner: str, at: float) -> RunHead:
+        if self._closed:
+            raise JournalUnavailable(_CLOSED)
+        with translated(self._path):
+            if not self._owners.holds(owner):
+                await self._aside(lambda: self._owners.hold(owner))
+            (held,) = self._watch.execute("SELECT max(epoch) FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+            (posted,) = self._watch.execute("SELECT max(position) FROM inbox WHERE run_id = ?", (run_id,)).fetchone()
+        check_expected(run_id, 0, held or 0)
+        made = self._ring.make(run_id) if self._ring is not None else None
+        head = RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at, posted=posted or 0)
+        self._appender.begin(head, made)
+        self._remember_key(run_id, self._opened(run_id, made))
+        return head
+
     async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
         return await self._make(lambda: self._claim(run_id, owner, at, expected))
 
     def _claim(self, run_id: str, owner: str, at: float, expected: int | None) -> RunHead:
         self._owners.hold(owner)
+        self._appender.settle(run_id)
         held = self._writer.execute("SELECT epoch, seq FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         check_expected(run_id, expected, 0 if held is None else held[0])
         wrapped = evidence.wrapped_key(self._writer, run_id)
@@ -150,7 +166,8 @@ class SQLiteStore:
     def encoder(self, run_id: str) -> Encode:
         if run_id not in self._run_keys:
             with translated(self._path):
-                self._remember_key(run_id, self._opened(run_id, evidence.wrapped_key(self._watch, run_id)))
+                wrapped = self._appender.key_of_begun(run_id) or evidence.wrapped_key(self._watch, run_id)
+                self._remember_key(run_id, self._opened(run_id, wrapped))
         return encoder(self._run_keys[run_id])
 
     async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
@@ -399,6 +416,7 @@ class SQLiteStore:
                 self._heads_version = version
             yield
             self._writer.execute("COMMIT")
+            self._appender.committed()
         except BaseException:
             self._appender.forget()
             if self._writer.in_transaction:
