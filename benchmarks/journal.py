@@ -154,7 +154,7 @@ async def journal_alone(path: Path, concurrency: int, runs: dict[str, list[Event
 
     async def one(run: tuple[str, list[Event]]) -> None:
         run_id, events = run
-        log = journal.open(await store.claim(run_id, owner="benchmark", at=clock.now(), expected=0))
+        log = journal.open(await store.begin(run_id, owner="benchmark", at=clock.now()))
         for event in events:
             if awaited or isinstance(event, BARRIERS):
                 await log.commit(event)

@@ -74,6 +74,11 @@ class CrashingStore:
         if self._scene.outage_until_s > self._scene.clock.monotonic():
             raise JournalUnavailable("no space left on device")
 
+    async def begin(self, run_id: str, *, owner: str, at: float) -> RunHead:
+        self._life.check()
+        self._check_disk()
+        return await self._inner.begin(run_id, owner=owner, at=at)
+
     async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
         self._life.check()
         self._check_disk()

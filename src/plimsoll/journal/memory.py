@@ -75,6 +75,9 @@ class MemoryStore:
         self._heads[head.run_id] = head
         self._waking.keep(head)
 
+    async def begin(self, run_id: str, *, owner: str, at: float) -> RunHead:
+        return await self.claim(run_id, owner=owner, at=at, expected=0)
+
     async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
         head = self._heads.get(run_id)
         check_expected(run_id, expected, 0 if head is None else head.epoch)

@@ -117,6 +117,16 @@ class Store(Protocol):
         """
         ...
 
+    async def begin(self, run_id: str, *, owner: str, at: float) -> RunHead:
+        """The claim of a run that there is not yet, at epoch 1, which need not be written before its first records.
+
+        Raises `Superseded` where the run is there. Where somebody else begins it meanwhile, whoever is first to append
+        has it, and the other's records are refused.
+
+        The run gets a key, where the store encrypts.
+        """
+        ...
+
     async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
         """Makes `owner` the one who may append to the run: its epoch rises by one (a new run begins at 1).
 

@@ -381,9 +381,11 @@ class Harness:
         """Takes the run over, if nobody who lives has it, or all the same. Raises `RunBusy`."""
         if head is not None and not take_over:
             self._check_left(head)
-        expected = 0 if head is None else head.epoch
+        at = self.env.clock.now()
         try:
-            return await self.store.claim(run_id, owner=self.owner, at=self.env.clock.now(), expected=expected)
+            if head is None:
+                return await self.store.begin(run_id, owner=self.owner, at=at)
+            return await self.store.claim(run_id, owner=self.owner, at=at, expected=head.epoch)
         except Superseded as error:
             raise RunBusy(run_id, owner="another process") from error
 
@@ -404,6 +406,8 @@ class Harness:
         except JournalUnavailable:
             log.abandon()  # the caller is told that nothing was done, so nothing may be done later
             raise
+        except Superseded as error:
+            raise RunBusy(head.run_id, owner="another process") from error
         state = RunState(head.run_id, env=self.env, log=log, replay=Replay(head.run_id, ()), started=started)
         if not head.posted and not started.within:  # nobody has sent it anything: until now nobody knew of it
             state.mailbox.posted = posted

@@ -52,11 +52,11 @@ async def test_kill_switches_are_read_again_only_when_something_changed(path: Pa
 
 @in_loop
 async def test_many_heads_are_forgotten_and_found_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plimsoll.journal.sqlite.store._MAX_CACHED", 2)
+    monkeypatch.setattr("plimsoll.journal.sqlite.appending._MAX_CACHED", 2)
     store = SQLiteStore.open(path, owner="one")
     heads = [await store.claim(f"r{i}", owner="one", at=1.0) for i in range(5)]
     assert await store.append([record for head in heads for record in chain(head, STARTED)]) == frozenset()
-    assert len(store._heads) <= 2
+    assert len(store._appender._heads) <= 2
     assert [head.seq for head in await store.heads(state=RunState.RUNNING)] == [1] * 5
     await store.close()
 

@@ -27,6 +27,10 @@ class OwnerLocks:
             raise Misuse(f"another process runs as owner {owner!r}; each needs an owner name of its own")
         self._held[owner] = descriptor
 
+    def holds(self, owner: str) -> bool:
+        """Whether `owner` is this process."""
+        return owner in self._held
+
     def alive(self, owner: str) -> bool:
         """Whether the process that holds `owner` lives."""
         return owner in self._held or self._taken(self._file(owner))

@@ -9,8 +9,6 @@ import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import partial
-from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -19,13 +17,14 @@ from msgspec.structs import astuple
 
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable, Misuse, RunErased
 from plimsoll.core.events import GENESIS, Record
-from plimsoll.journal.chain import admit, check_expected, follow, words_at_end
+from plimsoll.journal.chain import check_expected
 from plimsoll.journal.checkpoints import Checkpoint, Leaf, MakeCheckpoint
 from plimsoll.journal.codec import Encode, RunKey, Unreadable, encoder
 from plimsoll.journal.evidence import NO_RING, Damage, Erased
 from plimsoll.journal.keys import KeyRing, RunReader, WrappedKey, open_key
 from plimsoll.journal.messages import Message, message_link, opened_message, stored_message
 from plimsoll.journal.sqlite import evidence
+from plimsoll.journal.sqlite.appending import Appender
 from plimsoll.journal.sqlite.commits import GroupCommit
 from plimsoll.journal.sqlite.damages import damages
 from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
@@ -41,11 +40,6 @@ _T = TypeVar("_T")
 
 _CLOSED = "it was closed; open it again"
 _MAX_CACHED = 10_000
-_RESTATED = (
-    "state", "agent", "ending", "reason", "wake_at", "started_at", "parent", "session", "turn", "fingerprint", "seen",
-)  # fmt: skip
-"""What of a head changes with the events about the run itself."""
-_restated_of = attrgetter(*_RESTATED)
 
 
 class SQLiteStore:
@@ -65,13 +59,13 @@ class SQLiteStore:
         self._halts: Mapping[str, Halt] = MappingProxyType({})
         self._posted = 0
         self._looked_version = -1
-        self._heads: dict[str, tuple[int, RunHead]] = {}  # the writer's: run key and head, as of `_heads_version`
-        self._heads_version = -1
+        self._heads_version = -1  # of what the appender remembers
         self._owners = OwnerLocks(path.with_name(path.name + ".owners"))
         self._connections: list[sqlite3.Connection] = []
         try:
             self._writer = self._connect(busy_timeout_s)
             prepare(self._writer, path)
+            self._appender = Appender(self._writer, post=self._post)
             self._inode = inode(path)
             self._reader = self._connect(busy_timeout_s)
             self._watch = self._connect(min(busy_timeout_s, 0.1))  # asked on the event loop
@@ -116,62 +110,34 @@ class SQLiteStore:
     # ------------------------------------------------------------------------------------------------ runs and records
 
     async def append(self, records: Sequence[Record]) -> frozenset[str]:
-        return await self._make(lambda: self._append(records))
-
-    def _append(self, records: Sequence[Record]) -> frozenset[str]:
-        by_run: dict[str, list[Record]] = {}
-        for record in records:
-            by_run.setdefault(record.run_id, []).append(record)
-        refused = []
-        events: list[tuple[Any, ...]] = []
-        places: list[tuple[Any, ...]] = []
-        for run_id, group in by_run.items():
-            key, head = self._cached_head(run_id)
-            fresh = None if head is None else admit(head, group, known=partial(self._digest, key))
-            if head is None or fresh is None:
-                refused.append(run_id)
-            elif fresh:
-                events += [(key, r.seq, r.epoch, r.at, r.body, r.digest) for r in fresh]
-                head = follow(old := head, fresh)
-                places.append((head.seq, head.digest, head.updated_at, key))
-                if _restated_of(head) != _restated_of(old):
-                    self._restate(key, head)
-                self._remember(key, head)
-                for word in words_at_end(old, head, fresh[-1]):
-                    self._post(stored_message(word, None))
-        self._writer.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)", events)
-        self._writer.executemany("UPDATE runs SET seq = ?, digest = ?, updated_at = ? WHERE key = ?", places)
-        return frozenset(refused)
-
-    def _cached_head(self, run_id: str) -> tuple[int, RunHead | None]:
-        if run_id in self._heads:
-            return self._heads[run_id]
-        row = self._writer.execute(f"SELECT {HEAD}, key FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-        return (0, None) if row is None else (row[-1], head_of(row))
-
-    def _digest(self, key: int, seq: int) -> bytes | None:
-        row = self._writer.execute("SELECT digest FROM events WHERE run = ? AND seq = ?", (key, seq)).fetchone()
-        return None if row is None else row[0]
-
-    def _restate(self, key: int, head: RunHead) -> None:
-        values = (*_restated_of(head), key)
-        self._writer.execute(f"UPDATE runs SET {' = ?, '.join(_RESTATED)} = ? WHERE key = ?", values)
-
-    def _remember(self, key: int, head: RunHead) -> None:
-        if len(self._heads) >= _MAX_CACHED:
-            self._heads.clear()
-        self._heads[head.run_id] = (key, head)
+        return await self._make(lambda: self._appender.append(records))
 
     def _remember_key(self, run_id: str, key: RunKey | None) -> None:
         if len(self._run_keys) >= _MAX_CACHED:
             self._run_keys.clear()
         self._run_keys[run_id] = key
 
+    async def begin(self, run_id: str, *, owner: str, at: float) -> RunHead:
+        if self._closed:
+            raise JournalUnavailable(_CLOSED)
+        with translated(self._path):
+            if not self._owners.holds(owner):
+                await self._aside(lambda: self._owners.hold(owner))
+            (held,) = self._watch.execute("SELECT max(epoch) FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+            (posted,) = self._watch.execute("SELECT max(position) FROM inbox WHERE run_id = ?", (run_id,)).fetchone()
+        check_expected(run_id, 0, held or 0)
+        made = self._ring.make(run_id) if self._ring is not None else None
+        head = RunHead(run_id=run_id, epoch=1, owner=owner, started_at=at, updated_at=at, posted=posted or 0)
+        self._appender.begin(head, made)
+        self._remember_key(run_id, self._opened(run_id, made))
+        return head
+
     async def claim(self, run_id: str, *, owner: str, at: float, expected: int | None = None) -> RunHead:
         return await self._make(lambda: self._claim(run_id, owner, at, expected))
 
     def _claim(self, run_id: str, owner: str, at: float, expected: int | None) -> RunHead:
         self._owners.hold(owner)
+        self._appender.settle(run_id)
         held = self._writer.execute("SELECT epoch, seq FROM runs WHERE run_id = ?", (run_id,)).fetchone()
         check_expected(run_id, expected, 0 if held is None else held[0])
         wrapped = evidence.wrapped_key(self._writer, run_id)
@@ -190,7 +156,7 @@ class SQLiteStore:
         head = head_of(row)
         if made is not None:
             evidence.put_key(self._writer, row[-1], made)
-        self._remember(row[-1], head)
+        self._appender.remember(row[-1], head)
         self._remember_key(run_id, run_key)
         return head
 
@@ -200,7 +166,8 @@ class SQLiteStore:
     def encoder(self, run_id: str) -> Encode:
         if run_id not in self._run_keys:
             with translated(self._path):
-                self._remember_key(run_id, self._opened(run_id, evidence.wrapped_key(self._watch, run_id)))
+                wrapped = self._appender.key_of_begun(run_id) or evidence.wrapped_key(self._watch, run_id)
+                self._remember_key(run_id, self._opened(run_id, wrapped))
         return encoder(self._run_keys[run_id])
 
     async def read(self, run_id: str, *, after: int = 0, limit: int | None = None) -> list[Record]:
@@ -344,7 +311,7 @@ class SQLiteStore:
 
     async def erase(self, run_id: str, *, by: str, reason: str, at: float) -> Erased:
         def erase() -> Act:
-            self._heads.pop(run_id, None)
+            self._appender.forget(run_id)
             self._run_keys.pop(run_id, None)
             return evidence.erase(self._writer, run_id, by=by, reason=reason, at=at)
 
@@ -445,12 +412,13 @@ class SQLiteStore:
         try:
             (version,) = self._writer.execute("PRAGMA data_version").fetchone()
             if version != self._heads_version:  # another process wrote
-                self._heads.clear()
+                self._appender.forget()
                 self._heads_version = version
             yield
             self._writer.execute("COMMIT")
+            self._appender.committed()
         except BaseException:
-            self._heads.clear()
+            self._appender.forget()
             if self._writer.in_transaction:
                 with suppress(sqlite3.Error):  # the first error is the one to tell
                     self._writer.execute("ROLLBACK")

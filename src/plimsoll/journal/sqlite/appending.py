@@ -1,0 +1,192 @@
+"""Adding records: each run's are held against its head, and what passes is written many rows to a statement.
+
+Between two statements Python's interpreter lock changes hands, and a busy event loop is slow to give it back. So a
+batch takes a few of them, not one for each row.
+"""
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from operator import attrgetter
+from typing import Any
+
+from plimsoll.core.events import Record
+from plimsoll.journal.chain import admit, follow, words_at_end
+from plimsoll.journal.keys import WrappedKey
+from plimsoll.journal.messages import Message, stored_message
+from plimsoll.journal.sqlite.evidence import put_key
+from plimsoll.journal.sqlite.rows import COLUMNS, HEAD, head_of, row_of
+from plimsoll.journal.store import RunHead
+
+__all__ = ["Appender"]
+
+_MAX_CACHED = 10_000
+_MOST_ROWS = 256
+"""In one statement: SQLite takes 32,766 values, and from here on more rows save nothing."""
+
+_EVENTS = "INSERT INTO events VALUES {rows}"
+_PLACES = (
+    "WITH place (key, seq, digest, at) AS (VALUES {rows})"
+    " UPDATE runs SET seq = place.seq, digest = place.digest, updated_at = place.at FROM place"
+    " WHERE runs.key = place.key"
+)
+_POSTED = "(SELECT coalesce(max(position), 0) FROM inbox WHERE inbox.run_id = begun.run_id)"
+_BEGUN = (
+    f"WITH begun ({HEAD}) AS (VALUES {{rows}}) INSERT INTO runs ({HEAD})"
+    f" SELECT {', '.join(_POSTED if name == 'posted' else name for name in COLUMNS)} FROM begun WHERE TRUE"
+    " ON CONFLICT (run_id) DO NOTHING RETURNING run_id, key"
+)
+_RESTATED = (
+    "state", "agent", "ending", "reason", "wake_at", "started_at", "parent", "session", "turn", "fingerprint", "seen",
+)  # fmt: skip
+"""What of a head changes with the events about the run itself."""
+_restated_of = attrgetter(*_RESTATED)
+_RESTATE = f"UPDATE runs SET {' = ?, '.join(_RESTATED)} = ? WHERE key = ?"
+
+
+class Appender:
+    """Adds records and moves heads on, inside its caller's transactions. `post` leaves a message in the inbox.
+
+    It remembers the heads of the runs that it wrote last, until it is told that they may have changed.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, *, post: Callable[[Message], object]) -> None:
+        self._connection = connection
+        self._post = post
+        self._heads: dict[str, tuple[int, RunHead]] = {}  # with the run's key
+        self._begun: dict[str, tuple[RunHead, WrappedKey | None]] = {}  # and have no row yet
+        self._decided: list[str] = []  # those that have one by now, ours or another's, if this transaction commits
+
+    def begin(self, head: RunHead, key: WrappedKey | None) -> None:
+        """Has a run's row, and its key, written with its first records, or its next claim."""
+        self._begun[head.run_id] = (head, key)
+
+    def key_of_begun(self, run_id: str) -> WrappedKey | None:
+        """The key of a run that was begun, and is not written yet."""
+        return self._begun[run_id][1] if run_id in self._begun else None
+
+    def settle(self, run_id: str) -> None:
+        """Writes the row of a run that was begun, before somebody else claims it."""
+        if run_id in self._begun:
+            self._insert([self._begun[run_id][0]])
+            self._decided.append(run_id)
+
+    def append(self, records: Sequence[Record]) -> frozenset[str]:
+        """Adds what extends its run. Returns the runs whose records are refused, all of them: see `Store.append`."""
+        by_run: dict[str, list[Record]] = {}
+        for record in records:
+            by_run.setdefault(record.run_id, []).append(record)
+        added = self._begin({run_id: by_run[run_id] for run_id in by_run.keys() & self._begun.keys()})
+        places: list[tuple[Any, ...]] = []
+        refused = []
+        for run_id, group in by_run.items():
+            if run_id in added:
+                continue
+            key, head = self._head(run_id)
+            fresh = None if head is None else self._fresh(key, head, group)
+            if head is None or fresh is None:
+                refused.append(run_id)
+            elif fresh:
+                added[run_id] = key, fresh
+                after = self._follow(key, head, fresh)
+                places.append((key, after.seq, after.digest, after.updated_at))
+        rows = [(key, r.seq, r.epoch, r.at, r.body, r.digest) for key, fresh in added.values() for r in fresh]
+        self._write(_EVENTS, rows)
+        self._write(_PLACES, places)
+        return frozenset(refused)
+
+    def _fresh(self, key: int, head: RunHead, group: Sequence[Record]) -> list[Record] | None:
+        """Which of a run's records extend it; None when they are refused, all of them: see `chain.admit`."""
+        if head.run_id in self._begun and self._digest(key, 1) != group[0].digest:
+            return None  # somebody else has begun it, too, and was faster
+        return admit(head, group, known=partial(self._digest, key))
+
+    def _begin(self, by_run: Mapping[str, Sequence[Record]]) -> dict[str, tuple[int, list[Record]]]:
+        """Writes the rows of begun runs as their first records leave them: of those that nobody else has."""
+        self._decided += by_run
+        begun: dict[str, tuple[RunHead, list[Record]]] = {}
+        for run_id, group in by_run.items():
+            head, _ = self._begun[run_id]
+            fresh = admit(head, group, known=_nothing)
+            if fresh:
+                begun[run_id] = follow(head, fresh), fresh
+        added: dict[str, tuple[int, list[Record]]] = {}
+        for run_id, key in self._insert([after for after, _ in begun.values()]):
+            after, fresh = begun[run_id]
+            self._leave_words(self._begun[run_id][0], after, fresh)
+            self.remember(key, after)
+            added[run_id] = key, fresh
+        return added
+
+    def _insert(self, heads: Sequence[RunHead]) -> list[tuple[str, int]]:
+        """Writes rows, and keys, of begun runs. Returns the ids and row keys of those that had none."""
+        inserted = self._write(_BEGUN, [row_of(head) for head in heads])
+        for run_id, key in inserted:
+            if (wrapped := self.key_of_begun(run_id)) is not None:
+                put_key(self._connection, key, wrapped)
+        return inserted
+
+    def _follow(self, key: int, head: RunHead, fresh: Sequence[Record]) -> RunHead:
+        """Moves a head on, and restates it where it says something else of the run by now."""
+        after = follow(head, fresh)
+        restated = _restated_of(after)
+        if restated != _restated_of(head):
+            self._connection.execute(_RESTATE, (*restated, key))
+            self._leave_words(head, after, fresh)
+        self.remember(key, after)
+        return after
+
+    def _leave_words(self, before: RunHead, after: RunHead, fresh: Sequence[Record]) -> None:
+        for word in words_at_end(before, after, fresh[-1]):
+            self._post(stored_message(word, None))
+
+    def remember(self, key: int, head: RunHead) -> None:
+        """Keeps the head of the run whose row is `key`, as it stands now."""
+        if len(self._heads) >= _MAX_CACHED:
+            self._heads.clear()
+        self._heads[head.run_id] = (key, head)
+
+    def forget(self, run_id: str | None = None) -> None:
+        """Forgets a head, or all of them: somebody else may have changed it, or what was written was taken back."""
+        if run_id is None:
+            self._heads.clear()
+            self._decided.clear()
+        else:
+            self._heads.pop(run_id, None)
+
+    def committed(self) -> None:
+        """What was written stays."""
+        for run_id in self._decided:
+            self._begun.pop(run_id, None)
+        self._decided.clear()
+
+    def _head(self, run_id: str) -> tuple[int, RunHead | None]:
+        if run_id in self._heads:
+            return self._heads[run_id]
+        row = self._connection.execute(f"SELECT {HEAD}, key FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+        return (0, None) if row is None else (row[-1], head_of(row))
+
+    def _digest(self, key: int, seq: int) -> bytes | None:
+        row = self._connection.execute("SELECT digest FROM events WHERE run = ? AND seq = ?", (key, seq)).fetchone()
+        return None if row is None else row[0]
+
+    def _write(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Writes all rows, by statements of a few sizes only: SQLite prepares each once. Returns what they return."""
+        at, returned = 0, []
+        while left := len(rows) - at:
+            size = min(1 << (left.bit_length() - 1), _MOST_ROWS)
+            some = rows[at : at + size]
+            values = [value for row in some for value in row]
+            returned += self._connection.execute(_with_rows(sql, size, len(some[0])), values).fetchall()
+            at += size
+        return returned
+
+
+def _nothing(seq: int) -> None:
+    """The digest of a stored record, of a run that has none."""
+
+
+@cache
+def _with_rows(sql: str, rows: int, columns: int) -> str:
+    row = f"({', '.join('?' * columns)})"
+    return sql.format(rows=", ".join([row] * rows))
