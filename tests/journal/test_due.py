@@ -67,12 +67,12 @@ async def test_a_time_that_was_changed_is_the_one_that_counts(open_store: OpenSt
 @in_loop
 async def test_a_parked_run_is_due_while_it_has_a_message_that_it_has_not_acted_on(open_store: OpenStore) -> None:
     store = open_store("one")
-    counts = [store.posted()]
+    counts = [store.outside().posted]
     await filled(store, "r", parked())
     await filled(store, "other", parked())
     assert await store.post(message("r", 1))
     assert not await store.post(message("r", 1))
-    counts.append(store.posted())
+    counts.append(store.outside().posted)
     assert await due(store) == ["r"]
     (entry,) = await store.inbox("r")
     head = await store.claim("r", owner="one", at=0.0)
@@ -80,7 +80,7 @@ async def test_a_parked_run_is_due_while_it_has_a_message_that_it_has_not_acted_
     await store.append(chain(head, RunResumed(crashed=False, fingerprint="f"), parked(seen=entry.position)))
     assert await due(store) == []
     await store.post(message("r", 2))
-    counts.append(store.posted())
+    counts.append(store.outside().posted)
     assert await due(store) == ["r"]
     assert len(set(counts)) == 3
     await store.close()

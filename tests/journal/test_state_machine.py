@@ -342,7 +342,7 @@ class JournalMachine(RuleBasedStateMachine):
     @invariant()
     def the_rest_is_as_it_must_be(self) -> None:
         for store in self.stores.values():
-            assert dict(store.halts()) == self.halts
+            assert dict(store.outside().halts) == self.halts
             for owner, alive in self.alive.items():
                 assert store.owner_alive(owner) >= alive
             for run_id in self.runs:

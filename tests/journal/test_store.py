@@ -325,19 +325,21 @@ async def test_a_message_must_be_json(open_store: OpenStore) -> None:
 @in_loop
 async def test_a_kill_switch_shows_at_once_to_every_owner(open_store: OpenStore) -> None:
     one, two = open_store("one"), open_store("two")
-    assert dict(one.halts()) == dict(two.halts()) == {}
+    assert dict(one.outside().halts) == dict(two.outside().halts) == {}
     await one.engage(halt("*"))
-    assert dict(one.halts()) == dict(two.halts()) == {"*": halt("*")}
-    earlier = two.halts()
+    assert dict(one.outside().halts) == dict(two.outside().halts) == {"*": halt("*")}
+    earlier = two.outside().halts
     await two.engage(halt("r"))
     await two.engage(halt("*", "more than enough"))
-    assert dict(one.halts()) == dict(two.halts()) == {"*": halt("*", "more than enough"), "r": halt("r")}
+    assert (
+        dict(one.outside().halts) == dict(two.outside().halts) == {"*": halt("*", "more than enough"), "r": halt("r")}
+    )
     assert dict(earlier) == {"*": halt("*")}
     assert await one.release("*")
     assert not await two.release("*")
-    assert dict(one.halts()) == dict(two.halts()) == {"r": halt("r")}
+    assert dict(one.outside().halts) == dict(two.outside().halts) == {"r": halt("r")}
     await one.append(chain(await claimed(one), STARTED))
-    assert dict(two.halts()) == {"r": halt("r")}
+    assert dict(two.outside().halts) == {"r": halt("r")}
     await one.close()
     await two.close()
 
@@ -357,5 +359,5 @@ async def test_what_was_stored_stays(open_store: OpenStore) -> None:
     assert values(await again.read("r")) == [1]
     assert await again.head("r") == head
     assert [message.request_id for message in await again.inbox("r")] == ["q"]
-    assert dict(again.halts()) == {"r": halt("r")}
+    assert dict(again.outside().halts) == {"r": halt("r")}
     await again.close()

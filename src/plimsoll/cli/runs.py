@@ -82,7 +82,7 @@ def list_runs(
         store = operations.store
         wanted = partial(store.heads, state=RunState(state) if state else None, session=session)
         heads = await latest_runs(lambda most: wanted(limit=most), limit=limit)
-        return heads, list(store.halts().values())
+        return heads, list(store.outside().halts.values())
 
     heads, halts = with_operations(contract_path, journal, look)
     rows = [_row(head) for head in heads]

@@ -1,13 +1,13 @@
 """The journal's store as one life of the process has it: it may die at an append, and the disk may fail."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from plimsoll.core.errors import JournalUnavailable
 from plimsoll.core.events import Record
 from plimsoll.gate.faults import How
 from plimsoll.gate.scene import Life, Planned, Scene
 from plimsoll.journal.codec import Encode
-from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
+from plimsoll.journal.store import Halt, InboxEntry, Outside, RunHead, RunState
 
 __all__ = ["CrashingStore"]
 
@@ -119,9 +119,6 @@ class CrashingStore:
         self._life.check()
         return await self._inner.inbox(run_id, after=after)
 
-    def posted(self) -> int:
-        return self._inner.posted()
-
     async def engage(self, halt: Halt) -> None:
         self._life.check()
         await self._inner.engage(halt)
@@ -130,8 +127,8 @@ class CrashingStore:
         self._life.check()
         return await self._inner.release(scope, by=by, at=at)
 
-    def halts(self) -> Mapping[str, Halt]:
-        return self._inner.halts()
+    def outside(self) -> Outside:
+        return self._inner.outside()
 
     async def close(self) -> None:
         """Nothing: the store belongs to the trial and outlives the process."""

@@ -3,7 +3,7 @@
 from plimsoll.journal.chain import verify_chain
 from plimsoll.journal.memory import MemoryStore
 from plimsoll.journal.sqlite import SQLiteStore
-from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState, Store
+from plimsoll.journal.store import Halt, InboxEntry, InboxKind, Outside, RunHead, RunState, Store
 from plimsoll.journal.writer import Journal, RunLog
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "InboxKind",
     "Journal",
     "MemoryStore",
+    "Outside",
     "RunHead",
     "RunLog",
     "RunState",

@@ -1,6 +1,6 @@
 """The journal in memory: for the simulator and for tests. It ends with the process."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from types import MappingProxyType
 
@@ -14,11 +14,13 @@ from plimsoll.journal.codec import Encode, RunKey, encoder
 from plimsoll.journal.evidence import NO_RING, Damage, Erased, check_erasable
 from plimsoll.journal.keys import KeyRing, RunReader, WrappedKey, open_key
 from plimsoll.journal.messages import Message, message_link, opened_message, stored_message
-from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
+from plimsoll.journal.store import Halt, InboxEntry, Outside, RunHead, RunState
 from plimsoll.journal.trail import Act, ActKind, Mark, act_after
 from plimsoll.journal.waking import Waking
 
 __all__ = ["MemoryStore"]
+
+_NOTHING_DONE = Outside(halts=MappingProxyType({}), posted=0)
 
 
 class MemoryStore:
@@ -29,8 +31,19 @@ class MemoryStore:
     """
 
     __slots__ = (
-        "_acts", "_checkpoints", "_halts", "_heads", "_inbox", "_inbox_mark", "_owners", "_records", "_request_ids",
-        "_waking", "_wrapped", "inline", "keys",
+        "_acts",
+        "_checkpoints",
+        "_heads",
+        "_inbox",
+        "_inbox_mark",
+        "_outside",
+        "_owners",
+        "_records",
+        "_request_ids",
+        "_waking",
+        "_wrapped",
+        "inline",
+        "keys",
     )  # fmt: skip
 
     def __init__(self, *, keys: KeyRing | None = None) -> None:
@@ -43,7 +56,7 @@ class MemoryStore:
         self._inbox_mark = Mark()
         self._request_ids: set[str] = set()
         self._waking = Waking()
-        self._halts: Mapping[str, Halt] = MappingProxyType({})
+        self._outside = _NOTHING_DONE
         self._owners: set[str] = set()
         self._acts: list[Act] = []
         self._checkpoints: list[tuple[Checkpoint, list[Leaf]]] = []
@@ -156,6 +169,7 @@ class MemoryStore:
         self._request_ids.add(message.request_id)
         posted = self._inbox_mark.count + 1
         self._inbox_mark = Mark(count=posted, digest=message_link(self._inbox_mark.digest, posted, message))
+        self._outside = replace(self._outside, posted=posted)
         self._inbox.setdefault(message.run_id, []).append((posted, message))
         head = self._heads.get(message.run_id)
         if head is not None:
@@ -170,23 +184,21 @@ class MemoryStore:
         key = self._run_key(run_id)
         return [opened_message(message, place, key) for place, message in found]
 
-    def posted(self) -> int:
-        return self._inbox_mark.count
-
     async def engage(self, halt: Halt) -> None:
         self._note(ActKind.ENGAGED, halt.scope, by=halt.by, reason=halt.reason, at=halt.at)
-        self._halts = MappingProxyType({**self._halts, halt.scope: halt})
+        halts = {**self._outside.halts, halt.scope: halt}
+        self._outside = replace(self._outside, halts=MappingProxyType(halts))
 
     async def release(self, scope: str, *, by: str = "", at: float = 0.0) -> bool:
-        left = {name: halt for name, halt in self._halts.items() if name != scope}
-        engaged = len(left) < len(self._halts)
-        if engaged:
-            self._note(ActKind.RELEASED, scope, by=by, reason="", at=at)
-        self._halts = MappingProxyType(left)
-        return engaged
+        if scope not in self._outside.halts:
+            return False
+        self._note(ActKind.RELEASED, scope, by=by, reason="", at=at)
+        left = {name: halt for name, halt in self._outside.halts.items() if name != scope}
+        self._outside = replace(self._outside, halts=MappingProxyType(left))
+        return True
 
-    def halts(self) -> Mapping[str, Halt]:
-        return self._halts
+    def outside(self) -> Outside:
+        return self._outside
 
     # -------------------------------------------------------------------------------------------------------- evidence
 

@@ -14,7 +14,7 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.events import GENESIS, Record
 from plimsoll.journal.codec import Encode
 
-__all__ = ["CONTINUED", "OTHER_VERSION", "Halt", "InboxEntry", "InboxKind", "RunHead", "RunState", "Store"]
+__all__ = ["CONTINUED", "OTHER_VERSION", "Halt", "InboxEntry", "InboxKind", "Outside", "RunHead", "RunState", "Store"]
 
 OTHER_VERSION = "version"
 """A head's reason where the run parked because another version of its agent came by it."""
@@ -95,6 +95,13 @@ class Halt(msgspec.Struct, frozen=True, kw_only=True):
     by: str
     reason: str
     at: float
+
+
+class Outside(msgspec.Struct, frozen=True, kw_only=True):
+    """What has been done to runs from outside: the engaged kill switches by scope, and a count of messages to any."""
+
+    halts: Mapping[str, Halt]
+    posted: int
 
 
 class Store(Protocol):
@@ -194,12 +201,8 @@ class Store(Protocol):
         """
         ...
 
-    def posted(self) -> int:
-        """A count that changes with every message to any run. Asked before every call, so it must be cheap, too."""
-        ...
-
     async def engage(self, halt: Halt) -> None:
-        """Engages a kill switch. Every `halts` that begins after this returned shows it, on every owner.
+        """Engages a kill switch. Every `outside` that begins after this returned shows it, on every owner.
 
         An act records it, and its release, in the trail.
         """
@@ -209,8 +212,11 @@ class Store(Protocol):
         """Releases a kill switch. False when none was engaged on `scope`."""
         ...
 
-    def halts(self) -> Mapping[str, Halt]:
-        """The engaged kill switches by scope. Asked before every call, so it must be cheap: microseconds."""
+    def outside(self) -> Outside:
+        """What has been done to runs from outside by now; the same object for as long as nothing has.
+
+        Asked before every attempt, so it must be cheap: microseconds.
+        """
         ...
 
     async def close(self) -> None:

@@ -244,7 +244,7 @@ class Harness:
             difference = await rehearse(head, records, env=self.env, code_of=self._code_of)
             if difference or dry_run:
                 return Adoption(run_id=run_id, old=old, new=new, difference=difference)
-            log = self.journal.open(await self._claim(head.run_id, head))
+            log = self.journal.open(await self._claim(head))
             await log.commit(RunAdopted(by=by, old=old, new=new))
             return Adoption(run_id=run_id, old=old, new=new, adopted=True)
 
@@ -339,10 +339,18 @@ class Harness:
         forced_by: str = "",
     ) -> RunState | RunResult:
         """The run, or the latest of its chain, ready to be advanced; how it ended, where it has."""
-        head = await self.store.head(run_id)
-        if head is not None:
-            head = await latest_link(self.store, head)
-        if head is not None and head.seq > 0:
+        if began is not None:
+            try:  # most are new: then there is nothing to look for
+                new = await self.store.begin(run_id, owner=self.owner, at=self.env.clock.now())
+            except Superseded:
+                pass
+            else:
+                return await self._accepted(new, began)
+        found = await self.store.head(run_id)
+        if found is None:
+            raise UnknownRun(run_id)
+        head = await latest_link(self.store, found)
+        if head.seq > 0:
             if fresh:
                 raise RunBusy(run_id, owner="somebody who was faster")
             if began is not None and began.parent != head.parent:
@@ -350,7 +358,7 @@ class Harness:
             return await self._going_on(head, take_over=take_over, forced_by=forced_by)
         if began is None:  # without a first event it was never accepted
             raise UnknownRun(run_id)
-        return await self._accepted(await self._claim(run_id, head), began)
+        return await self._accepted(await self._claim(head), began)
 
     async def _next(self, state: RunState) -> RunState | RunResult:
         """Begins the run that `state` goes on as, and then ends `state`."""
@@ -377,17 +385,15 @@ class Harness:
         finally:
             self._active.discard(run_id)
 
-    async def _claim(self, run_id: str, head: RunHead | None, *, take_over: bool = False) -> RunHead:
+    async def _claim(self, head: RunHead, *, take_over: bool = False) -> RunHead:
         """Takes the run over, if nobody who lives has it, or all the same. Raises `RunBusy`."""
-        if head is not None and not take_over:
+        if not take_over:
             self._check_left(head)
         at = self.env.clock.now()
         try:
-            if head is None:
-                return await self.store.begin(run_id, owner=self.owner, at=at)
-            return await self.store.claim(run_id, owner=self.owner, at=at, expected=head.epoch)
+            return await self.store.claim(head.run_id, owner=self.owner, at=at, expected=head.epoch)
         except Superseded as error:
-            raise RunBusy(run_id, owner="another process") from error
+            raise RunBusy(head.run_id, owner="another process") from error
 
     def _check_left(self, head: RunHead) -> None:
         """Raises `RunBusy` unless nobody advances the run: its owner died, or is this process and has let go of it."""
@@ -398,7 +404,7 @@ class Harness:
         """The state of a new run, once its acceptance is durable."""
         if head.seq > 0:  # somebody else's claim came to nothing, but for its beginning
             return await self._going_on(head)
-        posted = self.store.posted()
+        posted = self.store.outside().posted
         log = self.journal.open(head)
         log.append(started)
         try:
@@ -434,7 +440,7 @@ class Harness:
         if head.state is HeadState.ENDED or (theirs and head.posted <= head.seen):
             return await self.result(head.run_id)
         self._check_own(head)
-        claimed = await self._claim(head.run_id, head, take_over=take_over)
+        claimed = await self._claim(head, take_over=take_over)
         records = await self.store.read(head.run_id)
         used_s = self._used_s.pop(head.run_id, 0.0)
         state, events = restored(claimed, records, env=self.env, log=self.journal.open(claimed), used_s=used_s)

@@ -12,7 +12,7 @@ __all__ = ["collect", "has_news", "heed"]
 def has_news(state: RunState) -> bool:
     """Whether there is anything to `heed`: without a coroutine, since it is asked before every attempt."""
     try:
-        return bool(state.env.store.halts()) or state.env.store.posted() != state.mailbox.posted
+        return state.env.store.outside() is not state.heeded
     except JournalUnavailable:
         return True
 
@@ -22,9 +22,10 @@ async def heed(state: RunState) -> None:
 
     Raises `RunHalted` once the run was killed or cancelled, and `RunParked` where the journal cannot be read.
     """
-    state.check_switch()
+    outside = state.check_switch()
     if await collect(state):
         state.guard()
+    state.heeded = outside
 
 
 async def collect(state: RunState) -> list[InboxEntry]:
@@ -35,7 +36,7 @@ async def collect(state: RunState) -> list[InboxEntry]:
     """
     store, mailbox = state.env.store, state.mailbox
     try:
-        posted = store.posted()
+        posted = store.outside().posted
         if posted == mailbox.posted:
             return []
         found = mailbox.fresh(await store.inbox(state.id, after=mailbox.position))

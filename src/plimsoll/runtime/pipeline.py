@@ -24,7 +24,7 @@ from plimsoll.runtime.attempts import Answer, ask, climb
 from plimsoll.runtime.children import follow
 from plimsoll.runtime.effects import recover_intent, write
 from plimsoll.runtime.exchange import Exchange
-from plimsoll.runtime.heeding import heed
+from plimsoll.runtime.heeding import has_news, heed
 from plimsoll.runtime.kin import ChildExchange
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.transactions import in_transaction
@@ -71,7 +71,7 @@ async def call(state: RunState, exchange: Exchange, key: str, effect: Effect) ->
     if state.log.crowded:
         await state.commit()  # more is done than the disk can follow
     started = state.env.clock.monotonic()
-    if effect is not Effect.READ:
+    if effect is not Effect.READ and has_news(state):
         await heed(state)  # nothing may be intended any more; a read is stopped at its first attempt
     intent = state.replay.intent(key) if state.replay.resumed else None
     if effect is Effect.TRANSACTION and (intent is None or intent.effect is effect):
@@ -156,7 +156,8 @@ async def _send(state: RunState, exchange: Exchange, key: str, effect: Effect) -
         undoable=state.env.tool(exchange.dependency).compensate is not None,
     )
     await state.commit(intent)
-    await heed(state)
+    if has_news(state):
+        await heed(state)
     state.sent[key] = (intent, exchange)
     return await write(state, exchange, intent)
 

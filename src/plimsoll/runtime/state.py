@@ -38,6 +38,7 @@ from plimsoll.core.events import (
     TimerFired,
     TimerSet,
 )
+from plimsoll.journal.store import Outside
 from plimsoll.journal.writer import RunLog
 from plimsoll.observability.detectors import ClaimDetector, Detector, default_detectors
 from plimsoll.observability.findings import FindingHub, kill_finding, limit_finding
@@ -88,6 +89,8 @@ class RunState:
         self.limits = LimitLedger(_limits_of(contract, started))
         self.approvals = ApprovalBook()
         self.mailbox = Mailbox()
+        self.heeded: Outside | None = None
+        """What the store knew when the run last looked at all of it."""
         self.waits = Waits()
         self.cancelled: CancelRequested | None = None
         self.hub = FindingHub(env.sinks)
@@ -263,15 +266,16 @@ class RunState:
     def _halt(self, why: str) -> None:
         self.stopped, self._halting = True, why
 
-    def check_switch(self) -> None:
-        """Halts the run when a kill switch is engaged on it, on what it is part of, or on all. Asked before every
-        attempt."""
-        halts = self.env.store.halts()
+    def check_switch(self) -> Outside:
+        """Halts the run when a kill switch is engaged on it, on what it is part of, or on all. Returns what it saw."""
+        outside = self.env.store.outside()
+        halts = outside.halts
         halt = next((halts[scope] for scope in ("*", *self.scopes) if scope in halts), None) if halts else None
         if halt is not None:
             error = KillSwitchEngaged(halt.scope, by=halt.by, reason=halt.reason)
             self.raise_finding(kill_finding(error))
             raise RunHalted(str(error)) from error
+        return outside
 
     async def keep_time(self, spent_s: float) -> None:
         """After an attempt that took long, makes durable that this time is used up, if the journal can be written.

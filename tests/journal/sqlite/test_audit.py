@@ -201,7 +201,7 @@ def everything(path: Path) -> list[Any]:
             heads = [await store.head(run_id) for run_id in ids]
             told = [head and replace(head, owner="", epoch=0, updated_at=0.0) for head in heads]
             runs = [(await store.read(run_id), await store.inbox(run_id)) for run_id in ids]
-            return [ids, told, runs, await store.acts(), await store.checkpoints(), dict(store.halts())]
+            return [ids, told, runs, await store.acts(), await store.checkpoints(), dict(store.outside().halts)]
         finally:
             await store.close()
 

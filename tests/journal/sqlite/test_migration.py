@@ -88,7 +88,7 @@ async def everything_is_there(path: Path) -> None:
         verify_chain(records, head=head)
         assert (head.state, head.ending, head.reason) == (RunState(state), ending and Ending(ending), reason)
         assert (head.epoch, head.owner, head.wake_at, head.updated_at) == (2, "old", wake_at, 9.0)
-    assert dict(store.halts()) == {"*": Halt(scope="*", by="ann", reason="enough", at=4.5)}
+    assert dict(store.outside().halts) == {"*": Halt(scope="*", by="ann", reason="enough", at=4.5)}
     (message,) = await store.inbox("parked")
     assert (message.position, message.kind, message.body) == (4, InboxKind.DOUBT, {"happened": False})
     head = await store.claim("under-way", owner="new-owner", at=10.0)

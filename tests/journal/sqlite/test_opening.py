@@ -98,7 +98,7 @@ from plimsoll.journal import SQLiteStore
 print("ready", flush=True)
 sys.stdin.readline()
 store = SQLiteStore.open(Path(sys.argv[1]), owner=sys.argv[2])
-print(dict(store.halts()), flush=True)
+print(dict(store.outside().halts), flush=True)
 sys.stdin.readline()
 """
 

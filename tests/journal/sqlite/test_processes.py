@@ -45,8 +45,8 @@ async def test_two_processes_may_write_at_the_same_time(path: Path) -> None:
 @in_loop
 async def test_kill_switches_are_read_again_only_when_something_changed(path: Path) -> None:
     store, _ = await in_use(path)
-    halts = store.halts()
-    assert store.halts() is halts
+    halts = store.outside().halts
+    assert store.outside().halts is halts
     await store.close()
 
 

@@ -39,7 +39,7 @@ async def test_kill_switches_that_cannot_be_asked_do_not_pass_for_released(path:
     store, _ = await in_use(path)
     store._watch.close()
     with pytest.raises(JournalUnavailable):
-        store.halts()
+        store.outside()
     await store.close()
 
 
@@ -83,7 +83,7 @@ async def test_a_closed_store_says_so(path: Path) -> None:
         with pytest.raises(JournalUnavailable, match="it was closed"):
             await ask
     with pytest.raises(JournalUnavailable, match="it was closed"):
-        store.halts()
+        store.outside()
 
 
 @in_loop

@@ -6,7 +6,7 @@ looks whether anything changed, and serves the kill switches without a thread.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +31,7 @@ from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
 from plimsoll.journal.sqlite.opening import create, prepare
 from plimsoll.journal.sqlite.owners import OwnerLocks, inode
 from plimsoll.journal.sqlite.rows import HEAD, due_conditions, head_of, record_of, row_of
-from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
+from plimsoll.journal.store import Halt, InboxEntry, Outside, RunHead, RunState
 from plimsoll.journal.trail import Act, ActKind
 
 __all__ = ["SQLiteStore"]
@@ -56,8 +56,7 @@ class SQLiteStore:
         self._ring = keys
         self._run_keys: dict[str, RunKey | None] = {}  # of the runs that were claimed here last
         self._closed = False
-        self._halts: Mapping[str, Halt] = MappingProxyType({})
-        self._posted = 0
+        self._outside = Outside(halts=MappingProxyType({}), posted=0)
         self._looked_version = -1
         self._heads_version = -1  # of what the appender remembers
         self._owners = OwnerLocks(path.with_name(path.name + ".owners"))
@@ -283,16 +282,7 @@ class SQLiteStore:
 
         return await self._make(release)
 
-    def halts(self) -> Mapping[str, Halt]:
-        self._look_around()
-        return self._halts
-
-    def posted(self) -> int:
-        self._look_around()
-        return self._posted
-
-    def _look_around(self) -> None:
-        """Brings up to date what is asked before every call, where anything in the file has changed at all."""
+    def outside(self) -> Outside:
         if self._closed:
             raise JournalUnavailable(_CLOSED)
         try:
@@ -301,11 +291,14 @@ class SQLiteStore:
             if version != self._looked_version:
                 rows = self._watch.execute("SELECT scope, engaged_by, reason, at FROM halts").fetchall()
                 halts = {row[0]: Halt(scope=row[0], by=row[1], reason=row[2], at=row[3]) for row in rows}
-                (self._posted,) = self._watch.execute("SELECT coalesce(max(position), 0) FROM inbox").fetchone()
-                self._halts, self._looked_version = MappingProxyType(halts), version
+                (posted,) = self._watch.execute("SELECT coalesce(max(position), 0) FROM inbox").fetchone()
+                if posted != self._outside.posted or halts != self._outside.halts:
+                    self._outside = Outside(halts=MappingProxyType(halts), posted=posted)
+                self._looked_version = version
         except sqlite3.Error:
             with translated(self._path):
                 raise
+        return self._outside
 
     # -------------------------------------------------------------------------------------------------------- evidence
 
