@@ -10,9 +10,10 @@ the harness really writes for it is measured four ways, at 1, 10, 100 and 1,000 
 * end to end: the harness, with tools and models that answer at once.
 
 A repetition takes barrier, raw, awaited, raw, end to end in turn; the ratios are to that repetition's raw, and each
-figure is the median over the repetitions.
+figure is the median over the repetitions. How they come out depends on the disk: `--slower MS` makes each sync take so
+much longer, for all arms alike (Linux, with a C compiler).
 
-    python -m benchmarks.journal [--quick] [--json] [--save] [--dir DIR]
+    python -m benchmarks.journal [--quick] [--json] [--save] [--dir DIR] [--slower MS]
 """
 
 import asyncio
@@ -20,6 +21,7 @@ import gc
 import os
 import queue
 import sqlite3
+import subprocess
 import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -357,7 +359,10 @@ def plan(quick: bool) -> Iterator[int]:
 def main() -> int:
     options = parser(__doc__ or "")
     options.add_argument("--dir", type=Path, help="on whose disk to measure; the default is that of temporary files")
+    options.add_argument("--slower", type=float, metavar="MS", help="by how much longer a sync is to take")
     args = options.parse_args()
+    if args.slower and "SLOW_SYNC_MS" not in os.environ:
+        return on_a_slower_disk(args.slower)
     share = QUICK_SHARE if args.quick else 1.0
     counts = {concurrency: max(concurrency, round(runs * share)) for concurrency, runs in RUNS.items()}
     taken: dict[int, list[Repetition]] = {concurrency: [] for concurrency in RUNS}
@@ -380,8 +385,20 @@ def main() -> int:
         f"At 100: {result['cpu_us_per_step']} µs of CPU and {result['bytes_per_step']:,} bytes a step."
         f" This disk's fsync: {result['fsync_ms']} ms, 99 % within {result['fsync_p99_ms']} ms."
     )
-    finish("journal", args, result)
+    finish(f"journal-{args.slower:g}ms" if args.slower else "journal", args, result)
     return 0
+
+
+def on_a_slower_disk(longer_ms: float) -> int:
+    """Runs this very command once more, in a process whose syncs take `longer_ms` milliseconds longer."""
+    with TemporaryDirectory() as folder:
+        library = Path(folder) / "slow_sync.so"
+        source = Path(__file__).with_name("slow_sync.c")
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-Wall", "-o", library, source, "-ldl"], check=True)
+        slow = {**os.environ, "LD_PRELOAD": str(library), "SLOW_SYNC_MS": str(longer_ms)}
+        return subprocess.run(
+            [sys.executable, "-m", "benchmarks.journal", *sys.argv[1:]], env=slow, check=False
+        ).returncode
 
 
 if __name__ == "__main__":
