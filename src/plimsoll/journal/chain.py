@@ -32,6 +32,7 @@ class _AboutTheRun(msgspec.Struct):
     reason: str = ""
     until: float | None = None
     seen: int = 0
+    asks: int = 0
     ending: Ending | None = None
     leaves: tuple[str, ...] = ()
 
@@ -129,7 +130,8 @@ def _follow_event(head: RunHead, about: _AboutTheRun, at: float) -> RunHead:
             belongs = {"parent": about.parent, "session": about.session, "turn": about.turn}
             return replace(head, agent=about.agent, fingerprint=about.fingerprint, started_at=at, **belongs)
         case "run_parked":
-            return replace(head, state=RunState.PARKED, reason=about.reason, wake_at=about.until, seen=about.seen)
+            waits = {"reason": about.reason, "wake_at": about.until, "seen": about.seen, "asks": about.asks}
+            return replace(head, state=RunState.PARKED, **waits)
         case "run_resumed":
             reason = CONTINUED if head.reason == CONTINUED else ""
             return replace(head, state=RunState.RUNNING, reason=reason, wake_at=None)

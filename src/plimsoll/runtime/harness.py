@@ -57,6 +57,9 @@ from plimsoll.runtime.undoable import undo_steps
 __all__ = ["AgentFunction", "Harness"]
 
 
+_LEFT = (HeadState.RUNNING, HeadState.PARKED)
+
+
 def to_json(native: Any) -> Any:
     """The JSON of what an agent returned. Raises `Misuse` for what has none."""
     try:
@@ -278,12 +281,9 @@ class Harness:
     async def of_other_versions(self) -> list[RunHead]:
         """The runs of this agent that another version of it began, and that have not ended, the oldest first."""
         agent, version = self.env.contract.agent.name, self.env.fingerprint
-        heads = reversed(await self.store.heads())
-        return [
-            head
-            for head in heads
-            if head.agent == agent and head.fingerprint != version and head.state is not HeadState.ENDED
-        ]
+        left = [head for state in _LEFT for head in await self.store.heads(state=state)]
+        others = [head for head in left if head.agent == agent and head.fingerprint != version]
+        return sorted(others, key=lambda head: (head.started_at, head.run_id))
 
     def family(self) -> list["Harness"]:
         """This harness and those of its children, of theirs, and so on, each once, the youngest first."""

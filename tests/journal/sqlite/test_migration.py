@@ -91,6 +91,7 @@ async def everything_is_there(path: Path) -> None:
     assert dict(store.halts()) == {"*": Halt(scope="*", by="ann", reason="enough", at=4.5)}
     (message,) = await store.inbox("parked")
     assert (message.position, message.kind, message.body) == (4, InboxKind.DOUBT, {"happened": False})
+    assert [head.run_id for head in await store.asking()] == ["parked"], "who knows what it waits for"
     head = await store.claim("under-way", owner="new-owner", at=10.0)
     assert await store.append(chain(head, value("goes on"))) == frozenset()
     assert values(await store.read("under-way")) == ["goes on"]

@@ -31,7 +31,7 @@ from plimsoll.journal.sqlite.damages import damages
 from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
 from plimsoll.journal.sqlite.opening import create, prepare
 from plimsoll.journal.sqlite.owners import OwnerLocks, inode
-from plimsoll.journal.sqlite.rows import HEAD, due_conditions, head_of, record_of, row_of
+from plimsoll.journal.sqlite.rows import ASKING, HEAD, due_conditions, head_of, record_of, row_of
 from plimsoll.journal.store import Halt, InboxEntry, RunHead, RunState
 from plimsoll.journal.trail import Act, ActKind
 
@@ -43,6 +43,7 @@ _CLOSED = "it was closed; open it again"
 _MAX_CACHED = 10_000
 _RESTATED = (
     "state", "agent", "ending", "reason", "wake_at", "started_at", "parent", "session", "turn", "fingerprint", "seen",
+    "asks",
 )  # fmt: skip
 """What of a head changes with the events about the run itself."""
 _restated_of = attrgetter(*_RESTATED)
@@ -240,6 +241,9 @@ class SQLiteStore:
         values = tuple(value for value in wanted.values() if value is not None)
         newest = f"SELECT {HEAD} FROM runs WHERE {where} ORDER BY started_at DESC, key DESC LIMIT ?"
         return [head_of(row) for row in await self._rows(newest, (*values, -1 if limit is None else limit))]
+
+    async def asking(self) -> list[RunHead]:
+        return [head_of(row) for row in await self._rows(f"SELECT {HEAD} FROM {ASKING}", ())]
 
     async def due(
         self, *, agent: str, fingerprint: str, owner: str, now: float, limit: int | None = None
