@@ -39,7 +39,7 @@ def test_only_what_was_done_can_be_taken_back(halted: User) -> None:
     assert "9:nothing of run r cannot be taken back" in halted.refused("runs", "compensate", "r", "--key", "9:nothing")
     assert "no run 'q'" in halted.refused("runs", "compensate", "q")
     (call,) = halted.json("runs", "show", "r")["result"]["undoable"]
-    assert halted.json("runs", "compensate", "r", "--key", call["key"])["ending"] == "complete"
+    assert halted.json("runs", "compensate", "r", "--key", call["key"])["results"][0]["ending"] == "complete"
     assert halted.paid == [20.0, -20.0]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from plimsoll.journal.keys import new_master_key
+from tests.journal.sqlite.test_migration import VERSION_1
 
 from .conftest import User
 
@@ -190,6 +191,29 @@ def test_what_is_not_exported_leaves_no_file(sealed: User) -> None:
     Path("journal.key").write_text(new_master_key())
     assert "is encrypted under master key" in sealed.refused("audit", "export", "secret.jsonl", "t1", "--decrypt")
     assert not Path("secret.jsonl").exists()
+
+
+def test_an_audit_changes_nothing_in_what_it_audits(sealed: User) -> None:
+    with sqlite3.connect(JOURNAL) as file:  # somebody uses it, so that its log is not brought in by the closing of it
+        file.execute("SELECT count(*) FROM events").fetchone()
+        before = {each.name: each.read_bytes() for each in JOURNAL.parent.glob("journal.db*") if each.is_file()}
+        before.pop("journal.db-shm")
+        verified(sealed, "--key", "audit.key.pub")
+        sealed.ok("audit", "log")
+        assert {name: (JOURNAL.parent / name).read_bytes() for name in before} == before
+    file.close()
+
+
+def test_a_journal_of_an_earlier_format_is_audited_and_left_as_it_is(user: User) -> None:
+    old = Path("old.db")
+    with sqlite3.connect(old) as file:
+        file.executescript(VERSION_1)
+    file.close()
+    before = old.read_bytes()
+    said = verified(user, "old.db")
+    assert said[0].startswith("Everything is as it was written: 0 runs, 0 events")
+    assert user.ok("audit", "log", "--journal", "old.db").count("engaged") == 1
+    assert old.read_bytes() == before
 
 
 # -------------------------------------------------------------------------------------------------------------- erase

@@ -84,6 +84,7 @@ def test_the_smallest_contract_is_a_name() -> None:
     assert contract.models == {"primary": Model()}
 
 
+AGENT_FIELDS = "one of name, entrypoint, deps, harness, new_version"
 AGENT = '[agent]\nname = "a"\n'
 
 
@@ -145,8 +146,8 @@ AGENT = '[agent]\nname = "a"\n'
         (
             AGENT + "tools = 5\nlimits = [1]\n[[gate]]\nseed = 1\n[models]\nprimary = 'gpt'\n",
             [
-                "p.toml:3: agent.tools: there is no field 'tools' here → one of name, entrypoint, deps, new_version",
-                "p.toml:4: agent.limits: there is no field 'limits' here → one of name, entrypoint, deps, new_version",
+                "p.toml:3: agent.tools: there is no field 'tools' here → " + AGENT_FIELDS,
+                "p.toml:4: agent.limits: there is no field 'limits' here → " + AGENT_FIELDS,
                 "p.toml:5: gate: is a list → a table, [gate]",
                 "p.toml:8: models.primary: is the text 'gpt' → a table, [models.primary]",
             ],

@@ -13,15 +13,15 @@ from msgspec.structs import replace
 
 from plimsoll.core.events import Event, RunAdopted, RunParkedEvent, RunResumed
 from plimsoll.journal import InboxEntry, InboxKind, MemoryStore, RunHead, RunState, SQLiteStore, Store
-from plimsoll.journal.sqlite.rows import due_conditions
+from plimsoll.journal.sqlite.rows import ASKING, due_conditions
 from tests.journal.conftest import OpenStore
 from tests.journal.helpers import ENDED, STARTED, chain, in_loop
 
 T = TypeVar("T")
 
 
-def parked(until: float | None = None, *, seen: int = 0, reason: str = "timer") -> RunParkedEvent:
-    return RunParkedEvent(reason=reason, detail="", active_s=0.0, until=until, seen=seen)
+def parked(until: float | None = None, *, seen: int = 0, reason: str = "timer", asks: int = 0) -> RunParkedEvent:
+    return RunParkedEvent(reason=reason, detail="", active_s=0.0, until=until, seen=seen, asks=asks)
 
 
 def message(run_id: str, number: int) -> InboxEntry:
@@ -128,6 +128,36 @@ async def test_a_run_of_another_version_is_due_to_the_one_that_it_belongs_to(ope
     await store.close()
 
 
+@in_loop
+async def test_a_parked_run_asks_until_it_goes_on(open_store: OpenStore) -> None:
+    store = open_store("one")
+    for run_id, asks in (("first", 1), ("silent", 0), ("second", 2), ("ended", 1)):
+        await filled(store, run_id, parked(asks=asks))
+    head = await store.claim("ended", owner="one", at=0.0)
+    await store.append(chain(head, RunResumed(crashed=False, fingerprint="f"), ENDED))
+    assert [(head.run_id, head.asks) for head in await store.asking()] == [("first", 1), ("second", 2)]
+    head = await store.claim("first", owner="one", at=0.0)
+    await store.append(chain(head, RunResumed(crashed=False, fingerprint="f")))
+    assert [head.run_id for head in await store.asking()] == ["second"]
+    head = await store.claim("first", owner="one", at=0.0)
+    await store.append(chain(head, parked()))
+    assert [head.run_id for head in await store.asking()] == ["second"]
+    await store.close()
+
+
+def test_no_look_at_who_asks_or_is_open_reads_the_runs_that_do_not(tmp_path: Path) -> None:
+    async def main() -> None:
+        store = SQLiteStore.open(tmp_path / "journal.db", owner="one")
+        (plan,) = store._reader.execute(f"EXPLAIN QUERY PLAN SELECT * FROM {ASKING}").fetchall()[:1]
+        assert "USING INDEX runs_that_ask" in plan[-1], plan
+        state = "SELECT * FROM runs WHERE TRUE AND state = ? ORDER BY started_at DESC, key DESC LIMIT ?"
+        (plan,) = store._reader.execute(f"EXPLAIN QUERY PLAN {state}", ("parked", -1)).fetchall()[:1]
+        assert "SEARCH runs USING INDEX runs_by_state" in plan[-1], plan
+        await store.close()
+
+    asyncio.run(main())
+
+
 def test_no_look_at_what_is_due_reads_the_runs_that_are_not(tmp_path: Path) -> None:
     async def main() -> None:
         store = SQLiteStore.open(tmp_path / "journal.db", owner="one")
@@ -165,9 +195,15 @@ class DueMachine(RuleBasedStateMachine):
             head = self.do(self.store.claim(run_id, owner="one", at=0.0))
             self.append(head, replace(STARTED, fingerprint=version))
 
-    @rule(run_id=runs, until=times, seen=st.booleans(), reason=st.sampled_from(["timer", "version"]))
-    def park(self, run_id: str, until: float | None, seen: bool, reason: str) -> None:
-        self.change(run_id, parked(until, seen=self.posted(run_id) if seen else 0, reason=reason))
+    @rule(
+        run_id=runs,
+        until=times,
+        seen=st.booleans(),
+        reason=st.sampled_from(["timer", "version"]),
+        asks=st.integers(0, 2),
+    )
+    def park(self, run_id: str, until: float | None, seen: bool, reason: str, asks: int) -> None:
+        self.change(run_id, parked(until, seen=self.posted(run_id) if seen else 0, reason=reason, asks=asks))
 
     @rule(run_id=runs, until=times)
     def resume_and_park(self, run_id: str, until: float | None) -> None:
@@ -207,6 +243,14 @@ class DueMachine(RuleBasedStateMachine):
             expected = [head for head in heads if is_due(head, fingerprint, owner, now)]
             assert all(head in expected for head in found)
             assert len(found) == len({head.run_id for head in found}) == min(len(expected), limit or 9)
+
+    @invariant()
+    def who_is_open_or_asks_is_who_a_look_at_all_would_find(self) -> None:
+        heads = self.do(self.store.heads())
+        for state in RunState:
+            assert self.do(self.store.heads(state=state)) == [head for head in heads if head.state is state]
+        asking = {head.run_id for head in heads if head.state is RunState.PARKED and head.asks}
+        assert {head.run_id for head in self.do(self.store.asking())} == asking
 
     def teardown(self) -> None:
         self.do(self.store.close())

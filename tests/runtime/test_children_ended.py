@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from plimsoll.contract.model import AgentSection, Limits, Tool
 from plimsoll.core.calls import CallInfo, Effect, Ending
+from plimsoll.core.errors import RunBusy
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.run import Run
 from tests.runtime.bench import Crash, CrashingStore, contract, pass_time, simulated
@@ -224,5 +225,47 @@ def test_a_parent_that_parks_just_when_its_child_has_ended_elsewhere_is_woken() 
         (result,) = await firm.live().wake()
         assert (result.run_id, result.ending) == ("r", Ending.COMPLETE)
         assert await firm.live().wake() == []
+
+    simulated(main)
+
+
+def test_with_a_run_its_children_are_taken_from_an_owner_that_is_stuck() -> None:
+    async def main() -> None:
+        async def stuck(run: Run, request: Any) -> Any:
+            if firm.lives == 1:
+                await pass_time(1000.0)
+            return await billing(run, request)
+
+        firm = Firm(billing=stuck)
+        first = asyncio.ensure_future(firm.live().run({"order": "W1"}, run_id="r"))
+        await pass_time(1.0)
+        second = firm.live()
+        await firm.store.claim("another", owner="life-1", at=0.0)  # it lives, and is stuck
+        with pytest.raises(RunBusy):
+            await second.resume("r")
+        result = await second.resume("r", take_over=True)
+        assert (result.ending, result.output) == (Ending.COMPLETE, "20 back")
+        late = await first
+        assert late.reason.startswith("superseded")
+        assert len(firm.shop.ledger) == 1
+
+    simulated(main)
+
+
+def test_a_child_that_somebody_else_advances_is_not_taken_over_with_its_parent() -> None:
+    async def main() -> None:
+        async def waits(run: Run, request: Any) -> Any:
+            await pass_time(1000.0)
+
+        firm = Firm(billing=waits)
+        first = asyncio.ensure_future(firm.live().run({"order": "W1"}, run_id="r"))
+        await pass_time(1.0)
+        await firm.store.claim("r/2:billing", owner="a third", at=0.0)
+        second = firm.live()
+        await firm.store.claim("another", owner="life-1", at=0.0)
+        result = await second.resume("r", take_over=True)
+        assert result.reason == "child: r/2:billing"
+        first.cancel()
+        await asyncio.wait([first])
 
     simulated(main)

@@ -23,7 +23,7 @@ from plimsoll.core.calls import (
 )
 from plimsoll.core.clock import LoopClock
 from plimsoll.core.errors import Misuse
-from plimsoll.core.events import CallIntended, CallSettled, DoubtRaised, DoubtResolved, Event, RunEnded
+from plimsoll.core.events import CallIntended, CallSettled, DoubtRaised, DoubtResolved, Event
 from plimsoll.runtime.current import current_call
 from plimsoll.runtime.effects import settle_leftovers
 from plimsoll.runtime.exchange import Exchange, Send
@@ -336,14 +336,40 @@ async def test_a_verify_that_fails_is_quoted() -> None:
 
 
 @told
-async def test_a_verify_that_is_misused_is_told_and_the_run_is_not_ended_over_it() -> None:
+async def test_a_verify_that_misuses_something_has_failed_like_any_other() -> None:
     def misused() -> Any:
         raise Misuse("verify has no such table")
 
     bank = Bank(LOST, says=misused)
-    with pytest.raises(Misuse, match="verify has no such table"):
+    result = await bank.serve()
+    assert (result.ending, result.reason) == (Ending.PARKED, "doubt: 1:refund")
+    (resolved,) = await bank.all_of(DoubtResolved)
+    assert resolved.value == "verify failed: Misuse: verify has no such table"
+    (found,) = [finding for _, _, finding in bank.sink.entries if finding.kind == "in_doubt_unresolved"]
+    assert found.message == "a person must find out whether refund happened (verify failed: Misuse)"
+    bank.says = Happened({"refunded": 20.0})
+    assert (await bank.live().resume("r")).output == {"refunded": 20.0}
+
+
+@told
+async def test_a_verify_that_misuses_something_when_its_run_ends_leaves_a_doubt() -> None:
+    def misused() -> Any:
+        raise Misuse("verify has no such table")
+
+    bank = Bank(says=misused)
+    bank.comes = [Crash()]
+
+    async def asks_no_more(run: Run, asked: Any) -> Any:
+        return "done"
+
+    with pytest.raises(Crash):
         await bank.serve()
-    assert await bank.all_of(DoubtResolved, RunEnded) == []
+    bank.agent = asks_no_more
+    await bank.live().operations.cancel("r", by="ana")
+    (result,) = await bank.live().wake()
+    assert result.ending is Ending.HALTED
+    (resolved,) = await bank.all_of(DoubtResolved)
+    assert resolved.value == "verify failed: Misuse: verify has no such table"
 
 
 # --------------------------------------------------------------------------------------------- what a run leaves behind

@@ -1,8 +1,9 @@
 """How the command line comes by an agent: the contract names it, an adapter hardens it."""
 
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from plimsoll.contract.loading import load_contract
 from plimsoll.contract.model import Contract
 from plimsoll.contract.shapes import AgentShape
 from plimsoll.core.errors import Misuse
+from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.imports import load_object, put_on_path
 from plimsoll.runtime.local import local
+from plimsoll.runtime.surroundings import Surroundings
 
 __all__ = ["describe_agent", "entrypoint_of", "load", "open_agent"]
 
@@ -44,24 +47,73 @@ def entrypoint_of(contract: Contract, agent: str | None) -> str:
 
 
 @asynccontextmanager
-async def open_agent(contract_path: Path, *, agent: str | None, journal: Path | None) -> AsyncIterator[Any]:
-    """The agent, hardened, over a journal that is there already; closed when the block ends.
+async def open_agent(contract_path: Path, *, agent: str | None, journal: Path | None) -> AsyncIterator[Harness]:
+    """The agent's harness, over a journal that is there already; closed when the block ends.
 
+    It is what `harness` in the contract's [agent] makes, unless `agent` is given; else the agent itself is hardened.
     Everything that a run needs is found first, so that nothing goes wrong with a run for want of it. Raises `Misuse`.
     """
     contract = load_contract(contract_path)
     file = journal_file(contract_path, journal)
     put_on_path(contract_path.parent)
-    target = load(entrypoint_of(contract, agent))
-    deps = await _dependencies(contract, target)
+    if agent is None and contract.agent.harness is not None:
+        make = _maker(contract.agent.harness)
+    else:
+        target = load(entrypoint_of(contract, agent))
+        _check_agent(target, entrypoint_of(contract, agent))
+        deps = await _dependencies(contract, target)
+        make = partial(_hardened, target, contract_path, deps=deps)
     async with AsyncExitStack() as stack:
         surroundings = local(contract, path=file, directory=contract_path.parent)
         stack.push_async_callback(surroundings.store.close)
         with explained("opening the agent"):
-            hardened = harden(target, contract_path, deps=deps, surroundings=surroundings, eager=False)
-            await stack.enter_async_context(hardened)
-            hardened.harness  # noqa: B018 -- finds the tools' verify functions
-        yield hardened
+            made = make(surroundings)
+            made = await made if inspect.isawaitable(made) else made
+            await stack.enter_async_context(_opened(made, surroundings))
+            harness = made if isinstance(made, Harness) else made.harness  # finds the tools' verify functions
+        _check_same(harness, contract, surroundings)
+        yield harness
+
+
+def _hardened(target: Any, contract_path: Path, surroundings: Surroundings, *, deps: Any) -> Any:
+    return harden(target, contract_path, deps=deps, surroundings=surroundings, eager=False)
+
+
+def _maker(path: str) -> Callable[[Surroundings], Any]:
+    """The function that makes the harness. Raises `Misuse` where it is none."""
+    make = load(path)
+    if not callable(make):
+        raise Misuse(f"{path} ([agent] harness) is no function; it is called as `function(surroundings)`")
+
+    def made(surroundings: Surroundings) -> Any:
+        return make(surroundings)
+
+    return made
+
+
+def _opened(made: Any, surroundings: Surroundings) -> Any:
+    """What was made, to be entered. Raises `Misuse` where it is neither a harness nor an agent with one."""
+    if isinstance(made, Harness) or hasattr(type(made), "harness"):
+        return made
+    raise Misuse(f"[agent] harness returned {type(made).__name__}: return the Harness, or what `harden` returns")
+
+
+def _check_same(harness: Harness, contract: Contract, surroundings: Surroundings) -> None:
+    """Raises `Misuse` for a harness of another agent, or one that does not run where it was told to."""
+    made, named = harness.env.contract.agent.name, contract.agent.name
+    if made != named:
+        raise Misuse(f"[agent] harness made one of agent {made!r}, and this is the contract of {named!r}")
+    if harness.store is not surroundings.store:
+        raise Misuse("[agent] harness made one over a journal of its own: hand on the surroundings that it is given")
+
+
+def _check_agent(target: Any, path: str) -> None:
+    """Raises `Misuse` for an agent without a framework, of which nobody knows the tools and models."""
+    if inspect.iscoroutinefunction(target):
+        raise Misuse(
+            f"{path} is a function, and nothing tells its tools and models: in [agent] write `harness = "
+            '"module:function"`, a function of the surroundings that returns its Harness'
+        )
 
 
 async def _dependencies(contract: Contract, agent: Any) -> Any:

@@ -57,8 +57,8 @@ def list_requests(contract_path: Path, journal: Path | None, as_json: bool) -> N
 
     async def look(operations: Operations) -> tuple[list[Row], list[Row]]:
         asked = [_request_row(request) for request in await operations.requests()]
-        parked = await operations.store.heads(state=RunState.PARKED)
-        doubts = [row for head in reversed(parked) for row in await _doubt_rows(operations, head.run_id)]
+        doubtful = await operations.doubtful()
+        doubts = [row for run_id, doubts in doubtful for row in await _doubt_rows(operations, run_id, doubts)]
         return asked, doubts
 
     asked, doubts = with_operations(contract_path, journal, look)
@@ -86,10 +86,7 @@ def _request_row(request: Request) -> Row:
     }
 
 
-async def _doubt_rows(operations: Operations, run_id: str) -> list[Row]:
-    doubts: Mapping[str, DoubtRaised] = await operations.doubts(run_id)
-    if not doubts:
-        return []
+async def _doubt_rows(operations: Operations, run_id: str, doubts: Mapping[str, DoubtRaised]) -> list[Row]:
     intents = {event.key: event for event in await operations.events(run_id) if isinstance(event, CallIntended)}
     return [
         {

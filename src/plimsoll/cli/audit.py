@@ -11,7 +11,14 @@ import click
 import msgspec
 
 from plimsoll.cli.command import Command, GateCommand
-from plimsoll.cli.journal_access import JSON_HELP, journal_options, journal_section, open_store, with_store
+from plimsoll.cli.journal_access import (
+    JSON_HELP,
+    journal_options,
+    journal_section,
+    look_store,
+    open_store,
+    with_store,
+)
 from plimsoll.cli.printing import clean, console, table
 from plimsoll.cli.wording import stamp
 from plimsoll.core.clock import SystemClock
@@ -65,7 +72,8 @@ def verify(  # noqa: PLR0917 -- click hands every option over
 
     The chains show accidental damage. That nobody rewrote them is shown by the signed
     checkpoints, with --key; that nobody set the whole file back, by --against, with a
-    checkpoint that `plimsoll audit checkpoint --out` wrote. Nothing is changed. Exits
+    checkpoint that `plimsoll audit checkpoint --out` wrote. The file is opened for
+    reading alone; of one in an earlier format a copy is read. Nothing is changed. Exits
     with 0 when all is well, with 1 when something is wrong, with 2 when it could not
     be tried.
 
@@ -84,7 +92,7 @@ def verify(  # noqa: PLR0917 -- click hands every option over
     else:
         known = None if against is None else _checkpoint_in(against)
         try:
-            store = open_store(contract_path, file or journal)
+            store = look_store(contract_path, file or journal)
             report = with_store(store, lambda opened: audit_store(opened, verify=check, keys=signed_by, against=known))
         except JournalCorrupt as error:  # so much that it cannot be gone through
             report = AuditReport(damages=[Damage(run_id=error.run_id, seq=error.seq, what=error.what)])
@@ -222,7 +230,7 @@ def export(  # noqa: PLR0917 -- click hands every option over
 
     It holds the events, every checkpoint, and for each run the proof that one covers
     it. What is encrypted stays so, unless --decrypt. With a signing key at hand a
-    checkpoint is made before. Exits with 0 when it is done, with 1 on an error.
+    checkpoint is made before; else nothing in the journal is changed. Exits with 0 when it is done, with 1 on an error.
 
     \b
     Examples:
@@ -230,13 +238,16 @@ def export(  # noqa: PLR0917 -- click hands every option over
       plimsoll audit export runs.jsonl ticket-7713 ticket-7714 --decrypt
     """
 
+    section = journal_section(contract_path, journal)
+    signs = signer(section, directory=contract_path.parent, environ=os.environ) is not None
+
     async def work(store: SQLiteStore) -> tuple[int, int]:
-        if signer(journal_section(contract_path, journal), directory=contract_path.parent, environ=os.environ):
+        if signs:
             await _checkpointed(store, contract_path, journal)
         ids = list(dict.fromkeys(run_ids)) or await store.run_ids()
         return len(ids), await _write(file, export_lines(store, ids, at=SystemClock().now(), decrypt=decrypt))
 
-    runs, lines = with_store(open_store(contract_path, journal), work)
+    runs, lines = with_store((open_store if signs else look_store)(contract_path, journal), work)
     if as_json:
         click.echo(json.dumps({"file": str(file), "runs": runs, "lines": lines}))
         return
@@ -277,7 +288,7 @@ def show_log(contract_path: Path, journal: Path | None, as_json: bool) -> None:
       plimsoll audit log
       plimsoll audit log --json | jq '.acts[] | select(.act == "erased")'
     """
-    acts = with_store(open_store(contract_path, journal), lambda store: store.acts())
+    acts = with_store(look_store(contract_path, journal), lambda store: store.acts())
     if as_json:
         click.echo(json.dumps({"acts": msgspec.to_builtins(acts)}))
         return

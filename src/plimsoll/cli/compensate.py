@@ -11,6 +11,7 @@ from plimsoll.cli.command import Command
 from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places
 from plimsoll.cli.printing import console
 from plimsoll.cli.runs import print_result, summary
+from plimsoll.core.calls import Ending
 from plimsoll.runtime.result import RunResult
 
 __all__ = ["compensate"]
@@ -20,6 +21,7 @@ __all__ = ["compensate"]
 @journal_options
 @click.argument("run_id", metavar="RUN")
 @click.option("--key", "keys", metavar="CALL", multiple=True, help="Only this call; may be given more than once.")
+@click.option("--only", is_flag=True, help="This run alone, and not what its children did.")
 @click.option("--by", default=person, show_default="your login name", help="Who wants it, for the record.")
 @click.option("--agent", default=None, help="module:attribute of the agent; the contract's entrypoint if left out.")
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
@@ -29,15 +31,19 @@ def compensate(
     journal: Path | None,
     run_id: str,
     keys: tuple[str, ...],
+    only: bool,
     by: str,
     agent: str | None,
     as_json: bool,
 ) -> None:
-    """Takes back what a run that has ended did: the latest first, each call once, by its tool's `compensate`.
+    """Takes back what a run that has ended did, and its children: the latest first, each call once, by its tool's
+    `compensate`.
 
-    `plimsoll runs show` tells what can be taken back. Nothing ever is without being asked for. It happens in a run of
-    its own, RUN/undo, which may have to wait for a person like any other. Asked again, what was taken back already is
-    left alone. Exits with 0 when it is complete or waits, with 1 when something could not be taken back.
+    `plimsoll runs show` tells what can be taken back. Nothing ever is without being asked for. It happens in runs of
+    their own, RUN/undo, which may have to wait for a person like any other; the first that does not complete is the
+    last, and asked again it goes on from there. What was taken back already is left alone. What children did is taken
+    back where the agent knows them: `harness` in the contract's [agent]. Exits with 0 when it is complete or waits,
+    with 1 when something could not be taken back.
 
     \b
     Examples:
@@ -45,15 +51,18 @@ def compensate(
       plimsoll runs compensate ticket-7713 --key 4:issue_refund --by ana@shop.example
     """
 
-    async def take_back() -> RunResult:
-        async with open_agent(contract_path, agent=agent, journal=journal) as hardened:
-            result: RunResult = await hardened.compensate(run_id, by=by, keys=list(keys) or None)
-            return result
+    async def take_back() -> list[RunResult]:
+        async with open_agent(contract_path, agent=agent, journal=journal) as harness:
+            if keys or only:
+                return [await harness.compensate(run_id, by=by, keys=list(keys) or None)]
+            return await harness.compensate_family(run_id, by=by)
 
-    result = asyncio.run(take_back())
+    results = asyncio.run(take_back())
     if as_json:
-        click.echo(json.dumps(summary(result)))
+        click.echo(json.dumps({"results": [summary(result) for result in results]}))
     else:
-        print_result(console(), result, state=result.ending.value, options=places(contract_path, journal))
-    if result.ending.value in ("failed", "halted"):
+        out = console()
+        for result in results:
+            print_result(out, result, state=result.ending.value, options=places(contract_path, journal))
+    if results[-1].ending in (Ending.FAILED, Ending.HALTED):
         raise click.exceptions.Exit(1)

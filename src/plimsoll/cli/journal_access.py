@@ -24,6 +24,7 @@ __all__ = [
     "journal_file",
     "journal_options",
     "journal_section",
+    "look_store",
     "open_store",
     "person",
     "places",
@@ -75,11 +76,19 @@ def open_store(
     contract_path: Path, journal: Path | None, *, owner: str | None = None, keys: KeyRing | None = None
 ) -> SQLiteStore:
     """Opens the journal with `keys`, or those that the contract names, or the environment has. It may have none."""
-    file, section = journal_file(contract_path, journal), journal_section(contract_path, journal)
-    if keys is None:
-        reading = msgspec.structs.replace(section, encrypt=False)  # no run begins here, so no key has to be there
-        keys = key_ring(reading, directory=contract_path.parent, environ=os.environ)
-    return SQLiteStore.open(file, owner=owner, keys=keys)
+    file = journal_file(contract_path, journal)
+    return SQLiteStore.open(file, owner=owner, keys=_reading_keys(contract_path, journal) if keys is None else keys)
+
+
+def look_store(contract_path: Path, journal: Path | None) -> SQLiteStore:
+    """As `open_store`, for reading alone: nothing is written, not even what is of an earlier format."""
+    return SQLiteStore.look(journal_file(contract_path, journal), keys=_reading_keys(contract_path, journal))
+
+
+def _reading_keys(contract_path: Path, journal: Path | None) -> KeyRing | None:
+    """The keys that the contract names, or the environment has. No run begins here, so none has to be there."""
+    section = msgspec.structs.replace(journal_section(contract_path, journal), encrypt=False)
+    return key_ring(section, directory=contract_path.parent, environ=os.environ)
 
 
 def with_store(store: SQLiteStore, work: Callable[[SQLiteStore], Awaitable[T]]) -> T:

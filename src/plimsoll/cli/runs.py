@@ -23,8 +23,8 @@ from plimsoll.core.errors import UnknownRun
 from plimsoll.core.events import Record, RunStarted, event_type
 from plimsoll.journal.codec import SEALED, is_sealed
 from plimsoll.journal.keys import MASTER_ENV
-from plimsoll.journal.store import Halt, RunHead, RunState
-from plimsoll.runtime.family import Child, children_of
+from plimsoll.journal.store import Halt, RunHead, RunState, Store
+from plimsoll.runtime.family import Child, children_of, open_below
 from plimsoll.runtime.lineage import link_of
 from plimsoll.runtime.operations import EVERYTHING, Operations
 from plimsoll.runtime.result import RunResult
@@ -211,13 +211,15 @@ def resume(
 ) -> None:
     """Goes on with a run, or with every run that can: decided, signalled, cancelled, its time come, or left by a crash.
 
-    The agent is imported from the working directory, with the dependencies that `deps` in the contract's [agent] makes.
-    Its code is executed again; what the journal has is not done again. A run that a living process advances is left to
-    it. Exits with 0 however the runs stand afterwards, with 1 on an error, with 130 after ctrl-C.
+    The agent is imported from the working directory, with the dependencies that `deps` in the contract's [agent] makes;
+    one without a framework, or with children, is made by what `harness` names there. Its code is executed again; what
+    the journal has is not done again. A run that a living process advances is left to it. Exits with 0 however the runs
+    stand afterwards, with 1 on an error, with 130 after ctrl-C.
 
-    A process that is stuck is best ended: its runs are free then. Where it cannot be, --take-over takes RUN from it. It
-    may still send the write that it was about to send, so be sure that `verify` reckons with that. A run whose process
-    died more often than limits.max_resumes allows waits for --force: find out first why it dies.
+    A process that is stuck is best ended: its runs are free then. Where it cannot be, --take-over takes RUN from it,
+    and those of RUN's children that it has. It may still send the write that it was about to send, so be sure that
+    `verify` reckons with that. A run whose process died more often than limits.max_resumes allows waits for --force:
+    find out first why it dies.
 
     \b
     Examples:
@@ -232,21 +234,34 @@ def resume(
         raise click.UsageError("--force needs the RUN that is to go on")
     forced_by = (by or person()) if force else ""
 
-    async def go_on() -> list[RunResult]:
-        async with open_agent(contract_path, agent=agent, journal=journal) as hardened:
+    async def go_on() -> tuple[list[RunResult], list[str]]:
+        async with open_agent(contract_path, agent=agent, journal=journal) as harness:
             if run_id is None:
-                return list(await hardened.wake())
-            return [await hardened.harness.resume(run_id, take_over=take_over, forced_by=forced_by)]
+                return await harness.wake(), []
+            held = await _held(harness.store, run_id) if take_over else {}
+            results = [await harness.resume(run_id, take_over=take_over, forced_by=forced_by)]
+            heads = [await harness.store.head(child) for child in held]
+            return results, [head.run_id for head in heads if head is not None and head.owner != held[head.run_id]]
 
-    results = asyncio.run(go_on())
+    results, taken = asyncio.run(go_on())
     if as_json:
-        click.echo(json.dumps({"results": [summary(result) for result in results]}))
+        click.echo(json.dumps({"results": [summary(result) for result in results], "taken_with_it": taken}))
         return
     out = console()
+    for child in taken:
+        line(out, "Taken over with it: its child ", (child, "bold"))
     if not results:
         click.echo("Nothing can go on: no run was decided, has expired, or was left behind.")
     for result in results:
         print_result(out, result, state=result.ending.value, options=places(contract_path, journal))
+
+
+async def _held(store: Store, run_id: str) -> dict[str, str]:
+    """The open children of a run, and who has each."""
+    head = await asked_for(store, run_id)
+    below = [] if head is None else await open_below(store, head.run_id)
+    heads = [await store.head(child) for child in below]
+    return {head.run_id: head.owner for head in heads if head is not None}
 
 
 def summary(result: RunResult) -> dict[str, Any]:

@@ -121,8 +121,7 @@ def adopt(
         raise click.UsageError("name the runs, or say --all")
 
     async def try_all() -> list[tuple[Adoption | None, str, str]]:
-        async with open_agent(contract_path, agent=agent, journal=journal) as hardened:
-            harness: Harness = hardened.harness
+        async with open_agent(contract_path, agent=agent, journal=journal) as harness:
             wanted = [head.run_id for head in await harness.of_other_versions()] if everything else run_ids
             return [await _tried(harness, run_id, by=by, dry_run=dry_run) for run_id in wanted]
 
@@ -187,10 +186,10 @@ def work(contract_path: Path, journal: Path | None, agent: str | None, concurren
         loop = asyncio.get_running_loop()
         for number in (signals.SIGTERM, signals.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        async with open_agent(contract_path, agent=agent, journal=journal) as hardened:
-            dispatcher = Dispatcher(hardened, concurrency=concurrency, patience_s=patience)
+        async with open_agent(contract_path, agent=agent, journal=journal) as harness:
+            dispatcher = Dispatcher(harness, concurrency=concurrency, patience_s=patience)
             async with dispatcher:
-                click.echo(f"Working on the runs of {hardened.contract.agent.name}; ctrl-C ends it.")
+                click.echo(f"Working on the runs of {harness.env.contract.agent.name}; ctrl-C ends it.")
                 await stop.wait()
                 return await dispatcher.stop()
 

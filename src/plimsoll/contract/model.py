@@ -81,6 +81,8 @@ class AgentSection(_Section, frozen=True, kw_only=True):
 
     `entrypoint` is `module:attribute`: an agent object, or for the framework-free kind an async callable.
     `deps` is `module:callable`, which makes the agent's dependencies when a run is resumed by the command line.
+    `harness` is `module:function`, which makes all of it, in the surroundings that it is given: a `Harness`, or a
+    hardened agent. The command line goes on with runs by it, instead of by the other two.
     `new_version` says what becomes of a run that another version of the agent began: `pin` parks it until somebody
     adopts it, `replay` goes on with it where this version's code replays its journal.
     """
@@ -94,6 +96,7 @@ class AgentSection(_Section, frozen=True, kw_only=True):
     ]
     entrypoint: Named | None = None
     deps: Named | None = None
+    harness: Named | None = None
     new_version: Literal["pin", "replay"] = "pin"
 
 

@@ -243,7 +243,8 @@ class CancelRequested(_Event, frozen=True, kw_only=True, tag="cancel_requested")
 class RunParkedEvent(_Event, frozen=True, kw_only=True, tag="run_parked"):
     """The run waits. `until` is the wall-clock time at which it may go on by itself, if any; `active_s` was used up.
 
-    `seen` is the position in the inbox up to which it has acted on everything: what comes later wakes it.
+    `seen` is the position in the inbox up to which it has acted on everything: what comes later wakes it. `asks` is how
+    many approvals and doubts of its own people are to answer (None: not told, as in a journal of format 1).
     """
 
     reason: str
@@ -251,6 +252,7 @@ class RunParkedEvent(_Event, frozen=True, kw_only=True, tag="run_parked"):
     active_s: float
     until: float | None = None
     seen: int = 0
+    asks: int | None = None
 
 
 class RunResumed(_Event, frozen=True, kw_only=True, tag="run_resumed"):

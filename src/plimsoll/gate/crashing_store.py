@@ -101,6 +101,10 @@ class CrashingStore:
         self._life.check()
         return await self._inner.heads(state=state, session=session, limit=limit)
 
+    async def asking(self) -> list[RunHead]:
+        self._life.check()
+        return await self._inner.asking()
+
     async def due(
         self, *, agent: str, fingerprint: str, owner: str, now: float, limit: int | None = None
     ) -> list[RunHead]:

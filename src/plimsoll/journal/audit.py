@@ -19,6 +19,7 @@ __all__ = ["AuditReport", "audit", "check_run", "check_signatures"]
 
 _FOLLOWED = (
     "state", "agent", "ending", "reason", "wake_at", "started_at", "parent", "session", "turn", "fingerprint", "seen",
+    "asks",
 )  # fmt: skip
 """What a head has from its run's events, and from nowhere else."""
 

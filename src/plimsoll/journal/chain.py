@@ -32,6 +32,7 @@ class _AboutTheRun(msgspec.Struct):
     reason: str = ""
     until: float | None = None
     seen: int = 0
+    asks: int | None = None
     ending: Ending | None = None
     leaves: tuple[str, ...] = ()
 
@@ -129,15 +130,17 @@ def _follow_event(head: RunHead, about: _AboutTheRun, at: float) -> RunHead:
             belongs = {"parent": about.parent, "session": about.session, "turn": about.turn}
             return replace(head, agent=about.agent, fingerprint=about.fingerprint, started_at=at, **belongs)
         case "run_parked":
-            return replace(head, state=RunState.PARKED, reason=about.reason, wake_at=about.until, seen=about.seen)
+            asks = 1 if about.asks is None else about.asks  # where it is not told, somebody has to look
+            waits = {"reason": about.reason, "wake_at": about.until, "seen": about.seen, "asks": asks}
+            return replace(head, state=RunState.PARKED, **waits)
         case "run_resumed":
             reason = CONTINUED if head.reason == CONTINUED else ""
-            return replace(head, state=RunState.RUNNING, reason=reason, wake_at=None)
+            return replace(head, state=RunState.RUNNING, reason=reason, wake_at=None, asks=0)
         case "run_continued":
             return replace(head, reason=CONTINUED)
         case "run_adopted":
             return replace(head, fingerprint=about.new)
         case "run_ended":
-            return replace(head, state=RunState.ENDED, ending=about.ending, reason=about.reason, wake_at=None)
+            return replace(head, state=RunState.ENDED, ending=about.ending, reason=about.reason, wake_at=None, asks=0)
         case _:
             return head

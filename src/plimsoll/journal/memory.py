@@ -134,11 +134,15 @@ class MemoryStore:
     async def heads(
         self, *, state: RunState | None = None, session: str | None = None, limit: int | None = None
     ) -> list[RunHead]:
-        newest_claim_first = reversed(self._heads.values())
+        may_be = self._heads if state in (None, RunState.ENDED) else self._waking.open
+        newest_claim_first = reversed(may_be.values())
         found = [head for head in newest_claim_first if state is None or head.state is state]
         found = [head for head in found if session is None or head.session == session]
         found.sort(key=lambda head: -head.started_at)
         return found[:limit]
+
+    async def asking(self) -> list[RunHead]:
+        return sorted(self._waking.asking.values(), key=lambda head: (-head.started_at, head.run_id))
 
     async def due(
         self, *, agent: str, fingerprint: str, owner: str, now: float, limit: int | None = None

@@ -37,8 +37,8 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
     `seq` and `digest` are those of its last durable record; `reason` says why it is parked or how it ended; `wake_at`
     is the wall-clock time at which a parked run may go on by itself. `parent`, `session` and `turn` are those of its
     first event; `fingerprint` is the version of the agent that it belongs to. `posted` is the position of the last
-    message to it, `seen` that up to which it had acted on everything when it last parked. `erased_at` is when its
-    personal fields were erased.
+    message to it, `seen` that up to which it had acted on everything when it last parked, and `asks` how many approvals
+    and doubts it had open then. `erased_at` is when its personal fields were erased.
     """
 
     run_id: str
@@ -59,6 +59,7 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: str = ""
     seen: int = 0
     posted: int = 0
+    asks: int = 0
     erased_at: float | None = None
 
 
@@ -167,7 +168,17 @@ class Store(Protocol):
     async def heads(
         self, *, state: RunState | None = None, session: str | None = None, limit: int | None = None
     ) -> list[RunHead]:
-        """Runs, the latest started first; all of them, or those in `state`, or of `session`."""
+        """Runs, the latest started first; all of them, or those in `state`, or of `session`.
+
+        Of those that run or are parked it costs as much as there are, whatever has ended.
+        """
+        ...
+
+    async def asking(self) -> list[RunHead]:
+        """The parked runs that had something for people to answer when they parked, the latest started first.
+
+        Costs as much as there are of these. How many are parked besides makes no difference.
+        """
         ...
 
     async def due(

@@ -1,4 +1,4 @@
-"""Which runs may go on: an index over heads, for a store that keeps them in memory."""
+"""Which runs are open, and may go on: an index over heads, for a store that keeps them in memory."""
 
 import heapq
 from collections.abc import Iterator
@@ -11,9 +11,11 @@ __all__ = ["Waking"]
 class Waking:
     """Told of every head as it changes, it finds those that may go on without looking at the others."""
 
-    __slots__ = ("_news", "_of_other_versions", "_running", "_timed", "_times")
+    __slots__ = ("_asking", "_news", "_of_other_versions", "_open", "_running", "_timed", "_times")
 
     def __init__(self) -> None:
+        self._open: dict[str, RunHead] = {}
+        self._asking: dict[str, RunHead] = {}
         self._running: dict[str, RunHead] = {}
         self._news: dict[str, RunHead] = {}
         self._of_other_versions: dict[str, RunHead] = {}
@@ -23,6 +25,8 @@ class Waking:
     def keep(self, head: RunHead) -> None:
         """The head of a run, new or changed."""
         parked = head.state is RunState.PARKED
+        _put(self._open, head, when=head.state is not RunState.ENDED)
+        _put(self._asking, head, when=parked and head.asks > 0)
         _put(self._running, head, when=head.state is RunState.RUNNING and head.seq > 0)
         _put(self._news, head, when=parked and head.posted > head.seen)
         _put(self._of_other_versions, head, when=parked and head.reason == OTHER_VERSION)
@@ -31,6 +35,16 @@ class Waking:
             if before is None or before.wake_at != head.wake_at:
                 heapq.heappush(self._times, (head.wake_at, head.run_id))
         _put(self._timed, head, when=parked and head.wake_at is not None)
+
+    @property
+    def open(self) -> dict[str, RunHead]:
+        """The runs that have not ended, in the order in which they were first claimed."""
+        return self._open
+
+    @property
+    def asking(self) -> dict[str, RunHead]:
+        """The parked runs that have something for people to answer."""
+        return self._asking
 
     def at(self, now: float, *, fingerprint: str) -> Iterator[RunHead]:
         """The heads of the parked runs that may go on at `now`, the timely ones first, and of all that are running."""

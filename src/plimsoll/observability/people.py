@@ -9,6 +9,9 @@ __all__ = ["ApprovalDetector", "DoubtDetector"]
 
 _MAX_OPEN = 1000
 
+_VERIFY_FAILED = "verify failed: "
+"""How an unknown answer begins, in the journal, where `verify` raised; the kind of its error follows."""
+
 _DECISIONS = {
     "denied": ("info", "a person said no"),
     "expired": ("warning", "nobody answered in time"),
@@ -84,7 +87,7 @@ class DoubtDetector:
         finding = Finding(
             kind="in_doubt_unresolved",
             severity="critical",
-            message=f"a person must find out whether {dependency or event.key} happened",
+            message=f"a person must find out whether {dependency or event.key} happened{_broken(event)}",
             dependency=dependency,
             fault=fault,
             evidence=(event.key,),
@@ -93,6 +96,12 @@ class DoubtDetector:
 
     def restore(self, event: Event) -> None:
         self.observe(event, at=0.0)
+
+
+def _broken(event: DoubtResolved) -> str:
+    """That it was `verify` itself that failed, and how: by the kind of its error, since its words may be anybody's."""
+    said = event.value if isinstance(event.value, str) else ""
+    return f" ({': '.join(said.split(': ')[:2])})" if said.startswith(_VERIFY_FAILED) else ""
 
 
 def _keep(open_: dict[str, tuple[str, str]], key: str, value: tuple[str, str]) -> None:

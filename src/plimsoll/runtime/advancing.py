@@ -204,6 +204,7 @@ async def park(state: RunState, signal: RunParked) -> RunResult:
             until=state.waits.wake_at(signal.until, now=now) if signal.reason in _WAITS else signal.until,
             active_s=round(state.active_s, 6),
             seen=state.mailbox.seen_but_for(state.asked_below),
+            asks=len(state.approvals.open(now)) + sum(each.answer == "unknown" for each in state.doubts.values()),
         )
         try:
             await state.commit(parked)

@@ -55,7 +55,12 @@ async def _ended(state: RunState, exchange: ChildExchange, key: str) -> RunResul
 
 def _descent(state: RunState) -> Descent:
     enforced = state.env.contract.protections.limits is Mode.ENFORCE
-    return Descent(parent=state.id, within=state.scopes, deadline=state.deadline if enforced else None)
+    return Descent(
+        parent=state.id,
+        within=state.scopes,
+        deadline=state.deadline if enforced else None,
+        taken_from=state.taken_from,
+    )
 
 
 async def _intend(state: RunState, exchange: ChildExchange, key: str) -> None:

@@ -21,7 +21,7 @@ from plimsoll.core.calls import (
     Unknown,
     Verification,
 )
-from plimsoll.core.errors import Misuse, RunParked
+from plimsoll.core.errors import RunParked
 from plimsoll.core.events import CallIntended, DoubtRaised, DoubtResolved
 from plimsoll.runtime.attempts import Answer, Attempt, Footing, retrying
 from plimsoll.runtime.current import call_context
@@ -173,9 +173,7 @@ async def _verify_once(state: RunState, exchange: Exchange, intent: CallIntended
             answer = await env.interceptor(
                 f"{intent.dependency}.verify", info, exchange, lambda: exchange.verify(intent.idempotency_key)
             )
-    except Misuse:
-        raise
-    except Exception as error:  # a verify that fails has verified nothing
+    except Exception as error:  # a verify that fails has verified nothing, however it fails
         return Unknown(f"verify failed: {type(error).__name__}: {error}")
     finally:
         call_context.reset(token)

@@ -52,8 +52,12 @@ from plimsoll.runtime.sessions import Session
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.runtime.tools import ToolSpec, Verifier, tool_spec
+from plimsoll.runtime.undoable import undo_steps
 
 __all__ = ["AgentFunction", "Harness"]
+
+
+_LEFT = (HeadState.RUNNING, HeadState.PARKED)
 
 
 def to_json(native: Any) -> Any:
@@ -177,10 +181,10 @@ class Harness:
     async def resume(self, run_id: str, *, take_over: bool = False, forced_by: str = "") -> RunResult:
         """Goes on with a run that parked, or whose process died. One that has ended is answered from the journal.
 
-        `take_over` takes the run from an owner that still lives but is known to be stuck. Whatever that one does later
-        goes into no journal. A write that it was about to send may still come, so `verify` must reckon with it.
-        `forced_by` is the person who lets it go on although its process has died too often (`limits.max_resumes`); from
-        there on that is counted anew.
+        `take_over` takes the run, and its children, from an owner that still lives but is known to be stuck. Whatever
+        that one does later goes into no journal. A write that it was about to send may still come, so `verify` must
+        reckon with it. `forced_by` is the person who lets it go on although its process has died too often
+        (`limits.max_resumes`); from there on that is counted anew.
 
         Raises `UnknownRun`; `RunBusy` while somebody else advances it; `ReplayMismatch` when the agent's code no longer
         follows the run's journal (the run is parked then, and nothing was sent); `JournalCorrupt` when the journal does
@@ -225,6 +229,32 @@ class Harness:
         asked = {"by": by, "calls": msgspec.to_builtins(plan.calls)}
         return await self.lead(plan.run_id, replace(self.beginning(asked), undoes=run_id))
 
+    async def compensate_family(self, run_id: str, *, by: str) -> list[RunResult]:
+        """As `compensate`, with what its children did, and theirs: all in reverse order, each in a run of its own.
+
+        Ends with the first that does not complete; asked again, it goes on from there. Raises what `compensate` does,
+        and `Misuse` where a child is of an agent that is not among `children`.
+        """
+        results: list[RunResult] = []
+        for step in await undo_steps(self.store, run_id):
+            harness = self._of_kin(step.agents)
+            if step.keys is None:
+                results.append(await harness.lead(step.run_id, None))
+            else:
+                results.append(await harness.compensate(step.run_id, by=by, keys=step.keys))
+            if results[-1].ending is not Ending.COMPLETE:
+                break
+        return results
+
+    def _of_kin(self, agents: Sequence[str]) -> "Harness":
+        """The harness of a child, of a child of that, and so on, by their names; this one for none."""
+        harness = self
+        for name in agents:
+            if name not in harness.children:
+                raise Misuse(f"a child {name!r} did a part of it, and {harness.env.contract.agent.name} has none here")
+            harness = harness.children[name]
+        return harness
+
     async def adopt(self, run_id: str, *, by: str, dry_run: bool = False) -> Adoption:
         """Takes over a run that another version of the agent began, where this version's code replays its journal.
 
@@ -251,12 +281,9 @@ class Harness:
     async def of_other_versions(self) -> list[RunHead]:
         """The runs of this agent that another version of it began, and that have not ended, the oldest first."""
         agent, version = self.env.contract.agent.name, self.env.fingerprint
-        heads = reversed(await self.store.heads())
-        return [
-            head
-            for head in heads
-            if head.agent == agent and head.fingerprint != version and head.state is not HeadState.ENDED
-        ]
+        left = [head for state in _LEFT for head in await self.store.heads(state=state)]
+        others = [head for head in left if head.agent == agent and head.fingerprint != version]
+        return sorted(others, key=lambda head: (head.started_at, head.run_id))
 
     def family(self) -> list["Harness"]:
         """This harness and those of its children, of theirs, and so on, each once, the youngest first."""
@@ -299,7 +326,7 @@ class Harness:
         """Begins the run `run_id` as somebody's child, or goes on with it, until it ends or parks."""
         left_s = None if descent.deadline is None else descent.deadline.remaining(self.env.clock)
         began = replace(self.beginning(input), parent=descent.parent, within=descent.within, allowed_s=left_s)
-        return await self.lead(run_id, began, deadline=descent.deadline)
+        return await self.lead(run_id, began, deadline=descent.deadline, taken_from=descent.taken_from)
 
     async def lead(
         self,
@@ -310,14 +337,19 @@ class Harness:
         take_over: bool = False,
         deadline: Deadline | None = None,
         forced_by: str = "",
+        taken_from: str = "",
     ) -> RunResult:
         """Takes a run, and those that it goes on as, until the last ends or parks.
 
         `began` begins a run that there is not yet; without it, such a run raises `UnknownRun`. `fresh` wants a new one:
-        raises `RunBusy` when it is there already. `deadline` is one that a child has to keep besides its own.
+        raises `RunBusy` when it is there already. `deadline` is one that a child has to keep besides its own;
+        `taken_from` is an owner from which the run is taken over, where it has it.
         """
         first, _ = link_of(run_id)
         with self._advancing(first):
+            head = await self.store.head(run_id) if taken_from else None
+            if head is not None:
+                take_over = (await latest_link(self.store, head)).owner == taken_from
             taken = await self._taken(run_id, began, fresh=fresh, take_over=take_over, forced_by=forced_by)
             while isinstance(taken, RunState):
                 if taken.continued is None:
@@ -446,6 +478,7 @@ class Harness:
         state, events = restored(claimed, records, env=self.env, log=self.journal.open(claimed), used_s=used_s)
         rehearsal = partial(rehearse, claimed, records, env=self.env, code_of=self._code_of)
         crashed = head.state is HeadState.RUNNING
+        state.taken_from = head.owner if take_over and head.owner != self.owner else ""
         try:
             await go_on(state, events, crashed=crashed, forced_by=forced_by, rehearsal=rehearsal)
         except RunParked as signal:

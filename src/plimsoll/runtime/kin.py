@@ -21,12 +21,13 @@ class Descent:
     """Whose child a run is.
 
     `within` names whatever the parent is part of, itself among them; `deadline` is the parent's (None: it has none that
-    is enforced).
+    is enforced). `taken_from` is the owner that the parent was just taken over from: it is stuck with the child, too.
     """
 
     parent: str
     within: tuple[str, ...]
     deadline: Deadline | None
+    taken_from: str = ""
 
 
 class Kin(Protocol):

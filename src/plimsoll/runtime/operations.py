@@ -97,10 +97,10 @@ class Operations:
         return own
 
     async def requests(self) -> list[Request]:
-        """Every approval request that somebody may decide now, the oldest first."""
+        """Every approval request that somebody may decide now, the oldest first. Costs as much as people are asked."""
         now = self.clock.now()
         found: list[Request] = []
-        for head in reversed(await self.store.heads(state=RunState.PARKED)):
+        for head in reversed(await self.store.asking()):
             book = _book(await self.events(head.run_id))
             decided = {each.body["request_id"] for each in await self.store.inbox(head.run_id) if _decides(book, each)}
             found.extend(request for request in book.open(now) if request.asked.request_id not in decided)
@@ -174,6 +174,11 @@ class Operations:
         events = await self.events(run_id)
         inbox = await self.store.inbox(run_id)
         return {key: doubt for key, doubt in open_doubts(events).items() if not answer_to(events, inbox, key)}
+
+    async def doubtful(self) -> list[tuple[str, Mapping[str, DoubtRaised]]]:
+        """The runs with writes that wait for a person, the oldest first, and those writes by call key."""
+        found = [(head.run_id, await self.doubts(head.run_id)) for head in reversed(await self.store.asking())]
+        return [(run_id, doubts) for run_id, doubts in found if doubts]
 
     async def kill(self, *, by: str, reason: str, scope: str = EVERYTHING) -> None:
         """Engages the kill switch on one run with its children, on one session, or on everything: no run in its scope

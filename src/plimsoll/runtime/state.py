@@ -99,6 +99,7 @@ class RunState:
         self.asked_below: dict[str, tuple[ApprovalRequested, ...]] = {}
         self.open_children: set[str] = set()
         self.continued: RunContinuedEvent | None = None
+        self.taken_from = ""
         self.claims = ClaimDetector(contract, did=started.did)
         self.detectors: list[Detector] = [*default_detectors(contract), self.claims]
         self._readers_of: dict[type[Event], list[Detector]] = {}

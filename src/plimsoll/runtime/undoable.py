@@ -1,16 +1,18 @@
 """What a run has done and can be taken back, by its journal and those of the runs that took something back already."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import count
 
+from plimsoll.core.calls import CallKind
 from plimsoll.core.errors import Misuse, RunErased, UnknownRun
 from plimsoll.core.events import CallIntended, CallSettled, DoubtResolved, Event, RunStarted
 from plimsoll.journal.store import InboxEntry, RunHead, RunState, Store
 from plimsoll.runtime.doubts import answer_to, open_doubts
-from plimsoll.runtime.lineage import latest_link, link_id, link_of, undo_id
+from plimsoll.runtime.lineage import child_id, latest_link, link_id, link_of, undo_id
 from plimsoll.runtime.result import Undoable
 
-__all__ = ["UndoPlan", "undo_plan", "undoable_calls"]
+__all__ = ["UndoPlan", "UndoStep", "undo_plan", "undo_steps", "undoable_calls"]
 
 
 class UndoPlan:
@@ -23,14 +25,72 @@ class UndoPlan:
         self.calls = calls
 
 
-async def undo_plan(store: Store, run_id: str, keys: Sequence[str] | None) -> UndoPlan:
-    """How to take back the calls `keys` of a run that has ended (None: all that can be).
+@dataclass(frozen=True, slots=True)
+class UndoStep:
+    """One run that takes something back: the calls `keys` of the run `run_id`, or, where `keys` is None, the run itself
+    that was begun for it before. `agents` are the names by which the child is called, from the outermost."""
 
-    While one run takes something back, nothing else is planned: it is gone on with first. Raises `UnknownRun`,
-    `RunErased`, and `Misuse` where the run has not ended, has no such call, or never did anything of the kind.
+    agents: tuple[str, ...]
+    run_id: str
+    keys: tuple[str, ...] | None
+
+
+async def undo_steps(store: Store, run_id: str) -> list[UndoStep]:
+    """How to take back what a run that has ended has done, and its children, and theirs: the latest first.
+
+    What is being taken back already is gone on with first; where all of it was, these are the runs that did so. Raises
+    `UnknownRun`, `RunErased`, and `Misuse` where the run has not ended, or never did anything of the kind.
     """
-    run_id = link_of(run_id)[0]
-    head = await store.head(run_id)
+    first = link_of((await _over(store, run_id)).run_id)[0]
+    for again in (False, True):
+        steps = [step async for step in _steps(store, first, agents=(), again=again)]
+        if steps:
+            return steps
+    raise Misuse(f"run {first} has done nothing that can be taken back")
+
+
+async def _steps(store: Store, run_id: str, *, agents: tuple[str, ...], again: bool) -> AsyncIterator[UndoStep]:
+    """`again` has the runs among them that took something back and have ended."""
+    begun = await _undo_runs(store, run_id)
+    if begun and (again or begun[-1].state is not RunState.ENDED):
+        yield UndoStep(agents, begun[-1].run_id, None)
+    left = {call.key for call in await undoable_calls(store, run_id)}
+    together: list[str] = []
+    for key, child in [each async for each in _in_order(store, run_id)][::-1]:
+        if child is None:
+            together += [key] if key in left else []
+            continue
+        below = [step async for step in _steps(store, key, agents=(*agents, child), again=again)]
+        if below and together:
+            yield UndoStep(agents, run_id, tuple(together))
+            together = []
+        for step in below:
+            yield step
+    if together:
+        yield UndoStep(agents, run_id, tuple(together))
+
+
+async def _in_order(store: Store, run_id: str) -> AsyncIterator[tuple[str, str | None]]:
+    """The calls of a chain by their keys, and its children by their ids and names, in the order in which they ended."""
+    for number in count(1):
+        link = link_id(run_id, number)
+        events = [record.event for record in await store.read(link)]
+        if not events:
+            return
+        place = f"~{number}" if number > 1 else ""
+        calls = {event.key: event for event in events if isinstance(event, CallIntended)}
+        settled = [event.key for event in events if isinstance(event, (CallSettled, DoubtResolved))]
+        for key in dict.fromkeys((*settled, *calls)):
+            call = calls.get(key)
+            if call is not None and call.kind is CallKind.RUN:
+                yield child_id(link, key), call.dependency
+            else:
+                yield f"{key}{place}", None
+
+
+async def _over(store: Store, run_id: str) -> RunHead:
+    """The latest run of the chain, which has ended. Raises `UnknownRun`, `RunErased`, and `Misuse`."""
+    head = await store.head(link_of(run_id)[0])
     if head is None:
         raise UnknownRun(run_id)
     head = await latest_link(store, head)
@@ -38,6 +98,17 @@ async def undo_plan(store: Store, run_id: str, keys: Sequence[str] | None) -> Un
         raise RunErased(run_id)
     if head.state is not RunState.ENDED:
         raise Misuse(f"run {run_id} has not ended: what it does is taken back only when it does nothing more")
+    return head
+
+
+async def undo_plan(store: Store, run_id: str, keys: Sequence[str] | None) -> UndoPlan:
+    """How to take back the calls `keys` of a run that has ended (None: all that can be).
+
+    While one run takes something back, nothing else is planned: it is gone on with first. Raises `UnknownRun`,
+    `RunErased`, and `Misuse` where the run has not ended, has no such call, or never did anything of the kind.
+    """
+    run_id = link_of(run_id)[0]
+    await _over(store, run_id)
     before = await _undo_runs(store, run_id)
     if before and before[-1].state is not RunState.ENDED:
         return UndoPlan(before[-1].run_id, None)

@@ -59,10 +59,11 @@ def version_1(path: Path) -> Path:
         for key, (run_id, (state, ending, reason, wake_at, bodies)) in enumerate(RUNS.items(), 1):
             digest = bytes(32)
             for seq, body in enumerate(bodies, 1):
-                digest = sha256(digest + f"{run_id}\0{seq}\0{2}\0{seq + 0.25!r}\0".encode() + body).digest()
-                file.execute("INSERT INTO events VALUES (?, ?, 2, ?, ?, ?)", (key, seq, seq + 0.25, body, digest))
+                at = key + seq / 4
+                digest = sha256(digest + f"{run_id}\0{seq}\0{2}\0{at!r}\0".encode() + body).digest()
+                file.execute("INSERT INTO events VALUES (?, ?, 2, ?, ?, ?)", (key, seq, at, body, digest))
             agent = "shop" if bodies else ""
-            row = (key, run_id, 2, "old", state, agent, len(bodies), digest, ending, reason, wake_at, key + 0.5, 9.0)
+            row = (key, run_id, 2, "old", state, agent, len(bodies), digest, ending, reason, wake_at, key + 0.25, 9.0)
             file.execute("INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
     return path
 
@@ -91,6 +92,7 @@ async def everything_is_there(path: Path) -> None:
     assert dict(store.outside().halts) == {"*": Halt(scope="*", by="ann", reason="enough", at=4.5)}
     (message,) = await store.inbox("parked")
     assert (message.position, message.kind, message.body) == (4, InboxKind.DOUBT, {"happened": False})
+    assert [head.run_id for head in await store.asking()] == ["parked"], "who knows what it waits for"
     head = await store.claim("under-way", owner="new-owner", at=10.0)
     assert await store.append(chain(head, value("goes on"))) == frozenset()
     assert values(await store.read("under-way")) == ["goes on"]

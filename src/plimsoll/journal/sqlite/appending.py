@@ -38,6 +38,7 @@ _BEGUN = (
 )
 _RESTATED = (
     "state", "agent", "ending", "reason", "wake_at", "started_at", "parent", "session", "turn", "fingerprint", "seen",
+    "asks",
 )  # fmt: skip
 """What of a head changes with the events about the run itself."""
 _restated_of = attrgetter(*_RESTATED)

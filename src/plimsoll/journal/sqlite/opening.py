@@ -5,13 +5,16 @@ import os
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
-from tempfile import mkstemp
+from tempfile import TemporaryDirectory, mkstemp
 
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable, Misuse
 from plimsoll.journal.sqlite.errors import RESTORE
 from plimsoll.journal.sqlite.schema import APPLICATION_ID, STEPS, Step
 
-__all__ = ["create", "prepare"]
+__all__ = ["COPY", "check", "copied_if_older", "create", "prepare", "to_be_read"]
+
+COPY = "journal.db"
+"""What the copy of a journal is called in its folder."""
 
 _logger = logging.getLogger("plimsoll.journal")
 
@@ -55,18 +58,55 @@ def prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("COMMIT")
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+def to_be_read(path: Path) -> str:
+    """The URI by which the file is opened for reading alone: where nobody can write beside it, without a lock."""
+    fixed = "" if os.access(path.parent, os.W_OK) or path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    return f"{path.as_uri()}?mode=ro{fixed}"
+
+
+def check(connection: sqlite3.Connection, path: Path) -> None:
+    """Raises `Misuse` for a file that is not ours."""
+    _version(connection, path)
+
+
+def copied_if_older(path: Path) -> TemporaryDirectory[str] | None:
+    """A folder with a copy of the file, `COPY`, brought up to this version's tables; None where it has them.
+
+    The file stays as it is. The folder is the caller's to remove.
+    """
+    with closing(sqlite3.connect(to_be_read(path), uri=True, isolation_level=None)) as old:
+        version = _version(old, path)
+        if version == len(STEPS):
+            return None
+        _logger.warning(
+            "%s has format %d: a copy of it is read, brought to format %d. It stays as it is", path, version, len(STEPS)
+        )
+        folder = TemporaryDirectory(prefix="plimsoll-")
+        try:
+            with closing(sqlite3.connect(Path(folder.name) / COPY, isolation_level=None)) as new:
+                old.backup(new)
+                new.execute("BEGIN")
+                _migrate(new, path, silent=True)
+                new.execute("COMMIT")
+        except BaseException:
+            folder.cleanup()
+            raise
+        return folder
+
+
+def _migrate(connection: sqlite3.Connection, path: Path, *, silent: bool = False) -> None:
     """Takes the steps that the file has not taken: all of them, or with a crash in between none."""
     version, newest = _version(connection, path), len(STEPS)
     if version == newest:
         return
-    if version:
+    told = version and not silent
+    if told:
         _logger.warning("%s has format %d: bringing it to format %d, in one transaction", path, version, newest)
     for step in STEPS[version:]:
         _take(step, connection, path, version)
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {newest}")
-    if version:
+    if told:
         _logger.warning("%s has format %d now; an earlier Plimsoll will refuse it", path, newest)
 
 

@@ -12,15 +12,18 @@ from plimsoll.journal.codec import Unreadable
 from plimsoll.journal.sqlite.errors import RESTORE
 from plimsoll.journal.store import RunHead, RunState
 
-__all__ = ["COLUMNS", "HEAD", "due_conditions", "head_of", "record_of", "row_of"]
+__all__ = ["ASKING", "COLUMNS", "HEAD", "due_conditions", "head_of", "record_of", "row_of"]
 
 COLUMNS = (
     "run_id", "epoch", "owner", "state", "agent", "seq", "digest", "ending", "reason", "wake_at", "started_at",
-    "updated_at", "parent", "session", "turn", "fingerprint", "seen", "posted", "erased_at",
+    "updated_at", "parent", "session", "turn", "fingerprint", "seen", "posted", "asks", "erased_at",
 )  # fmt: skip
 """The columns of a head: its fields, by their names."""
 
 HEAD = ", ".join(COLUMNS)
+
+ASKING = "runs INDEXED BY runs_that_ask WHERE state = 'parked' AND asks > 0 ORDER BY started_at DESC, run_id"
+"""Where `Store.asking` looks: left to itself, SQLite takes the index of everything that is parked."""
 
 
 def head_of(row: Sequence[Any]) -> RunHead:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -28,9 +29,9 @@ from plimsoll.journal.sqlite.appending import Appender
 from plimsoll.journal.sqlite.commits import GroupCommit
 from plimsoll.journal.sqlite.damages import damages
 from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
-from plimsoll.journal.sqlite.opening import create, prepare
+from plimsoll.journal.sqlite.opening import COPY, check, copied_if_older, create, prepare, to_be_read
 from plimsoll.journal.sqlite.owners import OwnerLocks, inode
-from plimsoll.journal.sqlite.rows import HEAD, due_conditions, head_of, record_of, row_of
+from plimsoll.journal.sqlite.rows import ASKING, HEAD, due_conditions, head_of, record_of, row_of
 from plimsoll.journal.store import Halt, InboxEntry, Outside, RunHead, RunState
 from plimsoll.journal.trail import Act, ActKind
 
@@ -51,8 +52,18 @@ class SQLiteStore:
 
     inline = False
 
-    def __init__(self, path: Path, *, owner: str | None, keys: KeyRing | None, busy_timeout_s: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        owner: str | None = None,
+        keys: KeyRing | None = None,
+        busy_timeout_s: float,
+        only_look: bool = False,
+    ) -> None:
         self._path = path
+        self._file: Path | str = to_be_read(path) if only_look else path
+        self._copy: TemporaryDirectory[str] | None = None
         self._ring = keys
         self._run_keys: dict[str, RunKey | None] = {}  # of the runs that were claimed here last
         self._closed = False
@@ -63,12 +74,13 @@ class SQLiteStore:
         self._connections: list[sqlite3.Connection] = []
         try:
             self._writer = self._connect(busy_timeout_s)
-            prepare(self._writer, path)
+            (check if only_look else prepare)(self._writer, path)
             self._appender = Appender(self._writer, post=self._post)
             self._inode = inode(path)
             self._reader = self._connect(busy_timeout_s)
             self._watch = self._connect(min(busy_timeout_s, 0.1))  # asked on the event loop
-            self._owners.sweep()
+            if not only_look:
+                self._owners.sweep()
             if owner is not None:
                 self._owners.hold(owner)
         except BaseException:
@@ -101,8 +113,30 @@ class SQLiteStore:
             create(path)
             return cls(path, owner=owner, keys=keys, busy_timeout_s=busy_timeout_s)
 
+    @classmethod
+    def look(cls, path: str | Path, *, keys: KeyRing | None = None, busy_timeout_s: float = 5.0) -> "SQLiteStore":
+        """Opens the journal at `path` for reading alone: neither it nor its log is changed, whatever is asked of it.
+
+        One of an earlier format is copied, and the copy brought up to date; it is gone when the store is closed. Raises
+        as `open` does, and `JournalUnavailable` where there is no journal.
+        """
+        path = Path(path).absolute()
+        with translated(path):
+            copy = copied_if_older(path)
+            if copy is None:
+                return cls(path, keys=keys, busy_timeout_s=busy_timeout_s, only_look=True)
+            try:
+                store = cls(Path(copy.name) / COPY, keys=keys, busy_timeout_s=busy_timeout_s)
+            except BaseException:
+                copy.cleanup()
+                raise
+            store._path, store._copy = path, copy
+            return store
+
     def _connect(self, busy_timeout_s: float) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, busy_timeout_s, isolation_level=None, check_same_thread=False)
+        connection = sqlite3.connect(
+            self._file, busy_timeout_s, isolation_level=None, check_same_thread=False, uri=isinstance(self._file, str)
+        )
         self._connections.append(connection)
         return connection
 
@@ -206,6 +240,9 @@ class SQLiteStore:
         values = tuple(value for value in wanted.values() if value is not None)
         newest = f"SELECT {HEAD} FROM runs WHERE {where} ORDER BY started_at DESC, key DESC LIMIT ?"
         return [head_of(row) for row in await self._rows(newest, (*values, -1 if limit is None else limit))]
+
+    async def asking(self) -> list[RunHead]:
+        return [head_of(row) for row in await self._rows(f"SELECT {HEAD} FROM {ASKING}", ())]
 
     async def due(
         self, *, agent: str, fingerprint: str, owner: str, now: float, limit: int | None = None
@@ -372,6 +409,8 @@ class SQLiteStore:
         for connection in self._connections:
             connection.close()
         self._owners.release()
+        if self._copy is not None:
+            self._copy.cleanup()
 
     async def _look(self, work: Callable[[], _T]) -> _T:
         """What `work` finds by the reader, in its thread."""
