@@ -136,6 +136,10 @@ async def test_what_cannot_be_exported(open_store: OpenStore) -> None:
 many = settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.differing_executors])
 
 
+def test_a_last_line_that_ends_in_another_byte_is_found() -> None:
+    assert said([*LINES[:-1], LINES[-1][:-1] + b" "])
+
+
 @many
 @given(st.data())
 def test_any_byte_that_is_changed_is_found(data: st.DataObject) -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "RunLine",
     "export_lines",
     "shown",
+    "written",
 ]
 
 FORMAT = 1
@@ -113,14 +114,15 @@ async def export_lines(
     """
     count, digest = 0, sha256()
     async for line in _lines(store, run_ids, at=at, decrypt=decrypt):
-        written = _written(line)
+        whole = written(line)
         count += 1
-        digest.update(written)
-        yield written
-    yield _written(EndLine(lines=count, digest=digest.digest()))
+        digest.update(whole)
+        yield whole
+    yield written(EndLine(lines=count, digest=digest.digest()))
 
 
-def _written(line: Line) -> bytes:
+def written(line: Line) -> bytes:
+    """The line as it stands in the file, with its newline."""
     return msgspec.json.encode(line) + b"\n"
 
 

@@ -22,6 +22,7 @@ from plimsoll.journal.export import (
     Line,
     RunLine,
     shown,
+    written,
 )
 from plimsoll.journal.merkle import root_by_proof
 
@@ -83,6 +84,8 @@ def _parsed(lines: Iterable[bytes], report: AuditReport) -> Iterator[Line]:
             report.note("*", 0, f"line {number} cannot be read: {error}")
             return
         if isinstance(line, EndLine):
+            if raw != written(line):  # nothing else seals it
+                report.note("*", 0, f"line {number} was altered: it says what it said, in other bytes")
             end = line
             continue
         count += 1
