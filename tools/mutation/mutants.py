@@ -103,7 +103,7 @@ class _EveryFunction(MutationVisitor):
         return not isinstance(node, libcst.FunctionDef) and super()._skip_node_and_children(node)
 
 
-def _code(module: libcst.Module, function: libcst.CSTNode, *, method: bool) -> str:
+def _code(module: libcst.Module, function: Any, *, method: bool) -> str:
     """The function as it stands in its file; a method is indented."""
     if not method:
         return module.code_for_node(function)
@@ -112,8 +112,9 @@ def _code(module: libcst.Module, function: libcst.CSTNode, *, method: bool) -> s
 
 def _changes_case(before: libcst.CSTNode, after: libcst.CSTNode) -> bool:
     """Whether nothing but capitals differ: SQL does not care, and where it matters, XX on either side does too."""
-    strings = isinstance(before, libcst.SimpleString) and isinstance(after, libcst.SimpleString)
-    return strings and before.value.casefold() == after.value.casefold()
+    if isinstance(before, libcst.SimpleString) and isinstance(after, libcst.SimpleString):
+        return before.value.casefold() == after.value.casefold()
+    return False
 
 
 def _functions(tree: ast.Module, path: str) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunctionDef, Place]]:

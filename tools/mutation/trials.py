@@ -13,6 +13,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ class Trials:
                 if len(running) == self.workers:
                     finish()
                 order = self._order(mutant, tests, baseline.seconds)
-                child = _in_child(lambda m=mutant, o=order: self._try(m, o, baseline.seconds, functions))
+                child = _in_child(partial(self._try, mutant, order, baseline.seconds, functions))
                 running[child.pid] = (mutant, order, child)
             while running:
                 finish()
