@@ -5,7 +5,15 @@ from msgspec.structs import replace
 
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import JournalCorrupt, Superseded
-from plimsoll.core.events import Record, RunContinuedEvent, RunEnded, RunParkedEvent, RunResumed, encode_event
+from plimsoll.core.events import (
+    Record,
+    RunAdopted,
+    RunContinuedEvent,
+    RunEnded,
+    RunParkedEvent,
+    RunResumed,
+    encode_event,
+)
 from plimsoll.journal import RunHead, RunState, verify_chain
 from plimsoll.journal.chain import check_expected, follow
 from plimsoll.journal.store import CONTINUED
@@ -87,3 +95,8 @@ def test_a_run_that_goes_on_as_another_has_no_other_reason_until_it_ends() -> No
     assert (head.state, head.reason) == (RunState.RUNNING, CONTINUED)
     head = follow(head, chain(head, RunEnded(ending=Ending.CONTINUED, output=None)))
     assert (head.state, head.reason) == (RunState.ENDED, "")
+
+
+def test_an_adopted_run_belongs_to_the_new_version() -> None:
+    head = follow(HEAD, chain(HEAD, STARTED, RunAdopted(by="ann", old="f", new="g")))
+    assert (head.fingerprint, head.state, head.seq) == ("g", RunState.RUNNING, 2)
