@@ -23,7 +23,7 @@ async def recorded(store: MemoryStore, *events: Event, run_id: str = "r") -> Run
     return head
 
 
-async def erased(store: MemoryStore, *, force: bool = False, run_id: str = "r") -> Erased:
+async def erased(store: MemoryStore, *, force: bool, run_id: str = "r") -> Erased:
     clock = ManualClock(epoch_s=9.5)
     return await erase_run(store, run_id, by="ann", reason="request 7", clock=clock, owner="two", force=force)
 
@@ -44,9 +44,10 @@ async def test_what_is_part_of_a_run() -> None:
 async def test_a_run_that_has_ended_is_erased() -> None:
     store = MemoryStore(keys=KEYS)
     await recorded(store, STARTED, ENDED)
-    found = await erased(store)
+    clock = ManualClock(epoch_s=9.5)
+    found = await erase_run(store, "r", by="ann", reason="request 7", clock=clock, owner="two")
     assert (found.act.subject, found.act.by, found.act.reason, found.act.at) == ("r", "ann", "request 7", 9.5)
-    assert await erased(store) == await erased(store, force=True) == found, "and stays so"
+    assert await erased(store, force=False) == await erased(store, force=True) == found, "and stays so"
     head = await store.head("r")
     assert head is not None and (head.epoch, head.seq, head.ending) == (1, 2, Ending.DEGRADED)
 
@@ -57,8 +58,8 @@ async def test_a_run_that_has_not_ended_is_ended_by_force_alone(events: tuple[Ev
     store = MemoryStore(keys=KEYS)
     await recorded(store, *events)
     before = await store.head("r")
-    with pytest.raises(Misuse, match=f"^run r is {state}: .*`plimsoll kill`.*--force"):
-        await erased(store)
+    with pytest.raises(Misuse, match=f"^run r is {state}: .*`plimsoll kill`.*, or erase it by force .*stays so$"):
+        await erase_run(store, "r", by="ann", reason="request 7", clock=ManualClock(), owner="two")
     assert await store.head("r") == before
     found = await erased(store, force=True)
     assert (found.act.subject, found.act.at) == ("r", 9.5)
@@ -88,7 +89,7 @@ async def test_who_ended_it_stands_in_its_last_event() -> None:
 async def test_what_cannot_be_erased() -> None:
     store = MemoryStore(keys=KEYS)
     with pytest.raises(UnknownRun, match="nobody"):
-        await erased(store, run_id="nobody")
+        await erased(store, force=True, run_id="nobody")
     await recorded(store, run_id="claimed")
     with pytest.raises(Misuse, match="run claimed is running: only what has ended is erased"):
         await erased(store, run_id="claimed", force=True)
