@@ -20,8 +20,8 @@ def test_a_message_to_a_run_with_a_key_is_sealed_with_its_id(kind: InboxKind) ->
     assert (stored.run_id, stored.kind, stored.by, stored.at) == ("r", kind.value, "ann", 3.0)
     assert b"secret" not in stored.body and b"4111" not in stored.body and readable(stored.body) == b"{}"
     assert opened_message(stored, 7, KEY) == replace(entry, position=7)
-    for key in (None, OTHER):
-        with pytest.raises(Unreadable):
+    for key, says in ((None, "it is sealed, and the run has no key"), (OTHER, "its key does not open it")):
+        with pytest.raises(Unreadable, match=says):
             opened_message(stored, 7, key)
 
 
@@ -35,3 +35,8 @@ def test_any_other_message_stands_as_it_is(entry: InboxEntry, key: Cipher | None
 
 def test_messages_without_a_key_are_read_by_who_has_one() -> None:
     assert opened_message(stored_message(ENTRY, None), 1, KEY).body == {"note": "secret"}
+
+
+def test_a_message_that_is_no_json_is_unreadable() -> None:
+    with pytest.raises(Unreadable, match=r"^not JSON: "):
+        opened_message(replace(stored_message(ENTRY, None), body=b"{"), 1, None)

@@ -100,7 +100,9 @@ class _EveryFunction(MutationVisitor):
     """Also mutates decorated functions, which mutmut cannot: the code is replaced and the decorators stay."""
 
     def _skip_node_and_children(self, node: libcst.CSTNode) -> bool:
-        return not isinstance(node, libcst.FunctionDef) and super()._skip_node_and_children(node)
+        if isinstance(node, libcst.FunctionDef) and node.decorators:
+            node = node.with_changes(decorators=())
+        return super()._skip_node_and_children(node)
 
 
 def _code(module: libcst.Module, function: Any, *, method: bool) -> str:

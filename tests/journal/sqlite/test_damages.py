@@ -163,15 +163,27 @@ def test_no_more_is_told_than_a_person_reads(copy: Path) -> None:
     assert found(copy) == [f"* 0 a run was dropped: its 1 events are there (as run {n})" for n in range(100, 120)]
 
 
-def test_a_damaged_page_is_told_as_sqlite_tells_it(copy: Path) -> None:
-    with raw(copy) as file:
-        (page,) = file.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'halts'").fetchone()
+def page_of(path: Path, name: str) -> tuple[int, int]:
+    """Where in the file a table or an index begins, and ends if it fits into a page."""
+    with raw(path) as file:
+        (page,) = file.execute("SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,)).fetchone()
         (size,) = file.execute("PRAGMA page_size").fetchone()
+    return (page - 1) * size, page * size
+
+
+def test_a_page_that_sqlite_cannot_read_is_told(copy: Path) -> None:
+    begin, end = page_of(copy, "halts")
     content = copy.read_bytes()
-    copy.write_bytes(content[: (page - 1) * size] + bytes(size) + content[page * size :])
-    said = found(copy)
-    assert said[0].startswith("* 0 the file is damaged: ")
-    assert all(line.startswith("* 0 the file is damaged: ") for line in said)
+    copy.write_bytes(content[:begin] + bytes(end - begin) + content[end:])
+    assert set(found(copy)) == {"* 0 the file is damaged: database disk image is malformed"}
+
+
+def test_an_index_that_does_not_agree_with_its_table_is_told(copy: Path) -> None:
+    begin, end = page_of(copy, "sqlite_autoindex_runs_1")
+    content = bytearray(copy.read_bytes())
+    content[begin:end] = content[begin:end].replace(b"claimed", b"blamed!")
+    copy.write_bytes(content)
+    assert found(copy)[0] == "* 0 the file is damaged: row 2 missing from index sqlite_autoindex_runs_1"
 
 
 def test_without_a_ring_no_key_is_looked_at(copy: Path) -> None:
