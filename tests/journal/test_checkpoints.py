@@ -74,6 +74,7 @@ async def test_messages_and_acts_are_covered_too(open_store: OpenStore) -> None:
     assert (first.runs, first.inbox.count, first.acts) == (0, 1, Mark())
     assert (second.inbox, second.acts.count) == (first.inbox, 1)
     assert second.acts.digest == (await store.acts())[0].digest
+    assert await store.checkpoint(MAKE) is None, "nothing is new"
     await store.close()
 
 

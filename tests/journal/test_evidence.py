@@ -241,7 +241,7 @@ async def test_what_may_not_be_erased(open_store: OpenStore) -> None:
     ):
         with pytest.raises(Misuse, match=says):
             await store.erase(run_id, by="ann", reason="", at=9.5)
-    with pytest.raises(UnknownRun):
+    with pytest.raises(UnknownRun, match="nobody"):
         await store.erase("nobody", by="ann", reason="", at=9.5)
     assert await store.acts() == []
     assert await store.head("running") == running

@@ -1,10 +1,14 @@
 """What the audit says of each damage: all of it, once, with its run and its place, and of what is whole nothing."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from tests.journal.sqlite.audits import found
+from plimsoll.core.errors import JournalCorrupt
+from plimsoll.journal import SQLiteStore
+from tests.journal.helpers import run
+from tests.journal.sqlite.audits import KEYS, found
 from tests.journal.sqlite.helpers import raw
 
 KEEP = "Keep the file as it is, and restore a backup"
@@ -191,3 +195,45 @@ def test_without_a_ring_no_key_is_looked_at(copy: Path) -> None:
         file.execute("UPDATE keys SET wrapped = zeroblob(60)")
     assert len(found(copy)) == 5, "three keys, two of which a run's events need"
     assert found(copy, ring=None) == []
+
+
+async def erased_again(store: SQLiteStore) -> object:
+    return await store.erase("erased", by="bo", reason="again", at=9.0)
+
+
+async def told(store: SQLiteStore) -> object:
+    return await store.inbox("parked")
+
+
+@pytest.mark.parametrize(
+    ("damage", "ask", "where", "says"),
+    [
+        ("UPDATE acts SET act = 'x' WHERE seq = 2", SQLiteStore.acts, "*", "act 2 of the trail cannot be read: "),
+        ("UPDATE checkpoints SET body = 'x'", SQLiteStore.checkpoints, "*", "checkpoint 1 cannot be read: "),
+        (
+            "UPDATE checkpoints SET number = 5 WHERE number = 2",
+            SQLiteStore.checkpoints,
+            "*",
+            "in the place of number 5",
+        ),
+        ("DELETE FROM acts WHERE seq = 2", erased_again, "erased", "the trail does not say by whom"),
+        ("DELETE FROM keys WHERE run = 5", told, "parked", "a message to it cannot be read: it is sealed"),
+    ],
+)
+def test_what_cannot_be_read_is_told_to_who_asks_for_it(
+    copy: Path, damage: str, ask: Callable[[SQLiteStore], Awaitable[object]], where: str, says: str
+) -> None:
+    with raw(copy) as file:
+        file.execute(damage)
+
+    async def asked() -> None:
+        store = SQLiteStore.open(copy, keys=KEYS)
+        try:
+            await ask(store)
+        finally:
+            await store.close()
+
+    with pytest.raises(JournalCorrupt, match=says) as caught:
+        run(asked())
+    assert (caught.value.run_id, caught.value.seq) == (where, 0)
+    assert caught.value.what.endswith(KEEP)

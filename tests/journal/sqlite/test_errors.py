@@ -72,7 +72,7 @@ def test_a_file_systems_error_names_the_file_that_it_is_about() -> None:
 
 
 def test_any_other_error_stays_what_it_is() -> None:
-    with pytest.raises(Misuse, match="^no$"), translated(PATH):
+    with pytest.raises(Misuse, match=r"^no$"), translated(PATH):
         raise Misuse("no")
 
 
