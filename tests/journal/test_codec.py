@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.core.events import Event, decode_event, encode_event
+from plimsoll.core.events import Event, RunResumed, decode_event, encode_event
 from plimsoll.journal.codec import (
     COMPRESSED_FROM_BYTES,
     ERASED,
@@ -60,10 +60,29 @@ def test_a_large_one_is_compressed() -> None:
     assert json == opened(body, None) == readable(body) == encode_event(LARGE)
 
 
-def test_what_does_not_become_less_is_left_as_it_is() -> None:
-    noise = "".join(chr(0x4E00 + byte * 7) for seed in range(200) for byte in sha256(bytes([seed])).digest())
-    body, json = encode(value(noise))
-    assert json is None or len(body) < len(json)
+def of_size(size: int) -> Event:
+    return value("x" * (size - len(encode_event(value("")))))
+
+
+def test_compression_begins_at_a_size() -> None:
+    below, at = of_size(COMPRESSED_FROM_BYTES - 1), of_size(COMPRESSED_FROM_BYTES)
+    assert encode(below) == (encode_event(below), None)
+    body, json = encode(at)
+    assert body[:1] == b"\x01" and json == encode_event(at) and len(json) == COMPRESSED_FROM_BYTES
+
+
+def test_any_text_becomes_less() -> None:
+    """The worst that JSON can hold: text of as many different characters as there are, in no order."""
+    digits = b"".join(sha256(bytes([seed])).digest() for seed in range(250))
+    for alphabet in (range(32, 127), [*range(32, 127), *range(0xA0, 0x800)], range(0x10000, 0x110000)):
+        noise = "".join(chr(alphabet[int.from_bytes(digits[n : n + 4]) % len(alphabet)]) for n in range(0, 7000, 1))
+        body, json = encode(value(noise))
+        assert json is not None and len(body) < len(json)
+
+
+def test_an_event_without_anything_personal_is_not_sealed() -> None:
+    resumed = RunResumed(crashed=True, fingerprint="f")
+    assert encoder(KEY)(resumed) == encode(resumed) == (encode_event(resumed), None)
 
 
 @given(any_event(), st.booleans())
@@ -120,3 +139,5 @@ def test_no_body_may_claim_to_be_enormous(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(Unreadable, match="too large"):
         opened(body, None)
     assert encode(LARGE) == (json, None)
+    monkeypatch.setattr("plimsoll.journal.codec._MOST_BYTES", len(json or b""))
+    assert encode(LARGE) == (body, json) and opened(body, None) == json

@@ -13,6 +13,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 import libcst
+from libcst import matchers
 from libcst.metadata import MetadataWrapper, PositionProvider
 from mutmut.mutation.file_mutation import MutationVisitor, deep_replace
 from mutmut.mutation.mutators import mutation_operators
@@ -97,12 +98,22 @@ def functions_in(paths: Sequence[Path]) -> dict[Place, list[FunctionType]]:
 
 
 class _EveryFunction(MutationVisitor):
-    """Also mutates decorated functions, which mutmut cannot: the code is replaced and the decorators stay."""
+    """Also mutates decorated functions, which mutmut cannot: the code is replaced and the decorators stay.
+
+    A function of a protocol does nothing, so that nothing in it is mutated.
+    """
 
     def _skip_node_and_children(self, node: libcst.CSTNode) -> bool:
+        if isinstance(node, libcst.FunctionDef) and _ends_in_dots(node):
+            return True
         if isinstance(node, libcst.FunctionDef) and node.decorators:
             node = node.with_changes(decorators=())
         return super()._skip_node_and_children(node)
+
+
+def _ends_in_dots(function: libcst.FunctionDef) -> bool:
+    dots = matchers.SimpleStatementLine(body=[matchers.Expr(matchers.Ellipsis())])
+    return matchers.matches(function.body.body[-1], dots)
 
 
 def _code(module: libcst.Module, function: Any, *, method: bool) -> str:
