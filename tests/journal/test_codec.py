@@ -141,3 +141,37 @@ def test_no_body_may_claim_to_be_enormous(monkeypatch: pytest.MonkeyPatch) -> No
     assert encode(LARGE) == (json, None)
     monkeypatch.setattr("plimsoll.journal.codec._MOST_BYTES", len(json or b""))
     assert encode(LARGE) == (body, json) and opened(body, None) == json
+
+
+def framed(public: bytes, personal: bytes) -> bytes:
+    frame = b"\x02" + len(public).to_bytes(4, "big") + public
+    return frame + KEY.seal(personal, bound=frame)
+
+
+UNREADABLE = [
+    (b"\x03{}", r"^its form is not known here \(it begins with b'\\x03'\)$"),
+    (b"", r"^its form is not known here \(it begins with b''\)$"),
+    (b"\x01nonsense", r"^it does not decompress \(Error -3 .*\)$"),
+    (encode(LARGE)[0][:-1], r"^it does not decompress \(it is cut off, or too large\)$"),
+    (encode(LARGE)[0] + b"x", r"^it does not decompress \(it is cut off, or too large\)$"),
+    (b"\x02\x00\x00\x00", r"^it is no sealed body$"),
+    (b"\x02\x00\x00\x00\x01", r"^it is cut off$"),
+    (b"\x02\x00\x00\x00\x00", r"^altered$"),
+    (b"\x02\x00\x00\x00\x02{}", r"^altered$"),
+    (framed(b"{", b"{}"), r"^not JSON: "),
+    (framed(b"{}", b"{"), r"^not JSON: "),
+    (framed(b"{}", b"\x03"), r"^its form is not known here"),
+]
+
+
+@pytest.mark.parametrize("case", UNREADABLE, ids=range(len(UNREADABLE)))
+def test_what_is_no_body_is_told_as_what_it_is(case: tuple[bytes, str]) -> None:
+    body, says = case
+    with pytest.raises(Unreadable, match=says):
+        opened(body, KEY)
+
+
+def test_only_a_sealed_body_is_unsealed() -> None:
+    for body in (b'{"note":"ok"}', encode(LARGE)[0], b""):
+        with pytest.raises(Unreadable, match=r"^it is no sealed body$"):
+            unseal(body, KEY)
