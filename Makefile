@@ -60,17 +60,8 @@ test-all: $(VENV)/.dev $(VENV)/.browser ## Run every test, also those on real da
 	@[ -n "$$PLIMSOLL_CHROMIUM" ] || echo 'No chromium was found: tests in a browser will be skipped.'
 	@$(PYTEST) -m "$${PLIMSOLL_REALDATA:+realdata or }not realdata" || $(FAILED)
 
-mutation: $(VENV)/.dev $(VENV)/.mutation ## Break the journal and the effects in small ways, and see what no test notices (hours)
-	@nice -n 10 $(VENV)/bin/mutmut run --max-children $(MUTANTS) $(MUTATE)
-	@$(VENV)/bin/mutmut results --all true | awk -v least=$(MUTATION_MIN) ' \
-	    /: not checked$$/ { next } \
-	    { module = $$1; sub(/\.[^.]*$$/, "", module); total[module]++; all++ } \
-	    /: (killed|timeout)$$/ { caught[module]++; every++; next } \
-	    { print } \
-	    END { for (module in total) printf "%6.1f %%  %4d of %4d  %s\n", \
-	              100 * caught[module] / total[module], caught[module], total[module], module; \
-	          printf "%6.1f %%  %4d of %4d  in all\n", 100 * every / all, every, all; \
-	          exit 100 * every < least * all }'
+mutation: $(VENV)/.dev $(VENV)/.mutation ## Break the journal and the effects in small ways, and see what no test notices (an hour)
+	@set -f; nice -n 10 $(PY) -m tools.mutation --workers $(MUTANTS) --at-least $(MUTATION_MIN) $(MUTATE)
 
 check: $(VENV)/.dev ## Check style, types and layers
 	@$(PY) -m ruff check --quiet .
@@ -97,7 +88,7 @@ constraints: ## Remake constraints.txt from the newest versions that pyproject.t
 
 clean: ## Remove .venv and everything else that is built here
 	@rm -rf $(VENV) build dist htmlcov .coverage .coverage.* \
-	    .hypothesis mutants .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	    .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(VENV)/.made:

@@ -3,10 +3,20 @@ from collections.abc import Callable
 import pytest
 from msgspec.structs import replace
 
+from plimsoll.core.calls import Ending
 from plimsoll.core.errors import JournalCorrupt, Superseded
-from plimsoll.core.events import Record, RunParkedEvent, encode_event
-from plimsoll.journal import RunHead, verify_chain
+from plimsoll.core.events import (
+    Record,
+    RunAdopted,
+    RunContinuedEvent,
+    RunEnded,
+    RunParkedEvent,
+    RunResumed,
+    encode_event,
+)
+from plimsoll.journal import RunHead, RunState, verify_chain
 from plimsoll.journal.chain import check_expected, follow
+from plimsoll.journal.store import CONTINUED
 from tests.journal.helpers import ENDED, STARTED, chain, value
 
 HEAD = RunHead(run_id="r", epoch=1, owner="o")
@@ -61,8 +71,9 @@ def test_a_missing_end_shows_against_the_head(length: int) -> None:
 
 
 def test_another_end_shows_against_the_head() -> None:
-    with pytest.raises(JournalCorrupt):
+    with pytest.raises(JournalCorrupt, match="the digest in its head is not that of record 4, its last") as caught:
         verify_chain(chain(HEAD, STARTED, value(1), value(2), value(3)), head=END)
+    assert (caught.value.run_id, caught.value.seq) == ("r", 4)
 
 
 def test_a_claim_that_was_decided_on_another_epoch_says_which() -> None:
@@ -75,3 +86,17 @@ def test_an_end_leaves_nothing_to_wake_for() -> None:
     parked = follow(HEAD, chain(HEAD, RunParkedEvent(reason="timer", detail="t", active_s=1.0, until=9.0)))
     assert parked.wake_at == 9.0
     assert follow(parked, chain(parked, ENDED)).wake_at is None
+
+
+def test_a_run_that_goes_on_as_another_has_no_other_reason_until_it_ends() -> None:
+    head = follow(HEAD, chain(HEAD, STARTED, RunContinuedEvent(following="r~2", input=1)))
+    assert (head.state, head.reason) == (RunState.RUNNING, CONTINUED)
+    head = follow(head, chain(head, RunResumed(crashed=True, fingerprint="f")))
+    assert (head.state, head.reason) == (RunState.RUNNING, CONTINUED)
+    head = follow(head, chain(head, RunEnded(ending=Ending.CONTINUED, output=None)))
+    assert (head.state, head.reason) == (RunState.ENDED, "")
+
+
+def test_an_adopted_run_belongs_to_the_new_version() -> None:
+    head = follow(HEAD, chain(HEAD, STARTED, RunAdopted(by="ann", old="f", new="g")))
+    assert (head.fingerprint, head.state, head.seq) == ("g", RunState.RUNNING, 2)

@@ -10,7 +10,14 @@ from plimsoll.core.clock import ManualClock
 from plimsoll.core.errors import JournalUnavailable, Misuse
 from plimsoll.journal import Halt, InboxEntry, InboxKind, MemoryStore
 from plimsoll.journal.checkpointing import Checkpointer
-from plimsoll.journal.checkpoints import Checkpoint, Leaf, MakeCheckpoint, checkpoint_after, parse_checkpoint
+from plimsoll.journal.checkpoints import (
+    Checkpoint,
+    Checkpointing,
+    Leaf,
+    MakeCheckpoint,
+    checkpoint_after,
+    parse_checkpoint,
+)
 from plimsoll.journal.evidence import EvidenceStore
 from plimsoll.journal.merkle import merkle_root
 from plimsoll.journal.signing import SigningKey, new_signing_key, public_key, verify
@@ -67,6 +74,7 @@ async def test_messages_and_acts_are_covered_too(open_store: OpenStore) -> None:
     assert (first.runs, first.inbox.count, first.acts) == (0, 1, Mark())
     assert (second.inbox, second.acts.count) == (first.inbox, 1)
     assert second.acts.digest == (await store.acts())[0].digest
+    assert await store.checkpoint(MAKE) is None, "nothing is new"
     await store.close()
 
 
@@ -104,9 +112,11 @@ def test_a_checkpoint_is_read_back_as_it_was_written() -> None:
     made = checkpoint()
     assert parse_checkpoint(made.body, made.signature) == made
     assert b"signature" not in made.body
-    for body in (b"", b"{}", made.body + b" ", made.body.replace(b'"number":1', b'"number":"1"')):
+    for body in (b"", b"{}", made.body.replace(b'"number":1', b'"number":"1"')):
         with pytest.raises(ValueError):
             parse_checkpoint(body, made.signature)
+    with pytest.raises(ValueError, match=r"^it is not written as a checkpoint is$"):
+        parse_checkpoint(made.body + b" ", made.signature)
 
 
 @pytest.mark.parametrize("field", Checkpoint.__struct_fields__)
@@ -285,6 +295,37 @@ async def test_whoever_ends_waits_for_the_one_under_way_and_makes_no_more_than_i
     assert calls == 2, "the one under way, and one for the event that came meanwhile"
     await checkpointer.settle()
     assert calls == 2
+
+
+@in_loop
+async def test_whoever_ends_early_makes_the_first_one_then() -> None:
+    store, checkpointer = watched(ManualClock())
+    await checkpointer.settle()
+    assert await store.made() == [], "nothing is there"
+    log = journal_on(store).open(await store.claim("r", owner="one", at=0.0))
+    checkpointer.committed([await log.commit(value(1))])
+    await checkpointer.settle()
+    assert len(await store.made()) == 1
+
+
+@in_loop
+async def test_by_default_one_is_made_after_1000_events_or_600_seconds() -> None:
+    store, clock = Watched(), ManualClock()
+    checkpointer = Checkpointer(store, SIGNER, clock=clock)
+    record = await journal_on(store).open(await store.claim("r", owner="one", at=0.0)).commit(value(1))
+    checkpointer.committed([record] * 999)
+    assert await store.made() == []
+    checkpointer.committed([record])
+    assert len(await store.made()) == 1
+    await commit(store, "r", "2")
+    clock.advance(599.0)
+    checkpointer.committed([record])
+    assert len(await store.made()) == 1
+    clock.advance(1.0)
+    checkpointer.committed([record])
+    assert len(await store.made()) == 2
+    options = Checkpointing(signer=SIGNER)
+    assert (options.every_events, options.every_s) == (1000, 600.0)
 
 
 @pytest.mark.parametrize("option", [{"every_events": 0}, {"every_s": 0.0}])

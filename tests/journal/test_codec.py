@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.core.events import Event, decode_event, encode_event
+from plimsoll.core.events import Event, RunResumed, decode_event, encode_event
 from plimsoll.journal.codec import (
     COMPRESSED_FROM_BYTES,
     ERASED,
@@ -60,10 +60,29 @@ def test_a_large_one_is_compressed() -> None:
     assert json == opened(body, None) == readable(body) == encode_event(LARGE)
 
 
-def test_what_does_not_become_less_is_left_as_it_is() -> None:
-    noise = "".join(chr(0x4E00 + byte * 7) for seed in range(200) for byte in sha256(bytes([seed])).digest())
-    body, json = encode(value(noise))
-    assert json is None or len(body) < len(json)
+def of_size(size: int) -> Event:
+    return value("x" * (size - len(encode_event(value("")))))
+
+
+def test_compression_begins_at_a_size() -> None:
+    below, at = of_size(COMPRESSED_FROM_BYTES - 1), of_size(COMPRESSED_FROM_BYTES)
+    assert encode(below) == (encode_event(below), None)
+    body, json = encode(at)
+    assert body[:1] == b"\x01" and json == encode_event(at) and len(json) == COMPRESSED_FROM_BYTES
+
+
+def test_any_text_becomes_less() -> None:
+    """The worst that JSON can hold: text of as many different characters as there are, in no order."""
+    digits = b"".join(sha256(bytes([seed])).digest() for seed in range(250))
+    for alphabet in (range(32, 127), [*range(32, 127), *range(0xA0, 0x800)], range(0x10000, 0x110000)):
+        noise = "".join(chr(alphabet[int.from_bytes(digits[n : n + 4]) % len(alphabet)]) for n in range(0, 7000, 1))
+        body, json = encode(value(noise))
+        assert json is not None and len(body) < len(json)
+
+
+def test_an_event_without_anything_personal_is_not_sealed() -> None:
+    resumed = RunResumed(crashed=True, fingerprint="f")
+    assert encoder(KEY)(resumed) == encode(resumed) == (encode_event(resumed), None)
 
 
 @given(any_event(), st.booleans())
@@ -120,3 +139,39 @@ def test_no_body_may_claim_to_be_enormous(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(Unreadable, match="too large"):
         opened(body, None)
     assert encode(LARGE) == (json, None)
+    monkeypatch.setattr("plimsoll.journal.codec._MOST_BYTES", len(json or b""))
+    assert encode(LARGE) == (body, json) and opened(body, None) == json
+
+
+def framed(public: bytes, personal: bytes) -> bytes:
+    frame = b"\x02" + len(public).to_bytes(4, "big") + public
+    return frame + KEY.seal(personal, bound=frame)
+
+
+UNREADABLE = [
+    (b"\x03{}", r"^its form is not known here \(it begins with b'\\x03'\)$"),
+    (b"", r"^its form is not known here \(it begins with b''\)$"),
+    (b"\x01nonsense", r"^it does not decompress \(Error -3 .*\)$"),
+    (encode(LARGE)[0][:-1], r"^it does not decompress \(it is cut off, or too large\)$"),
+    (encode(LARGE)[0] + b"x", r"^it does not decompress \(it is cut off, or too large\)$"),
+    (b"\x02\x00\x00\x00", r"^it is no sealed body$"),
+    (b"\x02\x00\x00\x00\x01", r"^it is cut off$"),
+    (b"\x02\x00\x00\x00\x00", r"^altered$"),
+    (b"\x02\x00\x00\x00\x02{}", r"^altered$"),
+    (framed(b"{", b"{}"), r"^not JSON: "),
+    (framed(b"{}", b"{"), r"^not JSON: "),
+    (framed(b"{}", b"\x03"), r"^its form is not known here"),
+]
+
+
+@pytest.mark.parametrize("case", UNREADABLE, ids=range(len(UNREADABLE)))
+def test_what_is_no_body_is_told_as_what_it_is(case: tuple[bytes, str]) -> None:
+    body, says = case
+    with pytest.raises(Unreadable, match=says):
+        opened(body, KEY)
+
+
+def test_only_a_sealed_body_is_unsealed() -> None:
+    for body in (b'{"note":"ok"}', encode(LARGE)[0], b""):
+        with pytest.raises(Unreadable, match=r"^it is no sealed body$"):
+            unseal(body, KEY)

@@ -235,13 +235,13 @@ async def test_what_may_not_be_erased(open_store: OpenStore) -> None:
     parked = await recorded(store, "parked", ended=False)
     await store.append(chain(parked, RunParkedEvent(reason="approval", detail="", active_s=1.0)))
     for run_id, says in (
-        ("plain", "run plain was recorded without encryption"),
+        ("plain", "^run plain was recorded without encryption, .*\\. Set encrypt = true .* can be erased$"),
         ("running", "run running is running: only what has ended is erased"),
         ("parked", "run parked is parked: only what has ended is erased"),
     ):
         with pytest.raises(Misuse, match=says):
             await store.erase(run_id, by="ann", reason="", at=9.5)
-    with pytest.raises(UnknownRun):
+    with pytest.raises(UnknownRun, match="nobody"):
         await store.erase("nobody", by="ann", reason="", at=9.5)
     assert await store.acts() == []
     assert await store.head("running") == running

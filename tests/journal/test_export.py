@@ -96,9 +96,11 @@ def test_every_line_is_json_that_says_what_it_is() -> None:
     assert event["event"] == {"type": "run_started", "agent": "shop", "contract_digest": "c", "fingerprint": "f"}
 
 
-def test_decrypted_it_shows_what_the_keys_open() -> None:
-    assert said(DECRYPTED) == []
-    events = [json.loads(line)["event"] for line in DECRYPTED if b'"type":"event"' in line[:20]]
+@in_loop
+async def test_decrypted_it_shows_what_the_keys_open() -> None:
+    lines = await example("a", "erased", decrypt=True)
+    assert said(lines) == []
+    events = [json.loads(line)["event"] for line in lines if b'"type":"event"' in line[:20]]
     assert events[1]["value"] == "a secret" and events[2]["value"].startswith("large large")
     assert "value" not in events[5], "of an erased run there is nothing left to show"
 
@@ -118,10 +120,27 @@ async def test_events_after_the_last_checkpoint_are_there_and_not_covered(open_s
 
 
 @in_loop
+async def test_what_is_not_decrypted_hands_over_no_key() -> None:
+    store = MemoryStore(keys=KEYS)
+    await recorded(store, "one", STARTED)
+    await store.checkpoint(checkpoint_after(SIGNER, at=5.0))
+    lines = [line async for line in export_lines(store, ["one"], at=9.0)]
+    assert json.loads(lines[0])["decrypted"] is False and json.loads(lines[2]).get("key") is None
+    report = report_of(lines)
+    assert (report.damages, report.runs, report.events, report.covered) == ([], 1, 1, 1)
+
+
+@in_loop
+async def test_erased_runs_are_counted_wherever_they_stand() -> None:
+    report = report_of(await example("erased", "a"))
+    assert (report.damages, report.runs, report.erased) == ([], 2, 1)
+
+
+@in_loop
 async def test_what_cannot_be_exported(open_store: OpenStore) -> None:
     store = open_store("one", keys=KEYS)
     await filled(store)
-    with pytest.raises(UnknownRun):
+    with pytest.raises(UnknownRun, match="nobody"):
         await exported(store, "nobody")
     await store.close()
     store = open_store("one")
@@ -163,6 +182,26 @@ def test_a_file_that_is_cut_off_is_found_wherever() -> None:
     content = b"".join(LINES)
     for length in range(0, len(content) - 1, 211):
         assert said(content[:length].splitlines(keepends=True))
+
+
+CUT_OFF = "* 0 it is cut off: the last line, which seals the others, is not there"
+ALTERED = "* 0 it was altered: the lines are not those that its last line seals"
+OTHER_RUNS = "* 0 it does not hold the runs that its first line names"
+
+
+def test_every_damage_is_told_with_its_place() -> None:
+    assert said(LINES[:-1]) == [CUT_OFF]
+    assert said([*LINES, b"\n"]) == [f"* 0 line {len(LINES) + 1}: something was added after the end"]
+    (unreadable, *_) = said([*LINES[:-2], b"{nonsense\n", LINES[-1]])
+    assert unreadable.startswith(f"* 0 line {len(LINES) - 1} cannot be read: JSON is malformed: ")
+    for place, line in ((1, LINES[0]), (1, LINES[4]), (4, LINES[1])):
+        kind = json.loads(line)["type"]
+        told = said([*LINES[:place], line, *LINES[place:]])
+        assert told == [f"* 0 a line of type '{kind}' stands where none may", ALTERED]
+    without_the_last = [*LINES[:12], LINES[-1]]
+    assert said(without_the_last) == [ALTERED, OTHER_RUNS]
+    signed_by_nobody = [line.replace(b'"signature":"', b'"signature":"AAAA', 1) for line in LINES]
+    assert said(signed_by_nobody)[0] == ALTERED
 
 
 # ----------------------------------------------------------------------------------------------------- a careful forger

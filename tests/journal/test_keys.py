@@ -7,7 +7,10 @@ import pytest
 
 from plimsoll.contract.model import JournalSection
 from plimsoll.core.errors import Misuse
-from plimsoll.journal.keys import key_ring, new_master_key, signer
+from plimsoll.journal.codec import encoder
+from plimsoll.journal.encryption import MasterKeys
+from plimsoll.journal.keys import RunReader, WrappedKey, key_ring, new_master_key, signer
+from tests.journal.helpers import value
 from tests.journal.signing import OTHER_SIGNER, PRIVATE, SIGNER, pems
 
 SIGNING = "PLIMSOLL_SIGNING_KEY"
@@ -55,3 +58,24 @@ def test_keys_are_made_for_new_runs_only_where_the_contract_wants_them(tmp_path:
 def test_a_new_master_key_is_one_word_of_256_bits() -> None:
     assert re.fullmatch(r"plimsoll-key-[A-Za-z0-9_-]{43}", new_master_key())
     assert new_master_key() != new_master_key()
+
+
+def test_a_runs_key_is_looked_for_once_at_the_first_body_that_needs_it() -> None:
+    ring = MasterKeys([bytes(32)])
+    wrapped = ring.make("r")
+    assert wrapped is not None
+    encode = encoder(ring.open("r", wrapped))
+    sealed = [encode(value(text)) for text in ("one", "two")]
+    looked: list[WrappedKey | None] = []
+
+    def find(found: WrappedKey | None) -> WrappedKey | None:
+        looked.append(found)
+        return found
+
+    reader = RunReader("r", ring, lambda: find(wrapped))
+    assert reader(b"{}") is None and looked == []
+    assert [reader(body) for body, _ in sealed] == [json for _, json in sealed]
+    assert looked == [wrapped]
+    without = RunReader("r", ring, lambda: find(None))
+    assert [without(body) for body, _ in sealed] == [b'{"key":"k","type":"value_recorded","value":"[erased]"}'] * 2
+    assert looked == [wrapped, None]

@@ -69,3 +69,13 @@ def test_an_event_without_its_personal_fields_is_still_one(event: Event) -> None
 def test_what_is_no_event_is_left_as_it_is() -> None:
     assert fill({"type": "party"}, "[erased]") == {"type": "party"}
     assert fill({}, "[erased]") == {}
+
+
+def test_what_an_event_has_no_place_for_is_not_filled_in() -> None:
+    assert fill({"type": "call_settled", "outcome": None}, "x") == {
+        "type": "call_settled", "outcome": None, "args": "x", "args_digest": "x", "result_digest": "x",
+    }  # fmt: skip
+    assert split({"type": "call_settled", "outcome": {"error": "?"}}) == (
+        {"type": "call_settled", "outcome": {"error": "?"}},
+        {},
+    )

@@ -189,6 +189,9 @@ async def test_another_record_in_a_stored_ones_place_is_refused(open_store: Open
     assert await store.append(forged(records, head)) == {"r"}
     assert await store.read("r") == records
     assert await store.append([replace(records[0], seq=0)]) == {"r"}
+    (only,) = chain(await claimed(store, "s"), value(1))
+    await store.append([only])
+    assert await store.append([replace(only, seq=0)]) == {"s"}
     await store.close()
 
 

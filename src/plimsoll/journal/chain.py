@@ -66,9 +66,12 @@ def verify_chain(records: Sequence[Record], *, head: RunHead | None = None) -> N
         if record.digest != expected:
             raise JournalCorrupt(run_id, seq, "the record, or the one before it, was altered")
         previous, epoch = record.digest, record.epoch
-    if head is not None and (head.seq, head.digest) != (len(records), previous):
+    if head is not None and head.seq != len(records):
         place = min(head.seq, len(records)) + 1
         raise JournalCorrupt(head.run_id, place, f"{len(records)} records are there, the head counts {head.seq}")
+    if head is not None and head.digest != previous:
+        what = f"the digest in its head is not that of record {head.seq}, its last"
+        raise JournalCorrupt(head.run_id, head.seq, what)
 
 
 def admit(head: RunHead, records: Sequence[Record], *, known: Callable[[int], bytes | None]) -> list[Record] | None:

@@ -109,8 +109,7 @@ def seal(public: Any, personal: Any, key: RunKey) -> bytes:
 def _squeezed(json: bytes) -> bytes:
     if not COMPRESSED_FROM_BYTES <= len(json) <= _MOST_BYTES:
         return json
-    less = _ZLIB + zlib.compress(json, 1)
-    return less if len(less) < len(json) else json
+    return _ZLIB + zlib.compress(json, 1)  # of JSON that long, any at all becomes less
 
 
 # ------------------------------------------------------------------------------------------------------------ reading
@@ -123,13 +122,7 @@ def is_sealed(body: bytes) -> bool:
 
 def readable(body: bytes) -> bytes:
     """The JSON in `body` that anybody may read: all of it, or all but the personal fields. Raises `Unreadable`."""
-    match body[:1]:
-        case b"{":
-            return body
-        case b"\x02":
-            return _frame(body)[1]
-        case _:
-            return _expanded(body)
+    return _frame(body)[1] if is_sealed(body) else _expanded(body)
 
 
 def opened(body: bytes, key: RunKey | None, *, missing: str = SEALED) -> bytes | None:

@@ -1,10 +1,13 @@
 """How messages to a run stand in a store's inbox: as they are, or sealed with the run's key. They form a chain."""
 
+from typing import Any
+
 import msgspec
 from msgspec.structs import astuple
 
 from plimsoll.core.canonical import canonical_json, parse_json
-from plimsoll.journal.codec import RunKey, is_sealed, seal, unseal
+from plimsoll.core.errors import Misuse
+from plimsoll.journal.codec import RunKey, Unreadable, is_sealed, seal, unseal
 from plimsoll.journal.store import InboxEntry, InboxKind
 from plimsoll.journal.trail import linked
 
@@ -38,10 +41,9 @@ def stored_message(entry: InboxEntry, key: RunKey | None) -> Message:
 
 def opened_message(message: Message, position: int, key: RunKey | None) -> InboxEntry:
     """The message as it was posted. Raises `Unreadable`, also where it is sealed and `key` is None."""
-    request_id, body = message.request_id, message.body
-    told = unseal(body, key) if key is not None and is_sealed(body) else {"body": parse_json(body)}
+    told = _told(message.body, key)
     return InboxEntry(
-        request_id=told.get("request_id", request_id),
+        request_id=told.get("request_id", message.request_id),
         run_id=message.run_id,
         kind=InboxKind(message.kind),
         body=told["body"],
@@ -49,6 +51,18 @@ def opened_message(message: Message, position: int, key: RunKey | None) -> Inbox
         at=message.at,
         position=position,
     )
+
+
+def _told(body: bytes, key: RunKey | None) -> dict[str, Any]:
+    if is_sealed(body):
+        if key is None:
+            raise Unreadable("it is sealed, and the run has no key")
+        told: dict[str, Any] = unseal(body, key)
+        return told
+    try:
+        return {"body": parse_json(body)}
+    except Misuse as error:
+        raise Unreadable(str(error)) from error
 
 
 def message_link(previous: bytes, position: int, message: Message) -> bytes:

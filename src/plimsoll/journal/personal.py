@@ -30,7 +30,7 @@ _TEXTS: Mapping[str, tuple[str, ...]] = {
 """The texts that can quote something personal, or be a digest of it. Ids of decisions are made of such digests."""
 
 
-def _anything(kind: Any, above: str = "") -> Iterator[str]:
+def _anything(kind: Any, above: str = "") -> Iterator[str]:  # pragma: no mutate block -- runs at import alone
     """The paths of the fields that hold any JSON at all, which is where users' own data goes."""
     for field in msgspec.structs.fields(kind):
         if field.type is Any:

@@ -12,6 +12,7 @@ import pytest
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import JournalUnavailable
 from plimsoll.journal import Halt, InboxKind, RunState, SQLiteStore, verify_chain
+from plimsoll.journal.evidence import Damage
 from plimsoll.journal.sqlite import opening
 from plimsoll.journal.sqlite.schema import STEPS, Step
 from tests.journal.helpers import chain, in_loop, run, value, values
@@ -123,11 +124,19 @@ def test_its_tables_are_those_of_a_new_journal(version_1: Path, tmp_path: Path) 
     assert schemas[0] == schemas[1]
 
 
+async def damages(path: Path) -> list[Damage]:
+    store = SQLiteStore.open(path)
+    found = await store.damages()
+    await store.close()
+    return found
+
+
 def test_messages_that_were_there_are_chained(version_1: Path) -> None:
     run(SQLiteStore.open(version_1).close())
     with raw(version_1) as file:
         digests = [digest for (digest,) in file.execute("SELECT digest FROM inbox ORDER BY position")]
     assert len(set(digests)) == 2 and {len(digest) for digest in digests} == {32}
+    assert run(damages(version_1)) == []
 
 
 def failing(error: BaseException) -> Step:

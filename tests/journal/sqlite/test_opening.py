@@ -1,5 +1,6 @@
 """The file: made where there is none, and left as it is where it is not ours."""
 
+import os
 import sqlite3
 import stat
 from pathlib import Path
@@ -8,6 +9,8 @@ import pytest
 
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable, Misuse
 from plimsoll.journal import SQLiteStore
+from plimsoll.journal.sqlite.errors import RESTORE
+from plimsoll.journal.sqlite.schema import APPLICATION_ID
 from tests.journal.helpers import in_loop, run
 from tests.journal.sqlite.helpers import filled, process, raw, read
 
@@ -41,7 +44,7 @@ def test_an_empty_file_becomes_a_journal(path: Path) -> None:
 
 
 def test_a_folder_is_no_journal(tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match="is a folder"):
+    with pytest.raises(Misuse, match=r"^\S+ is a folder; the journal is a file, such as \S+/journal\.db$"):
         SQLiteStore.open(tmp_path)
 
 
@@ -64,7 +67,9 @@ def test_another_programs_database_is_left_as_it_is(path: Path) -> None:
     with raw(path) as connection:
         connection.execute("CREATE TABLE notes (text)")
     before = path.read_bytes()
-    with pytest.raises(Misuse, match="another program's database"):
+    with pytest.raises(
+        Misuse, match=r"^\S+/journal\.db is another program's database; name another file\. Nothing was changed$"
+    ):
         SQLiteStore.open(path)
     assert path.read_bytes() == before
 
@@ -79,6 +84,31 @@ def test_a_journal_of_a_newer_plimsoll_is_left_as_it_is(path: Path) -> None:
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("version", "tables", "says"),
+    [
+        (1, "notes (text)", "1, and its tables do not agree: no such table: runs"),
+        (1, None, "1, which is none"),
+        (0, "notes (text)", "0, which is none"),
+        (-1, "notes (text)", "-1, which is none"),
+    ],
+)
+def test_a_file_that_is_not_what_it_says_is_left_as_it_is(
+    path: Path, version: int, tables: str | None, says: str
+) -> None:
+    path.parent.mkdir(parents=True)
+    with raw(path) as connection:
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {version}")
+        if tables is not None:
+            connection.execute(f"CREATE TABLE {tables}")
+    for _ in range(2):
+        with pytest.raises(JournalCorrupt) as caught:
+            SQLiteStore.open(path)
+        assert (caught.value.run_id, caught.value.seq) == ("*", 0)
+        assert caught.value.what == f"{path} says that its format is {says}. {RESTORE}"
+
+
 def test_a_place_without_a_write_ahead_log(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
     class Forgetful(sqlite3.Connection):
         def execute(self, sql: str, *values: object) -> sqlite3.Cursor:
@@ -89,6 +119,28 @@ def test_a_place_without_a_write_ahead_log(monkeypatch: pytest.MonkeyPatch, path
     with pytest.raises(JournalUnavailable, match="use a local disk"):
         SQLiteStore.open(path)
     assert list(path.parent.iterdir()) == []
+
+
+def test_it_is_made_beside_its_place_and_not_on_another_disk(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(path.with_name("nowhere")))
+    run(filled(path))
+    assert run(read(path)) == 3
+
+
+def test_who_comes_second_takes_what_the_first_has_made(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    link, raced = os.link, []
+
+    def late(made: str, place: Path) -> None:
+        if not raced:
+            raced.append(place)
+            run(filled(path))
+        link(made, place)
+
+    monkeypatch.setattr("os.link", late)
+    store = SQLiteStore.open(path)
+    run(store.close())
+    assert raced and run(read(path)) == 3
+    assert [file.name for file in path.parent.iterdir() if ".new-" in file.name] == []
 
 
 OPEN = """

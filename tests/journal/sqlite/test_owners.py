@@ -1,6 +1,7 @@
 """Who lives: a lock on a file for each owner."""
 
 import fcntl
+import stat
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,13 @@ def test_an_owners_name_is_one_processs_own(path: Path) -> None:
     assert two.owner_alive("one")
     run(again.close())
     run(two.close())
+
+
+def test_a_lock_is_its_owners_only_and_a_name_may_be_long(path: Path) -> None:
+    store = SQLiteStore.open(path, owner="x" * 200)
+    (lock,) = path.with_name("journal.db.owners").iterdir()
+    assert (lock.name, stat.S_IMODE(lock.stat().st_mode)) == (f"{'x' * 200}.lock", 0o600)
+    run(store.close())
 
 
 @pytest.mark.parametrize("name", ["", "x" * 201])
