@@ -213,7 +213,7 @@ def forged(change: Callable[[list[dict[str, Any]]], None], lines: list[bytes] = 
     change(told)
     written = [json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in told]
     end = {"type": "end", "lines": len(written), "digest": b64encode(sha256(b"".join(written)).digest()).decode()}
-    return [*written, json.dumps(end).encode() + b"\n"]
+    return [*written, json.dumps(end, separators=(",", ":")).encode() + b"\n"]
 
 
 def rechained(told: list[dict[str, Any]], run_id: str, *, drop: int | None = None, at: float | None = None) -> None:
