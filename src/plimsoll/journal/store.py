@@ -31,7 +31,7 @@ class RunState(StrEnum):
     ENDED = "ended"
 
 
-class RunHead(msgspec.Struct, frozen=True, kw_only=True):
+class RunHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A run at a glance, kept in step with its records in the same transaction.
 
     `seq` and `digest` are those of its last durable record; `reason` says why it is parked or how it ended; `wake_at`

@@ -24,6 +24,9 @@ __all__ = ["Journal", "RunLog"]
 _T = TypeVar("_T")
 _FIRST_RETRY_S = 0.01
 _LAST_RETRY_S = 1.0
+_WORTH_A_SYNC = 128
+"""From so many events on a batch waits for no more: to write them takes longer than to sync, on a fast disk."""
+_WOKEN_AT_ONCE = 16
 _PREFIX = str(JournalUnavailable(""))
 
 
@@ -73,7 +76,13 @@ class RunLog:
         Raises `Superseded` when another owner holds the run, and `JournalUnavailable` when it did not come about
         within the journal's `patience_s`; the events stay queued then, and a later barrier may succeed.
         """
-        await self._journal._barrier(self._position, self)
+        journal = self._journal
+        journal._check_barrier(self)
+        if self._position > journal._written and journal.store.inline:
+            await journal._write_up_to(self._position)
+            journal._check_barrier(self)
+        if self._position > journal._written:
+            await journal._waiting(self._position, self)
 
     def abandon(self) -> None:
         """Drops what this run has appended and is not being written yet. Nothing more can be appended."""
@@ -82,7 +91,7 @@ class RunLog:
     async def commit(self, event: Event) -> Record:
         """`append`, then `durable`."""
         record = self.append(event)
-        await self._journal._barrier(self._position, self)
+        await self.durable()
         return record
 
 
@@ -143,11 +152,13 @@ class Journal:
         self._flush_s = flush_s
         self._max_batch = max_batch
         self._on_trouble = on_trouble
-        self._queue: deque[tuple[RunLog, Record]] = deque()  # a batch in flight still stands at its front
+        self._queue: deque[Record] = deque()  # a batch in flight still stands at its front
+        self._queued_by: deque[RunLog] = deque()  # whose they are, one for one
         self._appended = 0  # counts the queue's entries ever
         self._written = 0  # and those that left it
         self._logs: WeakValueDictionary[str, RunLog] = WeakValueDictionary()
         self._waiters: list[_Waiter] = []
+        self._woken: deque[asyncio.Future[None]] = deque()  # of those whose events are durable, and do not know yet
         self._readers: list[Callable[[Sequence[Record]], None]] = []
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
@@ -176,7 +187,7 @@ class Journal:
 
     def pending(self) -> list[Record]:
         """The events that are not known to be durable, in the order in which they will be."""
-        return [record for log, record in self._queue if not log._superseded]
+        return self._unwritten(len(self._queue))
 
     def subscribe(self, callback: Callable[[Sequence[Record]], None]) -> Callable[[], None]:
         """Calls `callback` with each batch after it is durable, in order. Returns what ends the subscription."""
@@ -196,7 +207,10 @@ class Journal:
         """
         self._closed = self._closed or "it was closed; open another"
         try:
-            await self._barrier(self._appended, None)
+            if self.store.inline:
+                await self._write_up_to(self._appended)
+            if self._appended > self._written:
+                await self._waiting(self._appended, None)
         finally:
             await self._stop_writing()
 
@@ -208,6 +222,7 @@ class Journal:
         if self._task is not None and not self._task.done():
             self._task.cancel()
         self._queue.clear()
+        self._queued_by.clear()
         self._written = self._appended
         self._fail_waiters(self._closed)
 
@@ -221,7 +236,7 @@ class Journal:
         if len(self._queue) >= self._max_queue:
             why = f" ({_text(self._trouble)})" if self._trouble else ""
             raise JournalUnavailable(f"{len(self._queue)} events wait for the disk already{why}")
-        if not self.store.inline:
+        if self._task is None and not self.store.inline:
             self._running_loop()  # outside of one, raises before anything has changed
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
@@ -232,42 +247,35 @@ class Journal:
         return self._loop
 
     def _enqueue(self, log: RunLog, record: Record) -> int:
-        self._queue.append((log, record))
+        self._queue.append(record)
+        self._queued_by.append(log)
         self._appended += 1
-        if not self.store.inline:
+        if self._task is None and not self.store.inline:
             self._schedule()
         return self._appended
 
-    async def _barrier(self, position: int, log: RunLog | None) -> None:
-        self._check_barrier(log)
-        if position > self._written and self.store.inline and self._trouble is None:
-            while position > self._written and await self._write():
-                pass
-            self._check_barrier(log)
-        if position > self._written:
-            await self._wait(position, log)
+    async def _write_up_to(self, position: int) -> None:
+        """Writes by itself and at once, as far as the store does not fail."""
+        while position > self._written and self._trouble is None and await self._write():
+            pass
 
-    def _check_barrier(self, log: RunLog | None) -> None:
-        if log is not None and log._superseded:
+    def _check_barrier(self, log: RunLog) -> None:
+        if log._superseded:
             raise Superseded(log.run_id, epoch=log.epoch)
-        if log is not None and self._abandoned:
+        if self._abandoned:
             raise JournalUnavailable(self._closed)
 
-    async def _wait(self, position: int, log: RunLog | None) -> None:
+    def _waiting(self, position: int, log: RunLog | None) -> "asyncio.Future[None]":
+        """A barrier that the task sees to: done when the queue is written up to `position`."""
         loop = self._running_loop()
-        patience_s = self._patience_s
-        waiter = _Waiter(
-            position,
-            log,
-            loop.create_future(),
-            deadline=self._clock.monotonic() + patience_s,
-            gives_up_at=loop.time() + patience_s,
-        )
-        self._waiters.append(waiter)
+        future: asyncio.Future[None] = loop.create_future()
+        deadline, gives_up_at = self._clock.monotonic() + self._patience_s, loop.time() + self._patience_s
+        self._waiters.append(_Waiter(position, log, future, deadline=deadline, gives_up_at=gives_up_at))
         if self._patience is None:
-            self._patience = loop.call_at(waiter.gives_up_at, self._give_up, waiter.gives_up_at)
-        self._kick()
-        await waiter.future
+            self._patience = loop.call_at(gives_up_at, self._give_up, gives_up_at)
+        if self._task is None or self._task.done():
+            self._kick()
+        return future
 
     def _schedule(self) -> None:
         """Sees to it that what is queued gets written soon, though no barrier may come."""
@@ -302,14 +310,23 @@ class Journal:
 
     async def _drain(self) -> None:
         delay = _FIRST_RETRY_S
-        while self._wanted():
-            await _let_others_run()  # those just woken join this batch
+        while True:
+            await self._company()
+            if not self._wanted():
+                return
             if await self._write():
                 delay = _FIRST_RETRY_S
                 continue
             self._lose_patience()
             await self._clock.sleep(self._pause(delay))
             delay = min(2 * delay, _LAST_RETRY_S)
+
+    async def _company(self) -> None:
+        """Lets those just woken join the next batch, until it is worth a sync without them."""
+        while len(self._queue) < _WORTH_A_SYNC:
+            await _let_others_run()
+            if not self._woken:
+                return
 
     def _drained(self, task: "asyncio.Task[None]") -> None:
         if self._task is task:
@@ -325,24 +342,33 @@ class Journal:
     async def _write(self) -> bool:
         """Writes one batch. False when that failed, and the batch still stands in the queue."""
         async with self._lock:
-            entries = list(islice(self._queue, self._max_batch))
-            records = [record for log, record in entries if not log._superseded]
+            count = min(len(self._queue), self._max_batch)
+            records = self._unwritten(count)
             try:
                 refused = await self.store.append(records) if records else frozenset[str]()
             except Exception as error:  # whatever a store raises, its records are not known to be durable
                 self._failed(error)
                 return False
             if not self._abandoned:
-                self._settle(entries, records, refused)
+                self._settle(count, records, refused)
             return not self._abandoned
 
-    def _settle(self, entries: list[tuple[RunLog, Record]], records: list[Record], refused: frozenset[str]) -> None:
-        for _ in entries:
+    def _unwritten(self, count: int) -> list[Record]:
+        """The records of the queue's first `count` places; those of superseded runs are nobody's any more."""
+        return [
+            record
+            for record, log in zip(islice(self._queue, count), self._queued_by, strict=False)
+            if not log._superseded
+        ]
+
+    def _settle(self, count: int, records: list[Record], refused: frozenset[str]) -> None:
+        logs = [self._queued_by.popleft() for _ in range(count)]
+        for _ in range(count):
             self._queue.popleft()
-        self._written += len(entries)
+        self._written += count
         self._due = self._due and bool(self._queue)
         if refused:
-            for log in {log for log, _ in entries if log.run_id in refused}:
+            for log in {log for log in logs if log.run_id in refused}:
                 self._supersede(log)
             records = [record for record in records if record.run_id not in refused]
         if self._trouble is not None:
@@ -379,12 +405,26 @@ class Journal:
         self._wake_waiters()
 
     def _wake_waiters(self) -> None:
+        written, waiting = self._written, []
         for waiter in self._waiters:
             if waiter.log is not None and waiter.log._superseded:
                 waiter.fail(Superseded(waiter.log.run_id, epoch=waiter.log.epoch))
-            elif waiter.position <= self._written and not waiter.future.done():
-                waiter.future.set_result(None)
-        self._forget_waiters()
+            elif waiter.position <= written:
+                self._woken.append(waiter.future)
+            else:
+                waiting.append(waiter)
+        self._waiters = waiting
+        self._wake_some()
+
+    def _wake_some(self) -> None:
+        """Wakes some of those whose events are durable, and the others after those have had their turn: by then
+        there is something to write again, while the others go on."""
+        for _ in range(min(len(self._woken), _WOKEN_AT_ONCE)):
+            future = self._woken.popleft()
+            if not future.done():
+                future.set_result(None)
+        if self._woken:
+            self._running_loop().call_soon(self._wake_some)
 
     def _forget_waiters(self) -> None:
         self._waiters = [waiter for waiter in self._waiters if not waiter.future.done()]

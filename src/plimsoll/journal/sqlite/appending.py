@@ -78,7 +78,7 @@ class Appender:
         for record in records:
             by_run.setdefault(record.run_id, []).append(record)
         added = self._begin({run_id: by_run[run_id] for run_id in by_run.keys() & self._begun.keys()})
-        places: list[tuple[Any, ...]] = []
+        places: list[Any] = []
         refused = []
         for run_id, group in by_run.items():
             if run_id in added:
@@ -90,10 +90,13 @@ class Appender:
             elif fresh:
                 added[run_id] = key, fresh
                 after = self._follow(key, head, fresh)
-                places.append((key, after.seq, after.digest, after.updated_at))
-        rows = [(key, r.seq, r.epoch, r.at, r.body, r.digest) for key, fresh in added.values() for r in fresh]
-        self._write(_EVENTS, rows)
-        self._write(_PLACES, places)
+                places += (key, after.seq, after.digest, after.updated_at)
+        events: list[Any] = []
+        for key, fresh in added.values():
+            for record in fresh:
+                events += (key, record.seq, record.epoch, record.at, record.body, record.digest)
+        self._write(_EVENTS, events, columns=6)
+        self._write(_PLACES, places, columns=4)
         return frozenset(refused)
 
     def _fresh(self, key: int, head: RunHead, group: Sequence[Record]) -> list[Record] | None:
@@ -121,7 +124,8 @@ class Appender:
 
     def _insert(self, heads: Sequence[RunHead]) -> list[tuple[str, int]]:
         """Writes rows, and keys, of begun runs. Returns the ids and row keys of those that had none."""
-        inserted = self._write(_BEGUN, [row_of(head) for head in heads])
+        values = [value for head in heads for value in row_of(head)]
+        inserted = self._write(_BEGUN, values, columns=len(COLUMNS))
         for run_id, key in inserted:
             if (wrapped := self.key_of_begun(run_id)) is not None:
                 put_key(self._connection, key, wrapped)
@@ -171,15 +175,17 @@ class Appender:
         row = self._connection.execute("SELECT digest FROM events WHERE run = ? AND seq = ?", (key, seq)).fetchone()
         return None if row is None else row[0]
 
-    def _write(self, sql: str, rows: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Writes all rows, by statements of a few sizes only: SQLite prepares each once. Returns what they return."""
+    def _write(self, sql: str, values: list[Any], *, columns: int) -> list[Any]:
+        """Writes rows, whose values follow one another, by statements of a few sizes only: SQLite prepares each once.
+
+        Returns what they return.
+        """
         at, returned = 0, []
-        while left := len(rows) - at:
-            size = min(1 << (left.bit_length() - 1), _MOST_ROWS)
-            some = rows[at : at + size]
-            values = [value for row in some for value in row]
-            returned += self._connection.execute(_with_rows(sql, size, len(some[0])), values).fetchall()
-            at += size
+        while left := (len(values) - at) // columns:
+            rows = min(1 << (left.bit_length() - 1), _MOST_ROWS)
+            some = values[at : at + rows * columns]
+            returned += self._connection.execute(_with_rows(sql, rows, columns), some).fetchall()
+            at += rows * columns
         return returned
 
 

@@ -12,6 +12,8 @@ from plimsoll.core.errors import PlimsollError
 __all__ = ["GroupCommit"]
 
 _T = TypeVar("_T")
+_GIVES_WAY_S = 0.002
+"""How long the event loop lets the thread run alone, at most."""
 
 
 class _Change:
@@ -64,9 +66,19 @@ class GroupCommit:
             self._asked.append(asked)
             idle, self._at_work = not self._at_work, True
         if idle:
-            self._thread.submit(self._work)
+            self._begin()
         made: _T = await asked.future
         return made
+
+    def _begin(self) -> None:
+        """Has the thread write a group, and lets it run until it syncs. From there on it needs no interpreter.
+
+        Otherwise the event loop would keep it waiting at each of its steps, and would itself be idle while it syncs.
+        """
+        syncs = threading.Lock()
+        syncs.acquire()
+        self._thread.submit(self._work, syncs.release)
+        syncs.acquire(timeout=_GIVES_WAY_S)
 
     async def aside(self, work: Callable[[], _T]) -> _T:
         """What `work` returns, done in the same thread between two transactions."""
@@ -79,11 +91,11 @@ class GroupCommit:
         await self.aside(last)
         self._thread.shutdown(wait=False)
 
-    def _work(self) -> None:
+    def _work(self, at_the_disk: Callable[[], object] = bool) -> None:
         """Writes one group. The next waits behind whatever is to be done aside by now."""
         with self._lock:
             group, self._asked = self._asked, []
-        self._commit(group)
+        self._commit(group, at_the_disk)
         for loop in {change.loop for change in group}:
             with suppress(RuntimeError):  # it was closed: nobody waits there any more
                 loop.call_soon_threadsafe(_tell, [change for change in group if change.loop is loop])
@@ -92,7 +104,7 @@ class GroupCommit:
             if self._at_work:
                 self._thread.submit(self._work)
 
-    def _commit(self, group: list[_Change]) -> None:
+    def _commit(self, group: list[_Change], at_the_disk: Callable[[], object] = bool) -> None:
         broken: BaseException | None = None
         try:
             with self._transaction():
@@ -102,6 +114,7 @@ class GroupCommit:
                     except BaseException as error:
                         broken = error
                         raise
+                at_the_disk()
         except BaseException as error:
             if broken is not None and len(group) > 1:
                 for change in group:
