@@ -11,7 +11,7 @@ from plimsoll.core.events import GENESIS, Record, chain_digest
 from plimsoll.journal.codec import readable
 from plimsoll.journal.store import CONTINUED, InboxEntry, InboxKind, RunHead, RunState
 
-__all__ = ["admit", "check_expected", "follow", "verify_chain", "words_at_end"]
+__all__ = ["admit", "check_expected", "follow", "moved_on", "restated", "verify_chain", "words_at_end"]
 
 _ABOUT_THE_RUN = b'"type":"run_'
 """Stands in the body of every event that changes a head's state, and in few others: only these are decoded."""
@@ -81,27 +81,37 @@ def admit(head: RunHead, records: Sequence[Record], *, known: Callable[[int], by
     the writer's own retry and is left out. Refused are another record in a stored one's place, one of another epoch
     than the head's, one that would leave a gap, and any of a run that was erased.
     """
+    epoch, next_seq = head.epoch if head.erased_at is None else None, head.seq + 1
     fresh: list[Record] = []
     for record in records:
-        ahead = record.seq - head.seq
-        if ahead <= len(fresh):
-            stored = known(record.seq) if ahead <= 0 else fresh[ahead - 1].digest
-            if stored != record.digest:
-                return None
-        elif ahead == len(fresh) + 1 and record.epoch == head.epoch and head.erased_at is None:
+        if record.seq == next_seq and record.epoch == epoch:
             fresh.append(record)
-        else:
+            next_seq += 1
+            continue
+        if record.seq >= next_seq:
+            return None
+        stored = known(record.seq) if record.seq <= head.seq else fresh[record.seq - head.seq - 1].digest
+        if stored != record.digest:
             return None
     return fresh
 
 
 def follow(head: RunHead, records: Sequence[Record]) -> RunHead:
     """The head after `records`, which are not empty and extend it."""
+    return moved_on(restated(head, records), records[-1])
+
+
+def restated(head: RunHead, records: Sequence[Record]) -> RunHead:
+    """What `records` say of the run's head, but for its place; the same head where they say nothing."""
     for record in records:
         json = record.body if record.body[0] == _JSON else readable(record.body)
         if _ABOUT_THE_RUN in json:
             head = _follow_event(head, _decoder.decode(json), record.at)
-    last = records[-1]
+    return head
+
+
+def moved_on(head: RunHead, last: Record) -> RunHead:
+    """The head once `last` is its last record."""
     return replace(head, seq=last.seq, digest=last.digest, updated_at=last.at)
 
 

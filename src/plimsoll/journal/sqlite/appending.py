@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 from plimsoll.core.events import Record
-from plimsoll.journal.chain import admit, follow, words_at_end
+from plimsoll.journal.chain import admit, follow, moved_on, restated, words_at_end
 from plimsoll.journal.keys import WrappedKey
 from plimsoll.journal.messages import Message, stored_message
 from plimsoll.journal.sqlite.evidence import put_key
@@ -133,10 +133,10 @@ class Appender:
 
     def _follow(self, key: int, head: RunHead, fresh: Sequence[Record]) -> RunHead:
         """Moves a head on, and restates it where it says something else of the run by now."""
-        after = follow(head, fresh)
-        restated = _restated_of(after)
-        if restated != _restated_of(head):
-            self._connection.execute(_RESTATE, (*restated, key))
+        said = restated(head, fresh)
+        after = moved_on(said, fresh[-1])
+        if said is not head:
+            self._connection.execute(_RESTATE, (*_restated_of(after), key))
             self._leave_words(head, after, fresh)
         self.remember(key, after)
         return after
