@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextvars import Context
 from itertools import islice
 from types import coroutine
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 from weakref import WeakValueDictionary
 
 from plimsoll.core.clock import Clock
@@ -55,7 +55,10 @@ class RunLog:
         full or the journal closed; then nothing was appended.
         """
         journal = self._journal
-        journal._check_open(self)
+        if self._superseded or journal._closed or len(journal._queue) >= journal._max_queue:
+            journal._refuse(self)
+        if journal._task is None and not journal.store.inline:
+            journal._running_loop()  # outside of one, raises before anything has changed
         body, opened = self._encode(event)
         at = float(journal._clock.now())
         run_id, epoch, seq = self.run_id, self.epoch, self.seq + 1
@@ -228,16 +231,13 @@ class Journal:
 
     # ------------------------------------------------------------------------------------------- the queue's near end
 
-    def _check_open(self, log: RunLog) -> None:
+    def _refuse(self, log: RunLog) -> NoReturn:
         if log._superseded:
             raise Superseded(log.run_id, epoch=log.epoch)
         if self._closed:
             raise JournalUnavailable(self._closed)
-        if len(self._queue) >= self._max_queue:
-            why = f" ({_text(self._trouble)})" if self._trouble else ""
-            raise JournalUnavailable(f"{len(self._queue)} events wait for the disk already{why}")
-        if self._task is None and not self.store.inline:
-            self._running_loop()  # outside of one, raises before anything has changed
+        why = f" ({_text(self._trouble)})" if self._trouble else ""
+        raise JournalUnavailable(f"{len(self._queue)} events wait for the disk already{why}")
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         """The running loop. A journal stays in one for as long as that runs, and asking each time is a system call."""

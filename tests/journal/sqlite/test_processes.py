@@ -56,7 +56,7 @@ async def test_many_heads_are_forgotten_and_found_again(path: Path, monkeypatch:
     store = SQLiteStore.open(path, owner="one")
     heads = [await store.claim(f"r{i}", owner="one", at=1.0) for i in range(5)]
     assert await store.append([record for head in heads for record in chain(head, STARTED)]) == frozenset()
-    assert len(store._appender._heads) <= 2
+    assert len(store._appender._runs) <= 2
     assert [head.seq for head in await store.heads(state=RunState.RUNNING)] == [1] * 5
     await store.close()
 

@@ -45,6 +45,17 @@ _restated_of = attrgetter(*_RESTATED)
 _RESTATE = f"UPDATE runs SET {' = ?, '.join(_RESTATED)} = ? WHERE key = ?"
 
 
+class _Run:
+    """A run that has a row, and its head as it stands."""
+
+    __slots__ = ("digest", "head", "key")
+
+    def __init__(self, key: int, head: RunHead, digest: Callable[[int, int], bytes | None]) -> None:
+        self.key = key
+        self.head = head
+        self.digest = partial(digest, key)
+
+
 class Appender:
     """Adds records and moves heads on, inside its caller's transactions. `post` leaves a message in the inbox.
 
@@ -54,7 +65,7 @@ class Appender:
     def __init__(self, connection: sqlite3.Connection, *, post: Callable[[Message], object]) -> None:
         self._connection = connection
         self._post = post
-        self._heads: dict[str, tuple[int, RunHead]] = {}  # with the run's key
+        self._runs: dict[str, _Run] = {}
         self._begun: dict[str, tuple[RunHead, WrappedKey | None]] = {}  # and have no row yet
         self._decided: list[str] = []  # those that have one by now, ours or another's, if this transaction commits
 
@@ -77,20 +88,20 @@ class Appender:
         by_run: dict[str, list[Record]] = {}
         for record in records:
             by_run.setdefault(record.run_id, []).append(record)
-        added = self._begin({run_id: by_run[run_id] for run_id in by_run.keys() & self._begun.keys()})
+        added = self._begin({run_id: group for run_id, group in by_run.items() if run_id in self._begun})
         places: list[Any] = []
         refused = []
         for run_id, group in by_run.items():
             if run_id in added:
                 continue
-            key, head = self._head(run_id)
-            fresh = None if head is None else self._fresh(key, head, group)
-            if head is None or fresh is None:
+            run = self._runs.get(run_id) or self._look_up(run_id)
+            fresh = None if run is None else self._fresh(run, group)
+            if run is None or fresh is None:
                 refused.append(run_id)
             elif fresh:
-                added[run_id] = key, fresh
-                after = self._follow(key, head, fresh)
-                places += (key, after.seq, after.digest, after.updated_at)
+                added[run_id] = run.key, fresh
+                self._follow(run, fresh)
+                places += (run.key, run.head.seq, run.head.digest, run.head.updated_at)
         events: list[Any] = []
         for key, fresh in added.values():
             for record in fresh:
@@ -99,11 +110,11 @@ class Appender:
         self._write(_PLACES, places, columns=4)
         return frozenset(refused)
 
-    def _fresh(self, key: int, head: RunHead, group: Sequence[Record]) -> list[Record] | None:
+    def _fresh(self, run: _Run, group: Sequence[Record]) -> list[Record] | None:
         """Which of a run's records extend it; None when they are refused, all of them: see `chain.admit`."""
-        if head.run_id in self._begun and self._digest(key, 1) != group[0].digest:
+        if run.head.run_id in self._begun and run.digest(1) != group[0].digest:
             return None  # somebody else has begun it, too, and was faster
-        return admit(head, group, known=partial(self._digest, key))
+        return admit(run.head, group, known=run.digest)
 
     def _begin(self, by_run: Mapping[str, Sequence[Record]]) -> dict[str, tuple[int, list[Record]]]:
         """Writes the rows of begun runs as their first records leave them: of those that nobody else has."""
@@ -131,33 +142,32 @@ class Appender:
                 put_key(self._connection, key, wrapped)
         return inserted
 
-    def _follow(self, key: int, head: RunHead, fresh: Sequence[Record]) -> RunHead:
-        """Moves a head on, and restates it where it says something else of the run by now."""
-        said = restated(head, fresh)
-        after = moved_on(said, fresh[-1])
-        if said is not head:
-            self._connection.execute(_RESTATE, (*_restated_of(after), key))
-            self._leave_words(head, after, fresh)
-        self.remember(key, after)
-        return after
+    def _follow(self, run: _Run, fresh: Sequence[Record]) -> None:
+        """Moves a run's head on, and restates it where its records say something else of the run."""
+        before, said = run.head, restated(run.head, fresh)
+        run.head = moved_on(said, fresh[-1])
+        if said is not before:
+            self._connection.execute(_RESTATE, (*_restated_of(said), run.key))
+            self._leave_words(before, run.head, fresh)
 
     def _leave_words(self, before: RunHead, after: RunHead, fresh: Sequence[Record]) -> None:
         for word in words_at_end(before, after, fresh[-1]):
             self._post(stored_message(word, None))
 
-    def remember(self, key: int, head: RunHead) -> None:
+    def remember(self, key: int, head: RunHead) -> _Run:
         """Keeps the head of the run whose row is `key`, as it stands now."""
-        if len(self._heads) >= _MAX_CACHED:
-            self._heads.clear()
-        self._heads[head.run_id] = (key, head)
+        if len(self._runs) >= _MAX_CACHED:
+            self._runs.clear()
+        run = self._runs[head.run_id] = _Run(key, head, self._digest)
+        return run
 
     def forget(self, run_id: str | None = None) -> None:
         """Forgets a head, or all of them: somebody else may have changed it, or what was written was taken back."""
         if run_id is None:
-            self._heads.clear()
+            self._runs.clear()
             self._decided.clear()
         else:
-            self._heads.pop(run_id, None)
+            self._runs.pop(run_id, None)
 
     def committed(self) -> None:
         """What was written stays."""
@@ -165,11 +175,9 @@ class Appender:
             self._begun.pop(run_id, None)
         self._decided.clear()
 
-    def _head(self, run_id: str) -> tuple[int, RunHead | None]:
-        if run_id in self._heads:
-            return self._heads[run_id]
+    def _look_up(self, run_id: str) -> _Run | None:
         row = self._connection.execute(f"SELECT {HEAD}, key FROM runs WHERE run_id = ?", (run_id,)).fetchone()
-        return (0, None) if row is None else (row[-1], head_of(row))
+        return None if row is None else self.remember(row[-1], head_of(row))
 
     def _digest(self, key: int, seq: int) -> bytes | None:
         row = self._connection.execute("SELECT digest FROM events WHERE run = ? AND seq = ?", (key, seq)).fetchone()
