@@ -10,7 +10,7 @@ from plimsoll.core.clock import ManualClock
 from plimsoll.core.errors import JournalUnavailable, Misuse
 from plimsoll.core.events import Record, chain_digest, encode_event
 from plimsoll.gate.simulator import simulate
-from plimsoll.journal import MemoryStore, verify_chain
+from plimsoll.journal import MemoryStore, RunLog, verify_chain
 from tests.journal.helpers import (
     STARTED,
     TrickyStore,
@@ -162,6 +162,22 @@ async def test_many_runs_share_a_batch() -> None:
     for _ in range(3):
         await asyncio.gather(*(log.commit(value(1)) for log in logs))
     assert [len(batch) for batch in store.batches] == [50, 50, 50]
+
+
+@in_loop
+async def test_a_batch_that_is_worth_its_sync_does_not_wait_for_those_who_are_still_to_be_woken() -> None:
+    async def work(log: RunLog) -> None:
+        await log.commit(value(1))
+        for _ in range(9):
+            log.append(value(2))
+        await log.commit(value(3))
+
+    store = TrickyStore()
+    journal = journal_on(store)
+    logs = [await opened(journal, f"r{i}") for i in range(100)]
+    await asyncio.gather(*(work(log) for log in logs))
+    assert [len(batch) for batch in store.batches[:2]] == [100, 160]
+    assert sum(map(len, store.batches)) == 1100
 
 
 @pytest.mark.parametrize("inline", [True, False])
