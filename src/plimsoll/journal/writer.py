@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import JournalUnavailable, Misuse, Superseded
 from plimsoll.core.events import Event, Record, chain_digest
+from plimsoll.journal.barriers import Barriers, text_of
 from plimsoll.journal.store import RunHead, Store
 
 __all__ = ["Journal", "RunLog"]
@@ -26,17 +27,16 @@ _FIRST_RETRY_S = 0.01
 _LAST_RETRY_S = 1.0
 _WORTH_A_SYNC = 128
 """From so many events on a batch waits for no more: to write them takes longer than to sync, on a fast disk."""
-_WOKEN_AT_ONCE = 16
-_PREFIX = str(JournalUnavailable(""))
 
 
 class RunLog:
     """One run's end of the journal, for as long as its owner holds it. Made by `Journal.open`.
 
-    `seq` and `digest` are those of the last event appended, durable or not.
+    `seq` and `digest` are those of the last event appended, durable or not; `superseded` is whether another owner is
+    known to hold the run.
     """
 
-    __slots__ = ("__weakref__", "_encode", "_journal", "_position", "_superseded", "digest", "epoch", "run_id", "seq")
+    __slots__ = ("__weakref__", "_encode", "_journal", "_position", "digest", "epoch", "run_id", "seq", "superseded")
 
     def __init__(self, journal: "Journal", head: RunHead) -> None:
         self.run_id = head.run_id
@@ -46,7 +46,7 @@ class RunLog:
         self._journal = journal
         self._encode = journal.store.encoder(head.run_id)
         self._position = 0
-        self._superseded = False
+        self.superseded = False
 
     def append(self, event: Event) -> Record:
         """Numbers, dates and chains `event` and queues it. Never waits.
@@ -55,7 +55,7 @@ class RunLog:
         full or the journal closed; then nothing was appended.
         """
         journal = self._journal
-        if self._superseded or journal._closed or len(journal._queue) >= journal._max_queue:
+        if self.superseded or journal._closed or len(journal._queue) >= journal._max_queue:
             journal._refuse(self)
         if journal._task is None and not journal.store.inline:
             journal._running_loop()  # outside of one, raises before anything has changed
@@ -98,35 +98,6 @@ class RunLog:
         return record
 
 
-class _Waiter:
-    """A barrier that waits: for the queue to be written up to `position`.
-
-    It has patience until `deadline` on the journal's clock while the store fails, and until `gives_up_at` on the loop's
-    while it gives no answer.
-    """
-
-    __slots__ = ("deadline", "future", "gives_up_at", "log", "position")
-
-    def __init__(
-        self,
-        position: int,
-        log: RunLog | None,
-        future: "asyncio.Future[None]",
-        *,
-        deadline: float,
-        gives_up_at: float,
-    ) -> None:
-        self.position = position
-        self.log = log
-        self.future = future
-        self.deadline = deadline
-        self.gives_up_at = gives_up_at
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
 class Journal:
     """Writes many runs' events to one store, in groups.
 
@@ -150,7 +121,6 @@ class Journal:
             raise Misuse("patience_s and flush_s must be above 0, max_queue and max_batch at least 1")
         self.store = store
         self._clock = clock
-        self._patience_s = patience_s
         self._max_queue = max_queue
         self._flush_s = flush_s
         self._max_batch = max_batch
@@ -160,13 +130,11 @@ class Journal:
         self._appended = 0  # counts the queue's entries ever
         self._written = 0  # and those that left it
         self._logs: WeakValueDictionary[str, RunLog] = WeakValueDictionary()
-        self._waiters: list[_Waiter] = []
-        self._woken: deque[asyncio.Future[None]] = deque()  # of those whose events are durable, and do not know yet
+        self._barriers = Barriers(clock=clock, patience_s=patience_s, silent=self._silent)
         self._readers: list[Callable[[Sequence[Record]], None]] = []
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._patience: asyncio.TimerHandle | None = None  # of the barrier that waits longest
         self._loop: asyncio.AbstractEventLoop | None = None  # where all of these are
         self._due = False
         self._trouble: JournalUnavailable | None = None
@@ -181,7 +149,7 @@ class Journal:
         """
         earlier = self._logs.get(head.run_id)
         if earlier is not None:
-            if earlier._position > self._written and head.epoch <= earlier.epoch and not earlier._superseded:
+            if earlier._position > self._written and head.epoch <= earlier.epoch and not earlier.superseded:
                 raise Misuse(f"run {head.run_id} is open and has un-synced events; claim it anew to go on with it")
             self._supersede(earlier)
         log = RunLog(self, head)
@@ -227,23 +195,24 @@ class Journal:
         self._queue.clear()
         self._queued_by.clear()
         self._written = self._appended
-        self._fail_waiters(self._closed)
+        self._barriers.fail_all(self._closed)
 
     # ------------------------------------------------------------------------------------------- the queue's near end
 
     def _refuse(self, log: RunLog) -> NoReturn:
-        if log._superseded:
+        if log.superseded:
             raise Superseded(log.run_id, epoch=log.epoch)
         if self._closed:
             raise JournalUnavailable(self._closed)
-        why = f" ({_text(self._trouble)})" if self._trouble else ""
+        why = f" ({text_of(self._trouble)})" if self._trouble else ""
         raise JournalUnavailable(f"{len(self._queue)} events wait for the disk already{why}")
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         """The running loop. A journal stays in one for as long as that runs, and asking each time is a system call."""
         if self._loop is None or not self._loop.is_running():
             self._loop = asyncio.get_running_loop()
-            self._timer = self._patience = None  # those of a loop that is gone
+            self._timer = None  # that of a loop that is gone
+            self._barriers.forget_loop()
         return self._loop
 
     def _enqueue(self, log: RunLog, record: Record) -> int:
@@ -260,19 +229,14 @@ class Journal:
             pass
 
     def _check_barrier(self, log: RunLog) -> None:
-        if log._superseded:
+        if log.superseded:
             raise Superseded(log.run_id, epoch=log.epoch)
         if self._abandoned:
             raise JournalUnavailable(self._closed)
 
     def _waiting(self, position: int, log: RunLog | None) -> "asyncio.Future[None]":
         """A barrier that the task sees to: done when the queue is written up to `position`."""
-        loop = self._running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-        deadline, gives_up_at = self._clock.monotonic() + self._patience_s, loop.time() + self._patience_s
-        self._waiters.append(_Waiter(position, log, future, deadline=deadline, gives_up_at=gives_up_at))
-        if self._patience is None:
-            self._patience = loop.call_at(gives_up_at, self._give_up, gives_up_at)
+        future = self._barriers.wait(position, log, self._running_loop())
         if self._task is None or self._task.done():
             self._kick()
         return future
@@ -290,10 +254,10 @@ class Journal:
         self._kick()
 
     def _cancel_timers(self) -> None:
-        for timer in (self._timer, self._patience):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._patience = None
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        self._barriers.stop_timer()
 
     # -------------------------------------------------------------------------------------------- the queue's far end
 
@@ -306,7 +270,7 @@ class Journal:
     def _wanted(self) -> bool:
         """Whether the task has to go on. With an inline store it works only for those who wait."""
         due = self._due or (len(self._queue) >= self._max_batch and not self.store.inline)
-        return bool(self._waiters) or (due and bool(self._queue))
+        return bool(self._barriers) or (due and bool(self._queue))
 
     async def _drain(self) -> None:
         delay = _FIRST_RETRY_S
@@ -317,15 +281,16 @@ class Journal:
             if await self._write():
                 delay = _FIRST_RETRY_S
                 continue
-            self._lose_patience()
-            await self._clock.sleep(self._pause(delay))
+            if self._trouble is not None:
+                self._barriers.lose_patience(self._trouble)
+            await self._clock.sleep(max(min(delay, self._barriers.patience_left_s()), 0.001))
             delay = min(2 * delay, _LAST_RETRY_S)
 
     async def _company(self) -> None:
         """Lets those just woken join the next batch, until it is worth a sync without them."""
         while len(self._queue) < _WORTH_A_SYNC:
             await _let_others_run()
-            if not self._woken:
+            if not self._barriers.waking:
                 return
 
     def _drained(self, task: "asyncio.Task[None]") -> None:
@@ -335,7 +300,7 @@ class Journal:
         if error is not None:
             _report("the journal's writer crashed", error)
         if task.cancelled() or error is not None:
-            self._fail_waiters(f"its writer stopped ({error or 'cancelled'}); what is queued is kept")
+            self._barriers.fail_all(f"its writer stopped ({error or 'cancelled'}); what is queued is kept")
         elif self._queue and not self.store.inline:
             self._schedule()
 
@@ -358,7 +323,7 @@ class Journal:
         return [
             record
             for record, log in zip(islice(self._queue, count), self._queued_by, strict=False)
-            if not log._superseded
+            if not log.superseded
         ]
 
     def _settle(self, count: int, records: list[Record], refused: frozenset[str]) -> None:
@@ -377,8 +342,8 @@ class Journal:
         if records:
             for reader in tuple(self._readers):
                 _guarded(reader, records)
-        if self._waiters:
-            self._wake_waiters()
+        if self._barriers:
+            self._barriers.written(self._written)
 
     def _failed(self, error: Exception) -> None:
         known = self._trouble is not None
@@ -398,82 +363,21 @@ class Journal:
             task.cancel()
             await asyncio.wait([task])
 
-    # ------------------------------------------------------------------------------------------------ those who wait
+    def _silent(self) -> JournalUnavailable:
+        """The store neither wrote nor failed for too long: that is trouble, too."""
+        if self._trouble is None:
+            self._failed(JournalUnavailable("the store gives no answer"))
+        assert self._trouble is not None
+        return self._trouble
 
     def _supersede(self, log: RunLog) -> None:
-        log._superseded = True
-        self._wake_waiters()
-
-    def _wake_waiters(self) -> None:
-        written, waiting = self._written, []
-        for waiter in self._waiters:
-            if waiter.log is not None and waiter.log._superseded:
-                waiter.fail(Superseded(waiter.log.run_id, epoch=waiter.log.epoch))
-            elif waiter.position <= written:
-                self._woken.append(waiter.future)
-            else:
-                waiting.append(waiter)
-        self._waiters = waiting
-        self._wake_some()
-
-    def _wake_some(self) -> None:
-        """Wakes some of those whose events are durable, and the others after those have had their turn: by then
-        there is something to write again, while the others go on."""
-        for _ in range(min(len(self._woken), _WOKEN_AT_ONCE)):
-            future = self._woken.popleft()
-            if not future.done():
-                future.set_result(None)
-        if self._woken:
-            self._running_loop().call_soon(self._wake_some)
-
-    def _forget_waiters(self) -> None:
-        self._waiters = [waiter for waiter in self._waiters if not waiter.future.done()]
-
-    def _fail_waiters(self, why: str) -> None:
-        for waiter in self._waiters:
-            waiter.fail(JournalUnavailable(why))
-        self._waiters = []
-
-    def _lose_patience(self) -> None:
-        """The store failed again: fails those who have waited long enough."""
-        now = self._clock.monotonic()
-        for waiter in self._waiters:
-            if now >= waiter.deadline:
-                self._fail_waiter(waiter)
-        self._forget_waiters()
-
-    def _give_up(self, at: float) -> None:
-        """The store neither wrote nor failed for as long as the barriers that wait since longest have patience."""
-        self._patience = None
-        self._forget_waiters()
-        overdue = [waiter for waiter in self._waiters if waiter.gives_up_at <= at]
-        if overdue and self._trouble is None:
-            self._failed(JournalUnavailable("the store gives no answer"))
-        for waiter in overdue:
-            self._fail_waiter(waiter)
-        self._forget_waiters()
-        if self._waiters:
-            first = self._waiters[0].gives_up_at
-            self._patience = self._running_loop().call_at(first, self._give_up, first)
-
-    def _fail_waiter(self, waiter: _Waiter) -> None:
-        why = _text(self._trouble)
-        error = JournalUnavailable(f"{why}. This run waited {self._patience_s:g} s; its events are kept")
-        error.__cause__ = self._trouble
-        waiter.fail(error)
-
-    def _pause(self, delay: float) -> float:
-        deadline = min((waiter.deadline for waiter in self._waiters), default=float("inf"))
-        return max(min(delay, deadline - self._clock.monotonic()), 0.001)
+        log.superseded = True
+        self._barriers.written(self._written)
 
 
 @coroutine
 def _let_others_run() -> Generator[None, None, None]:
     yield
-
-
-def _text(error: JournalUnavailable | None) -> str:
-    return str(error).removeprefix(_PREFIX)
 
 
 def _guarded(callback: Callable[[_T], None], value: _T) -> None:

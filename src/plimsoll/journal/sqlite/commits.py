@@ -13,7 +13,7 @@ __all__ = ["GroupCommit"]
 
 _T = TypeVar("_T")
 _GIVES_WAY_S = 0.002
-"""How long the event loop lets the thread run alone, at most."""
+"""For how long the event loop gives way to the thread, at most."""
 
 
 class _Change:
@@ -46,6 +46,10 @@ class _Change:
             self.future.set_exception(self.error)
 
 
+def _nobody_gave_way() -> None:
+    """The group was begun by the thread itself."""
+
+
 class GroupCommit:
     """Makes changes in a thread of its own, in the order in which they were asked for, inside `transaction`.
 
@@ -71,14 +75,14 @@ class GroupCommit:
         return made
 
     def _begin(self) -> None:
-        """Has the thread write a group, and lets it run until it syncs. From there on it needs no interpreter.
+        """Has the thread write a group, and gives way to it until it syncs: from there on it needs no interpreter.
 
-        Otherwise the event loop would keep it waiting at each of its steps, and would itself be idle while it syncs.
+        Otherwise a busy event loop would take the interpreter from it at each of its steps, and be idle when it syncs.
         """
-        syncs = threading.Lock()
-        syncs.acquire()
-        self._thread.submit(self._work, syncs.release)
-        syncs.acquire(timeout=_GIVES_WAY_S)
+        until_it_syncs = threading.Lock()
+        until_it_syncs.acquire()
+        self._thread.submit(self._work, until_it_syncs.release)
+        until_it_syncs.acquire(timeout=_GIVES_WAY_S)
 
     async def aside(self, work: Callable[[], _T]) -> _T:
         """What `work` returns, done in the same thread between two transactions."""
@@ -91,11 +95,11 @@ class GroupCommit:
         await self.aside(last)
         self._thread.shutdown(wait=False)
 
-    def _work(self, at_the_disk: Callable[[], object] = bool) -> None:
+    def _work(self, syncing: Callable[[], None] = _nobody_gave_way) -> None:
         """Writes one group. The next waits behind whatever is to be done aside by now."""
         with self._lock:
             group, self._asked = self._asked, []
-        self._commit(group, at_the_disk)
+        self._commit(group, syncing)
         for loop in {change.loop for change in group}:
             with suppress(RuntimeError):  # it was closed: nobody waits there any more
                 loop.call_soon_threadsafe(_tell, [change for change in group if change.loop is loop])
@@ -104,7 +108,7 @@ class GroupCommit:
             if self._at_work:
                 self._thread.submit(self._work)
 
-    def _commit(self, group: list[_Change], at_the_disk: Callable[[], object] = bool) -> None:
+    def _commit(self, group: list[_Change], syncing: Callable[[], None] = _nobody_gave_way) -> None:
         broken: BaseException | None = None
         try:
             with self._transaction():
@@ -114,7 +118,7 @@ class GroupCommit:
                     except BaseException as error:
                         broken = error
                         raise
-                at_the_disk()
+                syncing()
         except BaseException as error:
             if broken is not None and len(group) > 1:
                 for change in group:
