@@ -126,3 +126,13 @@ async def test_a_cancelled_claim_leaves_the_store_usable(path: Path) -> None:
     head = await store.claim("r", owner="one", at=2.0)
     assert await store.append(chain(head, STARTED)) == frozenset()
     await store.close()
+
+
+@in_loop
+async def test_begun_runs_that_come_to_nothing_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plimsoll.journal.sqlite.appending._MOST_BEGUN", 4)
+    store = SQLiteStore.open(path, owner="one")
+    heads = [await store.begin(f"r{i}", owner="one", at=1.0) for i in range(6)]
+    assert await store.append([record for head in heads for record in chain(head, STARTED)]) == {"r0", "r1"}
+    assert {head.run_id for head in await store.heads()} == {"r2", "r3", "r4", "r5"}
+    await store.close()

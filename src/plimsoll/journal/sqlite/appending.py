@@ -21,6 +21,8 @@ from plimsoll.journal.store import RunHead
 __all__ = ["Appender"]
 
 _MAX_CACHED = 10_000
+_MOST_BEGUN = 100_000
+"""Runs that were begun and came to nothing, as they do while the disk is full, are forgotten in the end."""
 _MOST_ROWS = 256
 """In one statement: SQLite takes 32,766 values, and from here on more rows save nothing."""
 
@@ -71,6 +73,9 @@ class Appender:
 
     def begin(self, head: RunHead, key: WrappedKey | None) -> None:
         """Has a run's row, and its key, written with its first records, or its next claim."""
+        if len(self._begun) >= _MOST_BEGUN:
+            for earliest in list(self._begun)[: _MOST_BEGUN // 2]:
+                self._begun.pop(earliest, None)
         self._begun[head.run_id] = (head, key)
 
     def key_of_begun(self, run_id: str) -> WrappedKey | None:
