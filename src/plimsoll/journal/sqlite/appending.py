@@ -13,8 +13,9 @@ from typing import Any
 from plimsoll.core.events import Record
 from plimsoll.journal.chain import admit, follow, moved_on, restated, words_at_end
 from plimsoll.journal.keys import WrappedKey
-from plimsoll.journal.messages import Message, stored_message
+from plimsoll.journal.messages import stored_message
 from plimsoll.journal.sqlite.evidence import put_key
+from plimsoll.journal.sqlite.inbox import post
 from plimsoll.journal.sqlite.rows import COLUMNS, HEAD, head_of, row_of
 from plimsoll.journal.store import RunHead
 
@@ -59,14 +60,13 @@ class _Run:
 
 
 class Appender:
-    """Adds records and moves heads on, inside its caller's transactions. `post` leaves a message in the inbox.
+    """Adds records and moves heads on, inside its caller's transactions.
 
     It remembers the heads of the runs that it wrote last, until it is told that they may have changed.
     """
 
-    def __init__(self, connection: sqlite3.Connection, *, post: Callable[[Message], object]) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._post = post
         self._runs: dict[str, _Run] = {}
         self._begun: dict[str, tuple[RunHead, WrappedKey | None]] = {}  # and have no row yet
         self._decided: list[str] = []  # those that have one by now, ours or another's, if this transaction commits
@@ -157,7 +157,7 @@ class Appender:
 
     def _leave_words(self, before: RunHead, after: RunHead, fresh: Sequence[Record]) -> None:
         for word in words_at_end(before, after, fresh[-1]):
-            self._post(stored_message(word, None))
+            post(self._connection, stored_message(word, None))
 
     def remember(self, key: int, head: RunHead) -> _Run:
         """Keeps the head of the run whose row is `key`, as it stands now."""

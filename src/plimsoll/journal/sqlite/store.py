@@ -23,12 +23,13 @@ from plimsoll.journal.checkpoints import Checkpoint, Leaf, MakeCheckpoint
 from plimsoll.journal.codec import Encode, RunKey, Unreadable, encoder
 from plimsoll.journal.evidence import NO_RING, Damage, Erased
 from plimsoll.journal.keys import KeyRing, RunReader, WrappedKey, open_key
-from plimsoll.journal.messages import Message, message_link, opened_message, stored_message
+from plimsoll.journal.messages import opened_message, stored_message
 from plimsoll.journal.sqlite import evidence
 from plimsoll.journal.sqlite.appending import Appender
 from plimsoll.journal.sqlite.commits import GroupCommit
 from plimsoll.journal.sqlite.damages import damages
 from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
+from plimsoll.journal.sqlite.inbox import messages_to, post
 from plimsoll.journal.sqlite.opening import COPY, check, copied_if_older, create, prepare, to_be_read
 from plimsoll.journal.sqlite.owners import OwnerLocks, inode
 from plimsoll.journal.sqlite.rows import ASKING, HEAD, due_conditions, head_of, record_of, row_of
@@ -75,7 +76,7 @@ class SQLiteStore:
         try:
             self._writer = self._connect(busy_timeout_s)
             (check if only_look else prepare)(self._writer, path)
-            self._appender = Appender(self._writer, post=self._post)
+            self._appender = Appender(self._writer)
             self._inode = inode(path)
             self._reader = self._connect(busy_timeout_s)
             self._watch = self._connect(min(busy_timeout_s, 0.1))  # asked on the event loop
@@ -270,34 +271,20 @@ class SQLiteStore:
     # -------------------------------------------------------------------------------------------- inbox, kill switches
 
     async def post(self, entry: InboxEntry) -> bool:
-        def post() -> bool:
+        def posted() -> bool:
             key = self._opened(entry.run_id, evidence.wrapped_key(self._writer, entry.run_id))
-            return self._post(stored_message(entry, key))
+            return post(self._writer, stored_message(entry, key))
 
-        return await self._make(post)
-
-    def _post(self, message: Message) -> bool:
-        if self._writer.execute("SELECT 1 FROM inbox WHERE request_id = ?", (message.request_id,)).fetchone():
-            return False
-        last = self._writer.execute("SELECT position, digest FROM inbox ORDER BY position DESC LIMIT 1").fetchone()
-        before, digest = last or (0, GENESIS)
-        values = (before + 1, *astuple(message), message_link(digest, before + 1, message))
-        self._writer.execute("INSERT INTO inbox VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
-        self._writer.execute("UPDATE runs SET posted = ? WHERE run_id = ?", (before + 1, message.run_id))
-        return True
+        return await self._make(posted)
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
         return await self._look(lambda: self._inbox(run_id, after))
 
     def _inbox(self, run_id: str, after: int) -> list[InboxEntry]:
-        rows = self._reader.execute(
-            "SELECT position, request_id, run_id, kind, body, sender, at FROM inbox"
-            " WHERE run_id = ? AND position > ? ORDER BY position",
-            (run_id, after),
-        ).fetchall()
+        messages = messages_to(self._reader, run_id, after=after)
         try:
-            key = self._opened(run_id, evidence.wrapped_key(self._reader, run_id)) if rows else None
-            return [opened_message(Message(*row), position, key) for position, *row in rows]
+            key = self._opened(run_id, evidence.wrapped_key(self._reader, run_id)) if messages else None
+            return [opened_message(message, position, key) for position, message in messages]
         except RunErased:
             return []
         except Unreadable as error:
