@@ -237,8 +237,7 @@ class Journal:
     def _waiting(self, position: int, log: RunLog | None) -> "asyncio.Future[None]":
         """A barrier that the task sees to: done when the queue is written up to `position`."""
         future = self._barriers.wait(position, log, self._running_loop())
-        if self._task is None or self._task.done():
-            self._kick()
+        self._kick()
         return future
 
     def _schedule(self) -> None:

@@ -7,7 +7,7 @@ import pytest
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable
 from plimsoll.core.events import encode_event
 from plimsoll.journal import SQLiteStore
-from tests.journal.helpers import chain, in_loop, run, value, values
+from tests.journal.helpers import STARTED, chain, in_loop, run, value, values
 from tests.journal.sqlite.helpers import filled, raw, read
 
 DAMAGES: dict[str, tuple[int, str, tuple[object, ...]]] = {
@@ -80,4 +80,20 @@ async def test_a_head_that_lost_its_place_overwrites_nothing(path: Path) -> None
     with pytest.raises(JournalCorrupt, match="UNIQUE"):
         await store.append(chain(head, value("new")))
     assert values(await store.read("r")) == ["x0", "x1"]
+    await store.close()
+
+
+@in_loop
+async def test_a_head_that_cannot_be_read_fails_its_batch_before_anything_is_written(path: Path) -> None:
+    store = SQLiteStore.open(path, owner="one")
+    claimed = await store.claim("r", owner="one", at=1.0)
+    store._writer.execute("UPDATE runs SET state = 'flying' WHERE run_id = 'r'")
+    store._appender.forget()
+    records = [*chain(await store.begin("s", owner="one", at=1.0), STARTED), *chain(claimed, STARTED)]
+    with pytest.raises(JournalCorrupt, match="its head cannot be read"):
+        await store.append(records)
+    assert await store.head("s") is None and await store.read("r") == []
+    store._writer.execute("UPDATE runs SET state = 'running' WHERE run_id = 'r'")
+    assert await store.append(records) == frozenset()
+    assert await store.damages() == []
     await store.close()

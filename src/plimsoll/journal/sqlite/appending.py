@@ -5,11 +5,12 @@ batch takes a few of them, not one for each row.
 """
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from operator import attrgetter
 from typing import Any
 
+from plimsoll.core.errors import JournalCorrupt
 from plimsoll.core.events import Record
 from plimsoll.journal.chain import admit, follow, moved_on, restated, words_at_end
 from plimsoll.journal.keys import WrappedKey
@@ -45,7 +46,10 @@ _RESTATED = (
 )  # fmt: skip
 """What of a head changes with the events about the run itself."""
 _restated_of = attrgetter(*_RESTATED)
-_RESTATE = f"UPDATE runs SET {' = ?, '.join(_RESTATED)} = ? WHERE key = ?"
+_RESTATE = (
+    f"WITH said (key, {', '.join(_RESTATED)}) AS (VALUES {{rows}})"
+    f" UPDATE runs SET {', '.join(f'{name} = said.{name}' for name in _RESTATED)} FROM said WHERE runs.key = said.key"
+)
 
 
 class _Run:
@@ -90,36 +94,39 @@ class Appender:
 
     def append(self, records: Sequence[Record]) -> frozenset[str]:
         """Adds what extends its run. Returns the runs whose records are refused, all of them: see `Store.append`."""
-        by_run: dict[str, list[Record]] = {}
-        for record in records:
-            by_run.setdefault(record.run_id, []).append(record)
-        added = self._begin({run_id: group for run_id, group in by_run.items() if run_id in self._begun})
+        by_run = _by_run(records)
+        # Looked up before anything is written: a head that cannot be read raises, and the transaction goes on.
+        runs = {
+            run_id: self._runs.get(run_id) or self._look_up(run_id) for run_id in by_run.keys() - self._begun.keys()
+        }
+        added = self._begin({run_id: group for run_id, group in by_run.items() if run_id not in runs})
         places: list[Any] = []
+        said: list[Any] = []
         refused = []
         for run_id, group in by_run.items():
             if run_id in added:
                 continue
-            run = self._runs.get(run_id) or self._look_up(run_id)
-            fresh = None if run is None else self._fresh(run, group)
+            run = runs[run_id] if run_id in runs else self._contested(run_id, group[0])
+            fresh = None if run is None else admit(run.head, group, known=run.digest)
             if run is None or fresh is None:
                 refused.append(run_id)
             elif fresh:
                 added[run_id] = run.key, fresh
-                self._follow(run, fresh)
+                if self._follow(run, fresh):
+                    said += (run.key, *_restated_of(run.head))
                 places += (run.key, run.head.seq, run.head.digest, run.head.updated_at)
-        events: list[Any] = []
-        for key, fresh in added.values():
-            for record in fresh:
-                events += (key, record.seq, record.epoch, record.at, record.body, record.digest)
-        self._write(_EVENTS, events, columns=6)
+        self._write(_EVENTS, _event_values(added.values()), columns=6)
         self._write(_PLACES, places, columns=4)
+        self._write(_RESTATE, said, columns=1 + len(_RESTATED))
         return frozenset(refused)
 
-    def _fresh(self, run: _Run, group: Sequence[Record]) -> list[Record] | None:
-        """Which of a run's records extend it; None when they are refused, all of them: see `chain.admit`."""
-        if run.head.run_id in self._begun and run.digest(1) != group[0].digest:
-            return None  # somebody else has begun it, too, and was faster
-        return admit(run.head, group, known=run.digest)
+    def _contested(self, run_id: str, first: Record) -> _Run | None:
+        """A begun run whose row is there already: ours by an earlier try, or None because somebody else was faster."""
+        try:
+            run = self._look_up(run_id)
+        except JournalCorrupt:
+            return None
+        return run if run is not None and run.digest(1) == first.digest else None
 
     def _begin(self, by_run: Mapping[str, Sequence[Record]]) -> dict[str, tuple[int, list[Record]]]:
         """Writes the rows of begun runs as their first records leave them: of those that nobody else has."""
@@ -147,13 +154,13 @@ class Appender:
                 put_key(self._connection, key, wrapped)
         return inserted
 
-    def _follow(self, run: _Run, fresh: Sequence[Record]) -> None:
-        """Moves a run's head on, and restates it where its records say something else of the run."""
+    def _follow(self, run: _Run, fresh: Sequence[Record]) -> bool:
+        """Moves a run's head on. Returns whether its records say something of the run itself."""
         before, said = run.head, restated(run.head, fresh)
         run.head = moved_on(said, fresh[-1])
         if said is not before:
-            self._connection.execute(_RESTATE, (*_restated_of(said), run.key))
             self._leave_words(before, run.head, fresh)
+        return said is not before
 
     def _leave_words(self, before: RunHead, after: RunHead, fresh: Sequence[Record]) -> None:
         for word in words_at_end(before, after, fresh[-1]):
@@ -200,6 +207,21 @@ class Appender:
             returned += self._connection.execute(_with_rows(sql, rows, columns), some).fetchall()
             at += rows * columns
         return returned
+
+
+def _by_run(records: Sequence[Record]) -> dict[str, list[Record]]:
+    by_run: dict[str, list[Record]] = {}
+    for record in records:
+        by_run.setdefault(record.run_id, []).append(record)
+    return by_run
+
+
+def _event_values(added: Iterable[tuple[int, list[Record]]]) -> list[Any]:
+    values: list[Any] = []
+    for key, records in added:
+        for record in records:
+            values += (key, record.seq, record.epoch, record.at, record.body, record.digest)
+    return values
 
 
 def _nothing(seq: int) -> None:
