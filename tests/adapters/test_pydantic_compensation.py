@@ -42,6 +42,9 @@ def test_it_is_offered_after_a_run_that_went_wrong_and_has_the_dependencies() ->
         undone = await hardened.compensate("r", by="ana")
         assert (undone.run_id, undone.ending) == ("r/undo", Ending.COMPLETE)
         assert shop.shop.refunds == [("W1", 5.0), ("W1", -5.0)]
+        (again,) = await hardened.compensate_family("r", by="ana")
+        assert (again.run_id, again.ending) == ("r/undo", Ending.COMPLETE)
+        assert len(shop.shop.refunds) == 2
 
     simulated(main)
 

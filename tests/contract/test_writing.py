@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from plimsoll.contract.checking import check_contract
 from plimsoll.contract.loading import Source, parse_contract
-from plimsoll.contract.model import AgentSection, Contract, Limits
+from plimsoll.contract.model import AgentSection, Contract, JournalSection, Limits
 from plimsoll.contract.shapes import ToolShape, guess_effect
 from plimsoll.contract.writing import initial_contract
 from plimsoll.core.calls import Effect
@@ -110,7 +110,17 @@ def test_what_it_accepts_nothing_needs_any_longer_once_all_is_filled_in() -> Non
 
 def test_where_dependencies_come_from_is_there_to_be_filled_in() -> None:
     assert '\n#deps = "shop.agent:make_deps"  # what makes the tools\' dependencies' in written()
-    assert sound(switched_on(written()), TOOLS).agent.deps == "shop.agent:make_deps"
+    contract = sound(switched_on(written()), TOOLS)
+    assert (contract.agent.deps, contract.agent.harness) == ("shop.agent:make_deps", "shop.agent:make")
+
+
+def test_that_a_journal_can_be_encrypted_is_told_where_it_is_named() -> None:
+    section = written()[written().index("[journal]") :].partition("\n[gate]")[0]
+    assert "#encrypt = true\n" in section and "plimsoll keys make journal.key" in section
+    assert "can never be erased" in section
+    assert sound(written(), TOOLS).journal == JournalSection()
+    journal = sound(switched_on(written()), TOOLS).journal
+    assert (journal.encrypt, journal.key_file, journal.signing_key_file) == (True, "journal.key", "audit.key")
 
 
 def test_everything_that_is_switched_off_can_be_switched_on() -> None:

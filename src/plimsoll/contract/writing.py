@@ -105,6 +105,11 @@ _JOURNAL = """
 [journal]
 path = {path}
 patience_s = {patience_s:g}  # how long a run waits for a journal that cannot be written, before it parks
+# Where it says anything of people, encrypt it from the first day: what is recorded in the clear can never be erased.
+# `plimsoll keys make journal.key` makes the key; `plimsoll keys make audit.key --signing` one that signs checkpoints.
+#encrypt = true
+#key_file = "journal.key"
+#signing_key_file = "audit.key"
 """
 
 _GATE = """
@@ -152,6 +157,7 @@ def initial_contract(
         f"\n[agent]\nname = {_text(_agent_name(agent_name))}\n",
         f"entrypoint = {_text(entrypoint)}\n" if entrypoint else '#entrypoint = "module:agent"\n',
         f'#deps = "{module}:make_deps"  # what makes the tools\' dependencies, so that the command line can go on\n',
+        f'#harness = "{module}:make"  # or what makes all of it, in the surroundings that it is given: with children\n',
         _LIMITS.format(**_fields(Limits())),
         _PROTECTIONS,
         *_models(list(dict.fromkeys(models))),

@@ -269,6 +269,10 @@ class HardenedAgent:
         """Takes back what a run that has ended has done; see `Harness.compensate`. `by` is who wants it."""
         return await self.harness.compensate(run_id, by=by, keys=keys)
 
+    async def compensate_family(self, run_id: str, *, by: str) -> list[RunResult]:
+        """As `compensate`, with what its children did, and theirs; see `Harness.compensate_family`."""
+        return await self.harness.compensate_family(run_id, by=by)
+
     @property
     def operations(self) -> Operations:
         """What people may do to runs: decide approvals, settle doubts, throw the kill switch."""
