@@ -28,7 +28,7 @@ __all__ = ["CAUGHT", "Result", "Trials"]
 SURVIVED, KILLED, TIMEOUT, UNREACHED, INVALID = "survived", "killed", "timeout", "unreached", "invalid"
 CAUGHT = (KILLED, TIMEOUT)
 
-PATIENCE_S = 6.0
+PATIENCE_S = 3.0
 """Beyond 20 times what it took without a mutant, a test may take this long before it counts as hanging."""
 
 
