@@ -246,12 +246,24 @@ async def test_a_full_batch_is_written_without_a_barrier() -> None:
     store = TrickyStore()
     journal = journal_on(store, max_batch=3)
     log = await opened(journal)
-    for i in range(4):
+    for i in range(3):
         log.append(value(i))
+    log.append(value(3))
     await settle()
     assert [len(batch) for batch in store.batches] == [3]
     assert values(journal.pending()) == [3]
     await journal.close()
+
+
+@in_loop
+async def test_a_batch_is_full_with_its_last_event() -> None:
+    store = TrickyStore()
+    log = await opened(journal_on(store, max_batch=3))
+    for number in range(3):
+        assert store.batches == []
+        log.append(value(number))
+        await settle()
+    assert [len(batch) for batch in store.batches] == [3]
 
 
 @in_loop
