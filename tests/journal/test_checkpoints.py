@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from plimsoll.core.clock import ManualClock
 from plimsoll.core.errors import JournalUnavailable, Misuse
+from plimsoll.core.events import GENESIS
 from plimsoll.journal import Halt, InboxEntry, InboxKind, MemoryStore
 from plimsoll.journal.checkpointing import Checkpointer
 from plimsoll.journal.checkpoints import (
@@ -20,6 +21,7 @@ from plimsoll.journal.checkpoints import (
 )
 from plimsoll.journal.evidence import EvidenceStore
 from plimsoll.journal.merkle import merkle_root
+from plimsoll.journal.messages import message_link, stored_message
 from plimsoll.journal.signing import SigningKey, new_signing_key, public_key, verify
 from plimsoll.journal.trail import Mark
 from tests.journal.conftest import OpenStore
@@ -66,12 +68,21 @@ async def test_a_checkpoint_covers_the_runs_that_went_on(open_store: OpenStore) 
 @in_loop
 async def test_messages_and_acts_are_covered_too(open_store: OpenStore) -> None:
     store = open_store("one")
-    await store.post(InboxEntry(request_id="q", run_id="r", kind=InboxKind.DOUBT, body=1, by="ann", at=1.0))
+    entries = [
+        InboxEntry(request_id=name, run_id=f"run-{name}", kind=InboxKind.DOUBT, body=1, by="ann", at=1.0)
+        for name in ("q", "p")
+    ]
+    for entry in entries:
+        await store.post(entry)
     first = await store.checkpoint(MAKE)
     await store.engage(Halt(scope="*", by="ann", reason="enough", at=1.0))
     second = await store.checkpoint(MAKE)
     assert first is not None and second is not None
-    assert (first.runs, first.inbox.count, first.acts) == (0, 1, Mark())
+    assert (first.runs, first.inbox.count, first.acts) == (0, 2, Mark())
+    one = message_link(GENESIS, 1, stored_message(entries[0], None))
+    two = message_link(one, 2, stored_message(entries[1], None))
+    assert [await store.inbox_digest(count) for count in range(4)] == [GENESIS, one, two, None]
+    assert first.inbox.digest == two
     assert (second.inbox, second.acts.count) == (first.inbox, 1)
     assert second.acts.digest == (await store.acts())[0].digest
     assert await store.checkpoint(MAKE) is None, "nothing is new"

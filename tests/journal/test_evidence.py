@@ -191,6 +191,9 @@ async def test_an_erased_run_can_be_erased_again_and_nothing_else(open_store: Op
     first = await store.erase("r", by="ann", reason="request 7", at=9.5)
     assert await store.erase("r", by="bo", reason="again", at=10.5) == first
     assert await store.acts() == [first.act]
+    await recorded(store, "another")
+    second = await store.erase("another", by="ann", reason="request 8", at=10.5)
+    assert await store.erase("another", by="bo", reason="again", at=11.5) == second != first
     for attempt in (store.claim("r", owner="one", at=11.0), store.post(message())):
         with pytest.raises(RunErased, match="run r was erased; `plimsoll audit log` tells by whom and why"):
             await attempt
@@ -269,8 +272,11 @@ async def test_rewrapped_keys_open_with_the_new_master_key_alone(open_store: Ope
         assert values(await store.read("gone")) == [ERASED]
         await store.close()
     store = open_store("three", keys=NEW)
-    acts = [(act.act, act.subject, act.reason) for act in await store.acts()]
-    assert acts[1:] == [(ActKind.REKEYED, NEW.first, "2 run keys"), (ActKind.REKEYED, NEW.first, "0 run keys")]
+    acts = [(act.act, act.subject, act.reason, act.by, act.at) for act in await store.acts()]
+    assert acts[1:] == [
+        (ActKind.REKEYED, NEW.first, "2 run keys", "ann", 10.0),
+        (ActKind.REKEYED, NEW.first, "0 run keys", "ann", 11.0),
+    ]
     await store.close()
 
 
@@ -279,9 +285,12 @@ async def test_keys_that_cannot_be_opened_are_not_rewrapped(open_store: OpenStor
     store = open_store("one", keys=OLD)
     await recorded(store)
     await store.close()
-    for keys, error in ((NEW, KeyMissing), (None, Misuse)):
+    for keys, error, says in (
+        (NEW, KeyMissing, "run r is encrypted under master key"),
+        (None, Misuse, "^this process has no master key: set PLIMSOLL_JOURNAL_KEY, or key_file"),
+    ):
         store = open_store("two", keys=keys)
-        with pytest.raises(error):
+        with pytest.raises(error, match=says):
             await store.rewrap(by="ann", at=10.0)
         assert await store.acts() == []
         await store.close()
@@ -305,4 +314,8 @@ async def test_kill_switches_leave_a_trail(open_store: OpenStore) -> None:
     assert wrong_act(acts[1:]) == 1
     assert wrong_act([acts[0], replace(acts[1], by="cy")]) == 2
     assert await store.damages() == []
+    await store.engage(Halt(scope="r", by="ann", reason="enough", at=7.5))
+    assert await store.release("r")
+    nobody = (await store.acts())[-1]
+    assert (nobody.by, nobody.at) == ("", 0.0)
     await store.close()

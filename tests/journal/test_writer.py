@@ -86,6 +86,37 @@ async def test_an_append_waits_for_nothing_and_is_pending(inline: bool) -> None:
 
 @pytest.mark.parametrize("inline", [True, False])
 @in_loop
+async def test_a_run_is_crowded_from_half_a_queue_on(inline: bool) -> None:
+    journal = journal_on(TrickyStore(inline=inline), max_queue=4)
+    log = await opened(journal)
+    seen = [log.crowded]
+    for number in range(3):
+        log.append(value(number))
+        seen.append(log.crowded)
+    assert seen == [False, False, True, True]
+    await log.durable()
+    assert not log.crowded
+    await journal.close()
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@in_loop
+async def test_a_barrier_behind_nothing_is_none(inline: bool) -> None:
+    store = TrickyStore(inline=inline)
+    store.gate.clear()
+    journal = journal_on(store)
+    log = await opened(journal)
+    await log.durable()
+    store.gate.set()
+    await log.commit(value(1))
+    written = len(store.batches)
+    await log.durable()
+    assert (written, len(store.batches)) == (1, 1)
+    await journal.close()
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@in_loop
 async def test_the_queue_is_bounded_and_refuses_without_harm(inline: bool) -> None:
     store = TrickyStore(inline=inline)
     journal = journal_on(store, max_queue=2)
@@ -231,12 +262,24 @@ async def test_a_full_batch_is_written_without_a_barrier() -> None:
     store = TrickyStore()
     journal = journal_on(store, max_batch=3)
     log = await opened(journal)
-    for i in range(4):
+    for i in range(3):
         log.append(value(i))
+    log.append(value(3))
     await settle()
     assert [len(batch) for batch in store.batches] == [3]
     assert values(journal.pending()) == [3]
     await journal.close()
+
+
+@in_loop
+async def test_a_batch_is_full_with_its_last_event() -> None:
+    store = TrickyStore()
+    log = await opened(journal_on(store, max_batch=3))
+    for number in range(3):
+        assert store.batches == []
+        log.append(value(number))
+        await settle()
+    assert [len(batch) for batch in store.batches] == [3]
 
 
 @in_loop

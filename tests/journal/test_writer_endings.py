@@ -37,10 +37,12 @@ async def test_a_takeover_stops_that_run_only(inline: bool) -> None:
     assert isinstance(results[0], Superseded) and (results[0].run_id, results[0].epoch) == ("lost", 1)
     assert isinstance(results[1], Record)
     assert seen == [results[1]]
-    with pytest.raises(Superseded):
+    with pytest.raises(Superseded) as refused:
         lost.append(value(3))
-    with pytest.raises(Superseded):
+    assert (refused.value.run_id, refused.value.epoch) == ("lost", 1)
+    with pytest.raises(Superseded) as refused:
         await lost.durable()
+    assert (refused.value.run_id, refused.value.epoch) == ("lost", 1)
     await kept.commit(value(4))
     assert values(await store.read("kept")) == [2, 4]
     assert await store.read("lost") == []
@@ -167,7 +169,7 @@ async def test_closing_writes_what_is_queued_and_takes_no_more(inline: bool) -> 
     await journal.close()
     assert values(await store.read("r")) == [0, 1, 2, 3, 4]
     assert len(asyncio.all_tasks()) == 1
-    with pytest.raises(JournalUnavailable, match="closed"):
+    with pytest.raises(JournalUnavailable, match=r": it was closed; open another$"):
         log.append(value(5))
     await log.durable()
 

@@ -65,6 +65,39 @@ async def test_a_barrier_loses_patience_and_a_later_one_succeeds(inline: bool) -
     assert [record.seq for record in await store.read("r")] == [1, 2]
 
 
+class SleepyClock(ManualClock):
+    """Notes how long it slept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await super().sleep(seconds)
+
+
+@pytest.mark.parametrize("inline", [True, False])
+@in_loop
+async def test_it_tries_again_after_10_ms_and_ever_longer_up_to_a_second(inline: bool) -> None:
+    store, clock = TrickyStore(inline=inline), SleepyClock()
+    store.failures = 10
+    journal = journal_on(store, clock=clock, patience_s=60.0, max_batch=1)
+    log = await opened(journal)
+    log.append(value(1))
+    told: list[object] = []
+
+    def fail_once_more(records: object) -> None:
+        store.failures = 0 if told else 1
+        told.append(records)
+
+    journal.subscribe(fail_once_more)
+    await log.commit(value(2))
+    first = 10 - inline  # an inline store was tried before, by the barrier itself
+    assert clock.slept[:first] == pytest.approx([0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.0, 1.0, 1.0][:first])
+    assert clock.slept[first:] == [0.01], "once it was back, it begins anew"
+
+
 @in_loop
 async def test_nobody_retries_an_inline_store_for_nobody() -> None:
     store = TrickyStore(inline=True)

@@ -12,7 +12,7 @@ import pytest
 from mutmut.configuration import config
 
 from tools.mutation.mutants import mutants_of
-from tools.mutation.trials import CAUGHT, Result, Trials
+from tools.mutation.trials import CAUGHT, INVALID, KILLED, Result, Trials
 
 WITHOUT = ("randomly", "cacheprovider", "xdist", "cov")
 
@@ -31,7 +31,7 @@ def main() -> int:
 
     def tell(result: Result) -> None:
         results.append(result)
-        if result.status != "killed":
+        if result.status != KILLED:
             print(f"{result.status}: {result.mutant.name}\n{result.mutant.difference()}", flush=True)
 
     trials = Trials(mutants=mutants, paths=paths, workers=options.workers, tell=tell)
@@ -56,7 +56,7 @@ def report(results: list[Result]) -> float:
     """Shows the score of each module and of all. Returns the last, in %."""
     by_module: dict[str, Counter[str]] = defaultdict(Counter)
     for result in results:
-        if result.status != "invalid":
+        if result.status != INVALID:
             by_module[result.mutant.module][result.status] += 1
             by_module["in all"][result.status] += 1
     if not by_module:

@@ -23,22 +23,21 @@ import pytest
 
 from tools.mutation.mutants import Mutant, functions_in
 
-__all__ = ["CAUGHT", "Result", "Trials"]
+__all__ = ["CAUGHT", "INVALID", "KILLED", "Result", "Trials"]
 
 SURVIVED, KILLED, TIMEOUT, UNREACHED, INVALID = "survived", "killed", "timeout", "unreached", "invalid"
 CAUGHT = (KILLED, TIMEOUT)
 
-PATIENCE_S = 6.0
+PATIENCE_S = 3.0
 """Beyond 20 times what it took without a mutant, a test may take this long before it counts as hanging."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of a mutant, and the test that decided it."""
+    """What became of a mutant. One that cannot take its function's place is invalid, and does not count."""
 
     mutant: Mutant
     status: str
-    test: str = ""
 
 
 @dataclass(slots=True)
@@ -155,7 +154,7 @@ class Trials:
             if killer in killers:
                 killers.remove(killer)
             killers.append(killer)
-            self.tell(Result(mutant, KILLED, self._items[killer].nodeid))
+            self.tell(Result(mutant, KILLED))
         elif verdict is None:
             self.tell(Result(mutant, SURVIVED))
         else:

@@ -10,7 +10,7 @@ import pytest
 from plimsoll.core.clock import LoopClock
 from plimsoll.core.errors import Superseded
 from plimsoll.journal.sqlite.commits import GroupCommit
-from tests.journal.helpers import in_loop
+from tests.journal.helpers import in_loop, run
 
 
 class Disk:
@@ -178,4 +178,39 @@ async def test_whoever_gave_up_is_left_alone() -> None:
         assert await changes.make(disk.writes("b")) == "B"
         await changes.close(lambda: None)
     assert waiting.cancelled()
+    assert disk.written() == ["a", "b"]
+
+
+@in_loop
+async def test_what_is_done_aside_is_done_between_two_transactions_by_the_same_thread() -> None:
+    disk = Disk()
+    with committing(disk) as changes:
+        disk.go_on.clear()
+        change = asyncio.ensure_future(changes.make(disk.writes("a")))
+        aside = asyncio.ensure_future(changes.aside(lambda: (threading.current_thread().name, disk.written())))
+        await LoopClock().sleep(0)
+        disk.go_on.set()
+        assert await aside == ("test_0", ["a"])
+        assert await change == "A"
+        await changes.close(lambda: None)
+
+
+def test_a_loop_that_is_gone_keeps_nobody_from_writing() -> None:
+    disk = Disk()
+    disk.go_on.clear()
+    changes = GroupCommit(disk.transaction, name="test")
+
+    async def leave() -> None:
+        waiting = asyncio.ensure_future(changes.make(disk.writes("a")))
+        await LoopClock().sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+
+    async def write() -> None:
+        assert await changes.make(disk.writes("b")) == "B"
+        await changes.close(lambda: None)
+
+    run(leave())
+    disk.go_on.set()
+    run(write())
     assert disk.written() == ["a", "b"]

@@ -7,6 +7,7 @@ import pytest
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable
 from plimsoll.core.events import encode_event
 from plimsoll.journal import SQLiteStore
+from plimsoll.journal.sqlite.errors import RESTORE
 from tests.journal.helpers import STARTED, chain, in_loop, run, value, values
 from tests.journal.sqlite.helpers import filled, raw, read
 
@@ -34,7 +35,15 @@ def test_damage_is_found_with_its_place(path: Path, damage: str) -> None:
     assert (caught.value.run_id, caught.value.seq) == ("r", seq)
 
 
-@pytest.mark.parametrize("damage", ["no event", "no JSON", "no bytes", "dropped"])
+UNREADABLE = {
+    "no event": "it cannot be read: Invalid value 'party'",
+    "no JSON": "it cannot be read: its form is not known here",
+    "no bytes": "it cannot be read: ",
+    "dropped": "it is missing, 3 is the next",
+}
+
+
+@pytest.mark.parametrize("damage", UNREADABLE)
 @in_loop
 async def test_what_cannot_be_read_is_found_by_reading(path: Path, damage: str) -> None:
     seq, sql, arguments = DAMAGES[damage]
@@ -46,6 +55,24 @@ async def test_what_cannot_be_read_is_found_by_reading(path: Path, damage: str) 
         with pytest.raises(JournalCorrupt) as caught:
             await store.read("r", after=after)
         assert (caught.value.run_id, caught.value.seq) == ("r", seq)
+        assert caught.value.what.startswith(UNREADABLE[damage]) and caught.value.what.endswith(f". {RESTORE}")
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "says"),
+    [("state", "'dancing' is not a valid RunState"), ("ending", "'dancing' is not a valid Ending")],
+)
+@in_loop
+async def test_a_head_that_cannot_be_read_says_why(path: Path, column: str, says: str) -> None:
+    await filled(path)
+    with raw(path) as connection:
+        connection.execute(f"UPDATE runs SET {column} = 'dancing'")
+    store = SQLiteStore.open(path)
+    with pytest.raises(JournalCorrupt) as caught:
+        await store.head("r")
+    assert (caught.value.run_id, caught.value.seq) == ("r", 3)
+    assert caught.value.what == f"its head cannot be read: {says}. {RESTORE}"
     await store.close()
 
 
