@@ -30,6 +30,10 @@ class How(StrEnum):
     """A real exception of the dependency's, before the effect."""
     LOSE = "lose"
     """The effect happens; then a real exception in place of the answer."""
+    SILENCE = "silence"
+    """The effect happens; then no answer ever comes."""
+    HOLLOW = "hollow"
+    """The effect happens; then an answer of the right kind with nothing in it."""
     FORGE = "forge"
     """The effect happens; then a forged payload in place of the answer."""
     BREAK = "break"
@@ -136,6 +140,26 @@ _DEPENDENCIES = (
         finding=_of("server_error"),
     ),
     FaultKind(
+        name="server_error_once",
+        about="5xx of a model, once",
+        how=How.RAISE,
+        fault=Fault.SERVER_ERROR,
+        strikes=frozenset({_MODEL}),
+        survivable=frozenset({_MODEL}),
+        claims=("monitoring",),
+        finding=_of("server_error"),
+    ),
+    FaultKind(
+        name="exception",
+        about="a tool fails with an error of its own that says nothing, before anything was done, once",
+        how=How.RAISE,
+        fault=Fault.EXCEPTION,
+        strikes=frozenset({_READ, _WRITE}),
+        survivable=frozenset({_READ, _WRITE}),
+        claims=("monitoring",),
+        finding=_of("exception"),
+    ),
+    FaultKind(
         name="connection_reset",
         about="the connection breaks before anything was done, once",
         how=How.RAISE,
@@ -154,6 +178,16 @@ _DEPENDENCIES = (
         survivable=frozenset({_READ, _WRITE, SiteKind.COMMIT}),
         claims=("monitoring", "exactly_once"),
         finding=_of("connection"),
+    ),
+    FaultKind(
+        name="answer_never_comes",
+        about="the effect happens, then the answer never comes, once",
+        how=How.SILENCE,
+        fault=Fault.TIMEOUT,
+        strikes=frozenset({_READ, _WRITE}),
+        survivable=frozenset({_READ, _WRITE}),
+        claims=("monitoring", "latency", "exactly_once"),
+        finding=_of("timeout"),
     ),
 )
 
@@ -177,6 +211,16 @@ _PAYLOADS = (
         survivable=CALLS,
         claims=("monitoring", "honesty"),
         finding=_of("empty", "whitespace"),
+    ),
+    FaultKind(
+        name="hollow",
+        about="a tool's answer of the right kind with nothing in it, {} or [], once",
+        how=How.HOLLOW,
+        fault=Fault.EMPTY,
+        strikes=frozenset({_READ, _WRITE}),
+        survivable=frozenset({_READ, _WRITE}),
+        claims=("monitoring", "honesty"),
+        finding=_of("empty"),
     ),
     FaultKind(
         name="truncated",
