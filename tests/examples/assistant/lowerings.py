@@ -2,19 +2,45 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from examples.assistant.agent import CONTRACT
+from plimsoll.contract.holes import RETRIED_OF_MODELS, RETRIED_OF_TOOLS
 from plimsoll.contract.loading import parse_contract
 from plimsoll.contract.model import Protections
+from plimsoll.core.calls import Effect
 from tests.examples.assistant.editing import Edit, added, both, in_section, replaced, without
 
-__all__ = ["DECISIONS", "DOUBT", "LOWERED", "SHIPPED", "TEXT", "USED_IN", "Lowered", "Tried", "everywhere", "of_tools"]
+__all__ = [
+    "DECISIONS",
+    "DOUBT",
+    "LOWERED",
+    "SHIPPED",
+    "TEXT",
+    "USED_IN",
+    "Lowered",
+    "Tried",
+    "everywhere",
+    "of_declared",
+    "of_tools",
+]
 
 TEXT = Path(CONTRACT).read_text(encoding="utf-8")
 SHIPPED = parse_contract(TEXT, file=CONTRACT)
 CALL_FAULTS = ("rate_limited", "server_error", "connection_reset", "response_lost")
 BAD_ANSWERS = ("malformed", "empty", "error_in_success")
 DOUBT = ("response_lost", "crash_after_call")
+RETRIED_ON = {
+    "rate_limited": "rate_limited",
+    "connection": "connection_reset",
+    "server_error": "server_error",
+    "empty": "empty",
+    "malformed": "malformed",
+    "timeout": "answer_never_comes",
+    "exception": "exception",
+    "error_in_success": "error_in_success",
+}
+"""The faults that another try may cure, and a kind that shows each."""
 
 # For each tool the scenario that uses it. `think` is used by none; nobody looks at its answer.
 USED_IN = {
@@ -96,8 +122,46 @@ def of_limits() -> list[Lowered]:
         Lowered(
             "no limit on dollars but a price of nothing",
             in_section("models.primary", both(*map(without, PRICES))),
-            "bounded, money not counted: limits.usd does not bound what it should: models.primary has no price",
+            "bounded, money not counted: models.primary has no price, while others have",
         ),
+        *(
+            Lowered(
+                f"{price} of nothing",
+                in_section("models.primary", without(price)),
+                f"bounded, money not counted: models.primary.{price} is missing, while the other price is there",
+            )
+            for price in PRICES
+        ),
+        Lowered("one more resume than usual", in_section("limits", added("max_resumes = 11")), f"{LOOSE}max_resumes"),
+        Lowered(
+            "longer answers, and so more tokens",
+            both(longer_answers, in_section("limits", replaced("100_000", "2_500_000"))),
+            f"{LOOSE}tokens = 2.5e+06 bounds nothing",
+        ),
+        Lowered(
+            "longer answers, and so more dollars",
+            both(longer_answers, in_section("limits", replaced("0.40", "20.0"))),
+            f"{LOOSE}usd = 20 bounds nothing",
+        ),
+        Lowered(
+            "slower calls, and so more seconds",
+            both(replaced("timeout_s = 15", "timeout_s = 60"), in_section("limits", replaced("= 240", "= 1200"))),
+            f"{LOOSE}seconds = 1200 bounds nothing",
+        ),
+    ]
+
+
+LOOSE = "bounded, loose limit: limits."
+longer_answers = replaced("max_output_tokens = 1024", "max_output_tokens = 20480")
+
+
+def of_the_agent() -> list[Lowered]:
+    return [
+        Lowered(
+            "runs go on under another version",
+            in_section("agent", added('new_version = "replay"')),
+            "exactly_once, not pinned: agent.new_version is replay",
+        )
     ]
 
 
@@ -111,6 +175,33 @@ def of_models() -> list[Lowered]:
     return [
         Lowered("no fallback", in_section("models.primary", without("fallback")), missed, kinds=outage),
         Lowered("only a canned fallback", replaced(rungs, 'fallback = ["canned"]'), missed, kinds=outage),
+        Lowered(
+            "no last answer",
+            replaced(rungs, 'fallback = ["backup"]'),
+            "fallbacks, no last answer: models.primary.fallback names no canned answer",
+        ),
+        Lowered(
+            "no last answer when both are out",
+            replaced(rungs, 'fallback = ["backup"]'),
+            "fallbacks, wrong ending in ",
+            kinds=("hang",),
+            then=("hang",),
+        ),
+        *(
+            Lowered(
+                f"{fault} of the primary not retried",
+                in_section("models.primary", replaced(f'"{fault}",', "")),
+                "fallbacks, given up early in ",
+                kinds=(kind, f"{kind}_once"),
+            )
+            for fault, kind in RETRIED_ON.items()
+            if fault in RETRIED_OF_MODELS
+        ),
+        Lowered(
+            "two dozen attempts at the primary",
+            in_section("models.primary", replaced("max_attempts = 2", "max_attempts = 24")),
+            "bounded, loose limit: models.primary.retry.max_attempts",
+        ),
         Lowered(
             "a fallback that may not write",
             in_section("models.backup", added("may_write = false")),
@@ -222,6 +313,27 @@ def of_an_order() -> list[Lowered]:
     unread = both(without("output"), added("output = { may_be_empty = true }"))
     unnoticed, missed = "monitoring, finding missing in ", "fallbacks, goal missed in "
     return [
+        *(
+            lowered(f"{fault} of an order not retried", replaced(f'"{fault}",', ""), missed, (kind,))
+            for fault, kind in RETRIED_ON.items()
+            if fault != "malformed"
+        ),
+        lowered(
+            "malformed of an order not retried",
+            replaced('"malformed",', ""),
+            f"fallbacks, not retried: tools.{tool}.retry.on leaves out malformed",
+            (),
+        ),
+        lowered(
+            "a wrong shape of an order not retried",
+            replaced('"wrong_shape",', ""),
+            missed,
+            ("malformed",),
+        ),
+        lowered("an order of any keys", replaced(SHIPPED_KEYS, ""), unnoticed, ("hollow",)),
+        lowered(
+            "ten times as long", replaced("timeout_s = 5", "timeout_s = 50"), f"bounded, loose limit: tools.{tool}.", ()
+        ),
         lowered("one attempt", replaced("base_s", "max_attempts = 1, base_s"), missed, CALL_FAULTS),
         lowered("null for an order", replaced("output = {", "output = { may_be_empty = true,"), unnoticed, BAD_ANSWERS),
         lowered(
@@ -240,6 +352,85 @@ def of_an_order() -> list[Lowered]:
         ),
         lowered("a tool undeclared", lambda section: "", missed, CALL_FAULTS),
     ]
+
+
+SHIPPED_KEYS = ', required = ["order_id", "user_id", "status", "address", "items", "payment_history"]'
+
+
+def of_what_is_read() -> list[Lowered]:
+    """Of tools that the scenarios use little, or not at all."""
+    thinking, listing = "tools.think", "tools.list_all_product_types"
+    return [
+        Lowered(
+            "no products",
+            in_section(listing, replaced(", may_be_empty = false", "")),
+            UNNOTICED,
+            **of_products("hollow"),
+        ),
+        Lowered(
+            "nothing for products",
+            in_section(listing, replaced("may_be_empty = false", "may_be_empty = true")),
+            UNNOTICED,
+            **of_products("empty"),
+        ),
+        Lowered(
+            "no retry of a thought", in_section(thinking, without("retry")), f"{NOT_RETRIED}{thinking}.retry is missing"
+        ),
+        Lowered(
+            "timeouts of a thought not retried",
+            in_section(thinking, replaced('"timeout",', "")),
+            f"{NOT_RETRIED}{thinking}.retry.on leaves out timeout",
+        ),
+        Lowered(
+            "nothing said of a thought",
+            in_section(thinking, without("output")),
+            f"monitoring, not checked: {thinking}.output is missing",
+        ),
+    ]
+
+
+def of_products(*kinds: str) -> dict[str, Any]:
+    return {"scenario": "product_search", "kinds": kinds, "at": "list_all_product_types"}
+
+
+UNNOTICED, NOT_RETRIED = "monitoring, finding missing in ", "fallbacks, not retried: "
+RETRIED = f"retry = {{ on = {[fault.value for fault in RETRIED_OF_TOOLS]} }}"
+
+
+def of_declared() -> list[Lowered]:
+    """Every tool that writes, declared to do less than that, and nothing left to look it up by."""
+    found = []
+    for name, tool in SHIPPED.tools.items():
+        if tool.effect is not Effect.WRITE:
+            continue
+        for effect, retry, reason in (
+            ("read", "", "exactly_once, effect of a read in "),
+            ("read", RETRIED, "exactly_once, effect of a read in "),
+            ("idempotent", "", f"{NOT_RETRIED}tools.{name}.retry is missing"),
+            ("idempotent", RETRIED, DONE_TWICE[name]),
+        ):
+            edit = both(replaced('"write"', f'"{effect}"'), without("verify"), *([added(retry)] if retry else []))
+            found.append(
+                Lowered(
+                    f"{'retried' if retry else 'unverified'} {effect}: {name}",
+                    in_section(f"tools.{name}", edit),
+                    reason,
+                    scenario=USED_IN[name],
+                    kinds=("answer_never_comes",),
+                    at=name,
+                )
+            )
+    return found
+
+
+# What comes of asking again: the shop refuses what was done before, or does it once more.
+DONE_TWICE = {
+    name: "exactly_once, effect doubled in "
+    if name in ("modify_user_address", "modify_pending_order_address", "transfer_to_human_agents")
+    else "exactly_once, not idempotent in "
+    for name, tool in SHIPPED.tools.items()
+    if tool.effect is Effect.WRITE
+}
 
 
 def of_writes() -> list[Lowered]:
@@ -284,6 +475,7 @@ def of_oversight() -> list[Lowered]:
         ),
         lowered("as many refunds as a model likes", without("max_per_run"), *hammered),
         lowered("a hundred refunds in a run", replaced("max_per_run = 2", "max_per_run = 100"), *hammered),
+        lowered("three refunds in a run", replaced("max_per_run = 2", "max_per_run = 3"), *hammered),
     ]
 
 
@@ -330,11 +522,14 @@ def of_the_gate() -> list[Lowered]:
 
 
 LOWERED = [
+    *of_the_agent(),
     *of_limits(),
     *of_models(),
     *of_tools(),
     *of_several_tools(),
     *of_an_order(),
+    *of_what_is_read(),
+    *of_declared(),
     *of_writes(),
     *of_oversight(),
     *of_protections(),
