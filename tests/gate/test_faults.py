@@ -7,7 +7,8 @@ import pytest
 
 from plimsoll.contract.model import Limits, OutputRule
 from plimsoll.core.calls import CallKind, Effect, Ending, Fault
-from plimsoll.gate.faults import KINDS, How
+from plimsoll.gate.fault_kinds import How
+from plimsoll.gate.faults import KINDS
 from plimsoll.gate.plain import DependencyError, PlainForger
 from plimsoll.gate.sites import Site, SiteKind, call_site, group_of, site_kind
 from plimsoll.gate.verdict import CLAIMS, Injection, Reach

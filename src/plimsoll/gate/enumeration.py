@@ -4,7 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from plimsoll.core.rng import Rng
-from plimsoll.gate.faults import KINDS, FaultKind, How
+from plimsoll.gate.fault_kinds import FaultKind, How
+from plimsoll.gate.faults import KINDS
 from plimsoll.gate.sites import SCENARIO_SITE, Site, SiteKind, dependency_of
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.trying import Report, Task

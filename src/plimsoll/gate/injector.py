@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from plimsoll.core.calls import CallInfo, Fault
-from plimsoll.gate.faults import How
+from plimsoll.gate.fault_kinds import How
 from plimsoll.gate.scene import CallMade, Life, Planned, Scene
 from plimsoll.gate.sites import dependency_of, tool_of
 from plimsoll.runtime.exchange import Exchange, Send

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from plimsoll.contract.concessions import REPEATED
 from plimsoll.contract.model import Limits
 from plimsoll.core.calls import Effect, Ending
-from plimsoll.gate.faults import Expected, How
+from plimsoll.gate.fault_kinds import Expected, How
 from plimsoll.gate.honesty import dishonesty
 from plimsoll.gate.promises import Promise, goes_unnoticed
 from plimsoll.gate.scenario import EffectRow

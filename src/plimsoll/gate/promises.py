@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from plimsoll.contract.holes import ANYTHING, RETRIED_OF_MODELS, takes_any_text, takes_hollow, takes_nothing
 from plimsoll.contract.model import Tool
 from plimsoll.core.calls import Effect, Fault
-from plimsoll.gate.faults import How
+from plimsoll.gate.fault_kinds import How
 from plimsoll.gate.scene import Planned
 from plimsoll.gate.sites import SiteKind, tool_of
 from plimsoll.gate.stage import Stage

@@ -16,7 +16,8 @@ from plimsoll.core.clock import Clock, LoopClock
 from plimsoll.core.events import Finding, Record
 from plimsoll.core.rng import Rng
 from plimsoll.gate.family import of_child
-from plimsoll.gate.faults import KINDS, FaultKind, How
+from plimsoll.gate.fault_kinds import FaultKind, How
+from plimsoll.gate.faults import KINDS
 from plimsoll.gate.sites import CALLS, SiteKind, dependency_of, site_kind, tool_of
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.verdict import Injection, Step

@@ -13,19 +13,9 @@ import pytest
 from plimsoll.contract.loading import parse_contract
 from plimsoll.contract.model import Contract
 from tests.examples.assistant.editing import added, both, in_section
-from tests.examples.assistant.lowerings import (
-    DECISIONS,
-    DOUBT,
-    LOWERED,
-    SHIPPED,
-    TEXT,
-    USED_IN,
-    Lowered,
-    Tried,
-    everywhere,
-    of_declared,
-    of_tools,
-)
+from tests.examples.assistant.lowerings import DECISIONS, LOWERED
+from tests.examples.assistant.lowerings_of_tools import of_declared, of_tools
+from tests.examples.assistant.shipped import DOUBT, SHIPPED, TEXT, USED_IN, Lowered, Tried, everywhere
 from tests.examples.assistant.test_gate import BY_NAME, hardened
 from tests.gate.narrow import narrow_verdict
 

@@ -13,7 +13,7 @@ from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
 from plimsoll.gate.faults import KINDS
 from plimsoll.gate.terms import left_out, not_shown
-from tests.examples.assistant.lowerings import BAD_ANSWERS, CALL_FAULTS, SHIPPED, USED_IN, Tried
+from tests.examples.assistant.shipped import BAD_ANSWERS, CALL_FAULTS, SHIPPED, USED_IN, Tried
 from tests.examples.assistant.sweep import Weakened, weakened
 from tests.examples.assistant.test_lowered import reasons, reasons_of_the_shipped
 
