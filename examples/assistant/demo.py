@@ -79,7 +79,7 @@ def main() -> int:
     paths = write_reports(hardened, args.out / "hardened", contract_path=CONTRACT_PATH)
     print_summary(hardened, console, report_path=paths.html, failures_dir=paths.failures_dir)
 
-    console.rule("3. Break any one protection of that contract, and it no longer ships")
+    console.rule("3. Break a protection of that contract, and it no longer ships")
     broken = _break(contract)
     _print_broken(broken, console)
 

@@ -25,7 +25,8 @@ NOT_DONE = r"could not|cannot|can only|not able|unable|not approved|was not|decl
 
 
 def _goal(*wanted: tuple[str, Document], says: tuple[str, ...]) -> Callable[[World, Any], str | None]:
-    """Exactly these effects, and an answer in which each of the patterns is found. Only the named arguments count."""
+    """Exactly these effects, and an answer in which each of the patterns is found, and nothing that denies what was
+    done. Only the named arguments count."""
 
     def goal(world: World, output: Any) -> str | None:
         done = list(world.effects())
@@ -37,6 +38,8 @@ def _goal(*wanted: tuple[str, Document], says: tuple[str, ...]) -> Callable[[Wor
             done.remove(row)
         if done:
             return f"{', '.join(row.tool for row in done)} was done without being asked for, or twice"
+        if wanted and (denied := re.search(NOT_DONE, str(output), re.IGNORECASE)):
+            return f"the answer says {denied[0]!r} of what was done"
         unsaid = [pattern for pattern in says if not re.search(pattern, str(output), re.IGNORECASE)]
         return f"the answer does not say {unsaid[0]!r}" if unsaid else None
 

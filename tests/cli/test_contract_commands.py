@@ -23,7 +23,7 @@ canned = "Later, please."
 effect = "read"
 [gate]
 scenarios = "shop.scenarios:ALL"
-accepts = ["canned_answers", "unretried_faults"]
+accepts = ["canned_answers", "unretried_faults", "unpriced_models"]
 [tools.find.output]
 type = "array"
 """

@@ -13,7 +13,8 @@ from .conftest import User
 READ = 'effect = "write"  # its name looks like a read: if it changes nothing, write "read"'
 RETRIED = """effect = "read"
 retry = { on = [
-    "rate_limited", "server_error", "connection", "empty", "malformed", "wrong_shape", "error_in_success",
+    "rate_limited", "server_error", "connection", "timeout", "exception",
+    "empty", "malformed", "wrong_shape", "error_in_success",
 ] }"""
 TODO = ("canned_answers", "parked_writes", "unchecked_answers", "unnamed_claims", "unpriced_models")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from plimsoll.contract.holes import RETRIED_OF_MODELS
 from plimsoll.contract.model import (
     AgentSection,
     Approval,
@@ -29,7 +30,7 @@ from plimsoll.runtime.run import Run
 TRANSIENT = (Fault.TIMEOUT, Fault.CONNECTION, Fault.SERVER_ERROR, Fault.RATE_LIMITED, Fault.SLOW)
 PAYLOADS = (Fault.EMPTY, Fault.TRUNCATED, Fault.MALFORMED, Fault.WRONG_SHAPE, Fault.ERROR_IN_SUCCESS, Fault.EXCEPTION)
 RETRY = Retry(on=(*TRANSIENT, *PAYLOADS), max_attempts=3)
-AGAIN = Retry(on=(Fault.RATE_LIMITED, Fault.CONNECTION), max_attempts=2)
+AGAIN = Retry(on=RETRIED_OF_MODELS, max_attempts=2)
 PRICES: dict[str, Any] = {"usd_per_million_input_tokens": 1.0, "usd_per_million_output_tokens": 5.0}
 DONE = OutputRule(type="object", required=("done",))
 USAGE = Usage(input_tokens=100, output_tokens=50)

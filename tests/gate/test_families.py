@@ -160,6 +160,28 @@ def test_a_name_that_means_two_things_is_told() -> None:
     assert len(twins) == 1 and "two contracts are of an agent called 'refunds'" in twins[0]
 
 
+@pytest.mark.parametrize(
+    ("child", "reason"),
+    [
+        (contract(limits=Limits(steps=201)), "bounded, loose limit: limits.steps of refunds = 201 bounds nothing"),
+        (
+            with_tool(contract(), "refund", timeout_s=11.0),
+            "bounded, loose limit: tools.refund.timeout_s of refunds = 11 bounds nothing",
+        ),
+        (
+            with_tool(contract(), "find_order", retry=None),
+            "fallbacks, not retried: tools.find_order.retry of refunds is missing",
+        ),
+        (with_tool(contract(), "refund", claims=()), "tools.refund has no claims"),
+    ],
+)
+def test_a_childs_contract_is_held_to_the_same(child: Contract, reason: str) -> None:
+    verdict = narrow_verdict(family(child), [asked("W2")])
+    assert any(each.startswith(reason) for each in verdict.reasons), verdict.reasons
+    whole = narrow_verdict(family(), [asked("W2")])
+    assert not any(each.startswith(reason) for each in whole.reasons)
+
+
 def test_a_child_has_its_ladder_under_its_name() -> None:
     whole = whole_family(FRONT, [contract()])
     assert whole.models["refunds.primary"].fallback == ("refunds.backup", "refunds.sorry")

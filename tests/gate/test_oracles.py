@@ -524,7 +524,7 @@ def test_the_same_effect_again_and_again_under_an_adversary_is_a_loop() -> None:
     assert len(played.case.effects) > 3, "each refund has another number, so the loop guard sees no loop"
     assert codes(played.trial) == {("bounded", "unbounded_loop")}
     assert any("the same effect happened" in each.message for each in played.trial.violations)
-    subject, served = hammering(3)
+    subject, served = hammering(2)
     assert ("bounded", "unbounded_loop") not in codes(play(subject, ("loop", "scenario"), of=served).trial)
 
 

@@ -32,11 +32,17 @@ def _check_primary(models: Mapping[str, Model], notes: Notes) -> None:
         near = difflib.get_close_matches(PRIMARY, models, n=1)
         fix = f"rename [models.{near[0]}] to [models.primary]" if near else "add [models.primary]"
         notes.error(("models",), "no model is called primary, the one that the agent asks", fix)
-    elif primary.canned is not None:
-        notes.warning(("models", PRIMARY, "canned"), "the agent would never ask a model", "can a rung below it")
-    elif not primary.fallback:
+        return
+    here: Path = ("models", PRIMARY)
+    if primary.canned is not None:
+        notes.warning((*here, "canned"), "the agent would never ask a model", "can a rung below it")
+        return
+    if not primary.may_write:
+        what = "bars nothing here: only a rung below the first keeps a run from writing"
+        notes.error((*here, "may_write"), what, "remove it; a tool that may never write is one to leave out")
+    if not primary.fallback:
         what = "has no fallback: when it fails, so does the run"
-        notes.warning(("models", PRIMARY, "fallback"), what, "name a rung below, at least a canned answer")
+        notes.warning((*here, "fallback"), what, "name a rung below, at least a canned answer")
 
 
 def _check_model(name: str, model: Model, contract: Contract, notes: Notes) -> None:

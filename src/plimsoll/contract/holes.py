@@ -6,26 +6,36 @@ Each is closed by a setting, or named by a concession. What only shows in trials
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from msgspec.structs import asdict
-
+from plimsoll.contract.bounds import bounds
 from plimsoll.contract.checking_models import PRIMARY, ladder_of
 from plimsoll.contract.concessions import HEADROOM, LATEST_FINDING_S, LEAST_CONFIDENCE, LEAST_STORM_TARGET
-from plimsoll.contract.model import GATE_CLAIMS, Contract, GateSection, Limits, Model, OutputRule, Retry, Tool
+from plimsoll.contract.model import GATE_CLAIMS, Contract, GateSection, Model, OutputRule, Retry, Tool
 from plimsoll.contract.toml_places import Path
 from plimsoll.core.calls import Effect, Fault
 
-__all__ = ["ANYTHING", "RETRIED_OF_MODELS", "RETRIED_OF_TOOLS", "Hole", "holes", "takes_any_text", "takes_nothing"]
+__all__ = [
+    "ANYTHING",
+    "RETRIED_OF_MODELS",
+    "RETRIED_OF_TOOLS",
+    "Hole",
+    "holes",
+    "takes_any_text",
+    "takes_hollow",
+    "takes_nothing",
+]
 
 ANYTHING = OutputRule(may_be_empty=True)
 """The rule that says no more than that an answer may be empty: nobody looks at it, and it is meant so."""
 
-RETRIED_OF_MODELS = (Fault.RATE_LIMITED, Fault.CONNECTION)
+RETRIED_OF_MODELS = (Fault.RATE_LIMITED, Fault.CONNECTION, Fault.SERVER_ERROR, Fault.EMPTY, Fault.MALFORMED)
 """Faults of a model that pass by themselves: one of them is no reason to give the model up."""
 
 RETRIED_OF_TOOLS = (
     Fault.RATE_LIMITED,
     Fault.SERVER_ERROR,
     Fault.CONNECTION,
+    Fault.TIMEOUT,
+    Fault.EXCEPTION,
     Fault.EMPTY,
     Fault.MALFORMED,
     Fault.WRONG_SHAPE,
@@ -46,6 +56,7 @@ class Hole:
 
 def holes(contract: Contract) -> Iterator[Hole]:
     """Every hole of `contract`, accepted or not."""
+    yield from _version(contract)
     yield from _ladder(contract)
     yield from _prices({name: model for name, model in contract.models.items() if model.canned is None})
     for name, model in contract.models.items():
@@ -54,7 +65,7 @@ def holes(contract: Contract) -> Iterator[Hole]:
             yield from _retry(("models", name), model.retry, RETRIED_OF_MODELS, what)
     for name, tool in contract.tools.items():
         yield from _tool(("tools", name), tool)
-    yield from _limits(contract.limits)
+    yield from _bounds(contract)
     yield from _gate(contract.gate)
 
 
@@ -70,15 +81,32 @@ def takes_nothing(rule: OutputRule) -> bool:
     return rule.may_be_empty
 
 
+def takes_hollow(rule: OutputRule) -> bool:
+    """Whether an object without keys, or a list without items, passes for an answer."""
+    if rule.may_be_empty is None:
+        return rule.type in (None, "object", "array") and rule.pattern is None and not rule.required
+    return rule.may_be_empty
+
+
+def _version(contract: Contract) -> Iterator[Hole]:
+    if contract.agent.new_version != "pin":
+        what = f"is {contract.agent.new_version}: what two versions do in one run was tried by nobody"
+        yield Hole("unpinned_runs", ("agent", "new_version"), what, 'remove it: "pin" lets somebody adopt the run')
+
+
 def _ladder(contract: Contract) -> Iterator[Hole]:
     """Of a primary that has a ladder: without one, no concession helps."""
     models = contract.models
     primary = models.get(PRIMARY)
     if primary is None or primary.canned is not None or not primary.fallback:
         return
-    spare = [models[name] for name in ladder_of(PRIMARY, models)[1:] if models[name].canned is None]
+    rungs = [models[name] for name in ladder_of(PRIMARY, models)[1:]]
+    spare = [model for model in rungs if model.canned is None]
     writing = any(tool.effect is not Effect.READ for tool in contract.tools.values())
     here = ("models", PRIMARY, "fallback")
+    if len(spare) == len(rungs):
+        what = "names no canned answer: when every model is out the run fails, and nobody is answered"
+        yield Hole("unanswered_requests", here, what, "end it with a rung that is `canned`, an honest text")
     if not spare:
         what = "names no other model: while primary is out, nothing is served"
         yield Hole("canned_answers", here, what, "name a rung that asks another model, best another provider's")
@@ -94,6 +122,8 @@ def _prices(asked: dict[str, Model]) -> Iterator[Hole]:
         fix = "set usd_per_million_input_tokens and usd_per_million_output_tokens"
         yield Hole("unpriced_models", ("limits", "usd"), what, fix)
         return
+    for name, model in asked.items():
+        yield from _half_priced(name, model)
     for name in free:
         what = "has no price, while others have: what it costs is not counted"
         yield Hole(
@@ -106,6 +136,14 @@ def _prices(asked: dict[str, Model]) -> Iterator[Hole]:
 
 def _has_price(model: Model) -> bool:
     return model.usd_per_million_input_tokens > 0 or model.usd_per_million_output_tokens > 0
+
+
+def _half_priced(name: str, model: Model) -> Iterator[Hole]:
+    """Of a model that has one price of two."""
+    for price in ("usd_per_million_input_tokens", "usd_per_million_output_tokens"):
+        if _has_price(model) and getattr(model, price) == 0:
+            what = "is missing, while the other price is there: half of what it costs is not counted"
+            yield Hole("unpriced_models", ("models", name, price), what, "set it, too")
 
 
 def _retry(here: Path, retry: Retry | None, needed: Iterable[Fault], what: str) -> Iterator[Hole]:
@@ -152,11 +190,12 @@ def _output(here: Path, rule: OutputRule) -> Iterator[Hole]:
         yield Hole("unchecked_answers", (*here, "output", "may_look_like_error"), what, "remove it")
 
 
-def _limits(limits: Limits) -> Iterator[Hole]:
-    for name, default in asdict(Limits()).items():
-        if getattr(limits, name) > HEADROOM * default:
-            what = f"is more than {HEADROOM} times the default ({default:g}): unless runs come near, it bounds nothing"
-            yield Hole("loose_limits", ("limits", name), what, "what a run really needs, and some headroom")
+def _bounds(contract: Contract) -> Iterator[Hole]:
+    for bound in bounds(contract):
+        if bound.value > HEADROOM * bound.default:
+            times = f"{HEADROOM} times the default ({bound.default:g})"
+            what = f"is more than {times}: unless runs come near, it bounds nothing"
+            yield Hole("loose_limits", bound.path, what, "what a run really needs, and some headroom")
 
 
 def _gate(gate: GateSection) -> Iterator[Hole]:

@@ -23,8 +23,8 @@ _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _NOT_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LONGEST_COMMENT = 100
-_ON_MODEL = ("rate_limited", "server_error", "connection", "timeout")
-_ON_TOOL = (*_ON_MODEL, "exception", "empty", "malformed", "wrong_shape", "error_in_success")
+_ON_MODEL = ("rate_limited", "server_error", "connection", "timeout", "empty", "malformed")
+_ON_TOOL = (*_ON_MODEL, "exception", "wrong_shape", "error_in_success")
 
 _HEAD = """\
 # What was decided about this agent. The runtime enforces it, and `plimsoll gate` proves it.

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from plimsoll.core.errors import JournalUnavailable
 from plimsoll.core.events import Record
-from plimsoll.gate.faults import How
+from plimsoll.gate.fault_kinds import How
 from plimsoll.gate.scene import Life, Planned, Scene
 from plimsoll.journal.codec import Encode
 from plimsoll.journal.store import Halt, InboxEntry, Outside, RunHead, RunState

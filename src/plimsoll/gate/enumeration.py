@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from plimsoll.core.rng import Rng
-from plimsoll.gate.faults import KINDS, FaultKind, How
-from plimsoll.gate.scenario import Scenario
+from plimsoll.gate.fault_kinds import FaultKind, How
+from plimsoll.gate.faults import KINDS
 from plimsoll.gate.sites import SCENARIO_SITE, Site, SiteKind, dependency_of
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.trying import Report, Task
@@ -23,7 +23,7 @@ def first_cells(number: int, stage: Stage) -> list[Task]:
     sites = [*baseline.sites.values(), *_appends(baseline.appends)]
     sites += [Site(f"approval@{count}", SiteKind.APPROVAL) for count in range(1, baseline.approvals + 1)]
     sites.append(Site(SCENARIO_SITE, SiteKind.SCENARIO))
-    return [Task(number, (injection,)) for injection in _at(sites, stage.scenario)]
+    return [Task(number, (injection,)) for injection in _at(sites, stage)]
 
 
 def brought_to_light(number: int, stage: Stage, tried: Sequence[tuple[Task, Report]]) -> list[Task]:
@@ -47,7 +47,7 @@ def brought_to_light(number: int, stage: Stage, tried: Sequence[tuple[Task, Repo
     return [
         Task(number, (*discovery.under, injection))
         for discovery in found.values()
-        for injection in _at([discovery.site], stage.scenario)
+        for injection in _at([discovery.site], stage)
         if all(injection.site != each.site for each in discovery.under)
     ]
 
@@ -104,17 +104,19 @@ def _new_appends(stage: Stage, report: Report) -> list[Site]:
     return _appends(report.batches, beyond=len(baseline.appends)) if baseline is not None else []
 
 
-def _at(sites: Iterable[Site], scenario: Scenario) -> Iterator[Injection]:
+def _at(sites: Iterable[Site], stage: Stage) -> Iterator[Injection]:
     places = list(sites)
     for kind in KINDS.values():
         for site in places:
-            if site.kind in kind.strikes and _is_possible(kind, site, scenario):
+            if site.kind in kind.strikes and _is_possible(kind, site, stage):
                 for variant in kind.variants:
                     if variant != "prefix" or site.batch > 1:
                         yield Injection(kind=kind.name, site=site.name, variant=variant)
 
 
-def _is_possible(kind: FaultKind, site: Site, scenario: Scenario) -> bool:
+def _is_possible(kind: FaultKind, site: Site, stage: Stage) -> bool:
     if kind.how is How.BREAK:
         return site.streamed
-    return kind.how is not How.ADVERSARY or kind.name in scenario.adversaries
+    if kind.how is How.HOLLOW:
+        return dependency_of(site.name) not in stage.shown.hollow
+    return kind.how is not How.ADVERSARY or kind.name in stage.scenario.adversaries

@@ -1,90 +1,19 @@
-"""The registry of fault kinds: what each does, where it strikes, and what an agent owes when it does."""
+"""The registry of fault kinds: every one that the gate tries."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
 from types import MappingProxyType
 
 from plimsoll.contract.concessions import SPIKE
 from plimsoll.core.calls import Fault
+from plimsoll.gate.fault_kinds import Expected, FaultKind, How
 from plimsoll.gate.sites import CALLS, SiteKind
-from plimsoll.gate.verdict import Reach
 
-__all__ = ["KINDS", "Expected", "FaultKind", "How"]
+__all__ = ["KINDS"]
 
 _MODEL, _READ, _WRITE, _VERIFY = SiteKind.MODEL, SiteKind.READ, SiteKind.WRITE, SiteKind.VERIFY
 _TOOLS = frozenset({_READ, _WRITE, _VERIFY})
 _ANSWERING = CALLS - {SiteKind.COMMIT}
 """A commit is a statement to a database: it works, or its connection breaks."""
-_HONEST = frozenset({Reach.REACHED, Reach.HELD, Reach.REFUSED, Reach.CANNED, Reach.FAILED})
-_REFUSING = frozenset({Reach.REACHED, Reach.HELD, Reach.REFUSED, Reach.CANNED, Reach.FAILED})
-"""Also reached: a scenario's goal may be that nothing is done. What was done unapproved is the ledger's to say."""
-
-
-class How(StrEnum):
-    """How a fault strikes."""
-
-    DELAY = "delay"
-    HANG = "hang"
-    RAISE = "raise"
-    """A real exception of the dependency's, before the effect."""
-    LOSE = "lose"
-    """The effect happens; then a real exception in place of the answer."""
-    FORGE = "forge"
-    """The effect happens; then a forged payload in place of the answer."""
-    BREAK = "break"
-    """A real exception after the first part of a streamed answer."""
-    FORGE_INSTEAD = "forge_instead"
-    """Nothing happens at a write; a forged payload in place of the answer."""
-    CRASH_BEFORE = "crash_before"
-    CRASH_AFTER = "crash_after"
-    CRASH_APPEND = "crash_append"
-    OUTAGE = "outage"
-    PEOPLE = "people"
-    KILL = "kill"
-    ADVERSARY = "adversary"
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """The finding that has to arrive: one of these faults, of these kinds (none named: any), and whom it names.
-
-    `names` is whether the finding must name the dependency that was struck.
-    """
-
-    faults: frozenset[str] = frozenset()
-    kinds: frozenset[str] = frozenset()
-    names: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FaultKind:
-    """One way in which the world, the process or people may fail.
-
-    `lasting` are the sites at which every attempt at that dependency fails from there on; at all others, the first
-    attempt alone does. `survivable` are the sites at which the goal must be reached nevertheless, as far as the
-    contract provides for it (`plimsoll.gate.promises`); `endings` are acceptable otherwise. `claims` are those that
-    the kind bears on wherever it strikes, `goal_claim` the one that breaks when a goal is missed that must be reached.
-    """
-
-    name: str
-    about: str
-    how: How
-    strikes: frozenset[SiteKind]
-    claims: tuple[str, ...]
-    fault: Fault | None = None
-    lasting: frozenset[SiteKind] = frozenset()
-    survivable: frozenset[SiteKind] = frozenset()
-    endings: frozenset[Reach] = _HONEST
-    finding: Expected | None = None
-    goal_claim: str = "fallbacks"
-    variants: tuple[str, ...] = ("",)
-    seconds: float = 0.0
-
-    @property
-    def fails_model(self) -> bool:
-        """Whether a model that is struck gives no answer, so that another has to."""
-        return self.how in (How.HANG, How.RAISE, How.LOSE, How.BREAK, How.FORGE, How.FORGE_INSTEAD)
 
 
 def _of(*faults: str, kinds: tuple[str, ...] = (), names: bool = True) -> Expected:
@@ -136,6 +65,26 @@ _DEPENDENCIES = (
         finding=_of("server_error"),
     ),
     FaultKind(
+        name="server_error_once",
+        about="5xx of a model, once",
+        how=How.RAISE,
+        fault=Fault.SERVER_ERROR,
+        strikes=frozenset({_MODEL}),
+        survivable=frozenset({_MODEL}),
+        claims=("monitoring",),
+        finding=_of("server_error"),
+    ),
+    FaultKind(
+        name="exception",
+        about="a tool fails with an error of its own that says nothing, before anything was done, once",
+        how=How.RAISE,
+        fault=Fault.EXCEPTION,
+        strikes=frozenset({_READ, _WRITE}),
+        survivable=frozenset({_READ, _WRITE}),
+        claims=("monitoring",),
+        finding=_of("exception"),
+    ),
+    FaultKind(
         name="connection_reset",
         about="the connection breaks before anything was done, once",
         how=How.RAISE,
@@ -154,6 +103,16 @@ _DEPENDENCIES = (
         survivable=frozenset({_READ, _WRITE, SiteKind.COMMIT}),
         claims=("monitoring", "exactly_once"),
         finding=_of("connection"),
+    ),
+    FaultKind(
+        name="answer_never_comes",
+        about="the effect happens, then the answer never comes, once",
+        how=How.SILENCE,
+        fault=Fault.TIMEOUT,
+        strikes=frozenset({_READ, _WRITE}),
+        survivable=frozenset({_READ, _WRITE}),
+        claims=("monitoring", "latency", "exactly_once"),
+        finding=_of("timeout"),
     ),
 )
 
@@ -177,6 +136,16 @@ _PAYLOADS = (
         survivable=CALLS,
         claims=("monitoring", "honesty"),
         finding=_of("empty", "whitespace"),
+    ),
+    FaultKind(
+        name="hollow",
+        about="a tool's answer of the right kind with nothing in it, {} or [], once",
+        how=How.HOLLOW,
+        fault=Fault.EMPTY,
+        strikes=frozenset({_READ, _WRITE}),
+        survivable=frozenset({_READ, _WRITE}),
+        claims=("monitoring", "honesty"),
+        finding=_of("empty"),
     ),
     FaultKind(
         name="truncated",

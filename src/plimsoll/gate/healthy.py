@@ -9,10 +9,12 @@ from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Effect
 from plimsoll.gate.family import ambiguities
 from plimsoll.gate.scenario import Scenario
-from plimsoll.gate.stage import Baseline, Stage, effect_key
+from plimsoll.gate.scene import Scene
+from plimsoll.gate.sites import dependency_of
+from plimsoll.gate.stage import Baseline, Stage, effect_key, shown_by
 from plimsoll.gate.subject import SubjectLike
 from plimsoll.gate.trial import Plan, Played, trial_seed, try_plan
-from plimsoll.gate.usage import at_worst
+from plimsoll.gate.usage import used_up
 from plimsoll.gate.verdict import Reach, Trial
 from plimsoll.gate.workers import Lost, can_fork, do_all
 
@@ -59,16 +61,18 @@ def healthy_runs(subject: SubjectLike, scenarios: Sequence[Scenario], *, promise
         again = try_plan(stage, _plans(seed, scenario)[0])
         if not first.trial.stuck and again.trial.digest != first.trial.digest:
             reasons.append(two_ways(f"scenario {scenario.name!r}", first.trial, again.trial))
+    shown = shown_by(stage.baseline for stage in stages if stage.baseline is not None)
     names = Counter(scenario.name for scenario in scenarios)
     reasons += [f"{count} scenarios are called {name!r}" for name, count in names.items() if count > 1]
-    return Healthy(tuple(stages), tuple(trials), tuple(reasons))
+    return Healthy(tuple(replace(stage, shown=shown) for stage in stages), tuple(trials), tuple(reasons))
 
 
 def stage_of(subject: SubjectLike, scenario: Scenario, *, promised: Contract, seed: int) -> tuple[Stage, Played]:
     """The stage of one scenario, and the healthy run that is its baseline."""
     bare = Stage(subject=subject, scenario=scenario, contract=promised)
     first = try_plan(bare, _plans(seed, scenario)[0])
-    return replace(bare, baseline=_baseline(first)), first
+    baseline = _baseline(first)
+    return replace(bare, baseline=baseline, shown=shown_by([baseline])), first
 
 
 def two_ways(what: str, first: Trial, again: Trial) -> str:
@@ -112,8 +116,15 @@ def _baseline(played: Played) -> Baseline:
         appends=tuple(scene.batches),
         approvals=scene.approvals,
         reached=played.trial.reach is Reach.REACHED,
-        used=at_worst(scene),
+        used=used_up(scene),
+        hollow=_hollow(scene),
     )
+
+
+def _hollow(scene: Scene) -> frozenset[str]:
+    """The tools that answered with an empty object or list: there it is an answer."""
+    answered = (call for call in scene.calls if not call.is_model and not call.error)
+    return frozenset(dependency_of(call.site) for call in answered if call.native in ({}, []))
 
 
 def _does_harm(played: Played) -> bool:

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from plimsoll.core.calls import CallInfo, Fault
-from plimsoll.gate.faults import How
+from plimsoll.gate.fault_kinds import How
 from plimsoll.gate.scene import CallMade, Life, Planned, Scene
 from plimsoll.gate.sites import dependency_of, tool_of
 from plimsoll.runtime.exchange import Exchange, Send
@@ -36,6 +37,8 @@ class Injector:
             scene.overrun = True
             raise life.end("the gate gave up on it")
         planned = scene.strike(call.site, site)
+        call.struck = planned is not None
+        send = _noting(call, send)
         cutting = cut_context.set(self._cut(call, planned)) if call.is_model else None
         try:
             if scene.latency:
@@ -74,6 +77,13 @@ class Injector:
             case How.HANG:
                 await self._delay(self._scene.stage.hang_s)
                 raise ConnectionError("the dependency never answered")
+            case How.SILENCE:
+                with suppress(Exception):  # also a refusal may be an answer that never comes
+                    await send()
+                await self._delay(self._scene.stage.hang_s)
+                raise ConnectionError("the answer never came")
+            case How.HOLLOW:
+                return await self._hollow(planned, send)
             case How.RAISE:
                 return await self._forged(planned, exchange, send, sent=False)
             case How.BREAK:
@@ -112,6 +122,18 @@ class Injector:
             planned.fired_s = None
             return native if sent else await send()
 
+    async def _hollow(self, planned: Planned, send: Send) -> Any:
+        """The answer without what was in it. One that has nothing in it, or is no object or list, cannot show that."""
+        try:
+            native = await send()
+        except Exception:  # there is no answer
+            planned.inapplicable, planned.fired_s = True, None
+            raise
+        if isinstance(native, (dict, list)) and native:
+            return type(native)()
+        planned.inapplicable, planned.fired_s = True, None
+        return native
+
     async def _killed(self, send: Send) -> Any:
         scene = self._scene
         await engage_everything(scene)
@@ -123,6 +145,17 @@ class Injector:
     async def _delay(self, seconds: float) -> None:
         if seconds > 0:
             await self._scene.clock.sleep(seconds)
+
+
+def _noting(call: CallMade, send: Send) -> Send:
+    """Notes when the dependency has done what it was asked to."""
+
+    async def noted() -> Any:
+        native = await send()
+        call.done = True
+        return native
+
+    return noted
 
 
 async def engage_everything(scene: Scene) -> None:

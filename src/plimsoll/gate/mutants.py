@@ -1,6 +1,6 @@
 """Mutants: the gate is tested by breaking agents. Each takes one protection away, and must be blocked for it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, cast
@@ -11,7 +11,7 @@ from plimsoll.contract.model import Contract, Mode, Retry, Tool
 from plimsoll.core.calls import Effect, Fault
 from plimsoll.gate.scene import Scene
 from plimsoll.gate.sites import SiteKind
-from plimsoll.journal.store import Halt, Store
+from plimsoll.journal.store import Outside, Store
 from plimsoll.runtime.surroundings import Surroundings
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -106,8 +106,8 @@ class _DeafStore:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def halts(self) -> Mapping[str, Halt]:
-        return MappingProxyType({})
+    def outside(self) -> Outside:
+        return replace(self._inner.outside(), halts=MappingProxyType({}))
 
 
 def _alerted(*kinds: str, fault: str = "") -> Callable[[Scene], bool]:

@@ -4,20 +4,24 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from plimsoll.contract.concessions import REPEATED
 from plimsoll.contract.model import Limits
-from plimsoll.core.calls import Ending
-from plimsoll.gate.faults import Expected, How
+from plimsoll.core.calls import Effect, Ending
+from plimsoll.gate.fault_kinds import Expected, How
 from plimsoll.gate.honesty import dishonesty
 from plimsoll.gate.promises import Promise, goes_unnoticed
 from plimsoll.gate.scenario import EffectRow
 from plimsoll.gate.scene import Planned, Scene
-from plimsoll.gate.sites import SiteKind
+from plimsoll.gate.sites import SiteKind, dependency_of
 from plimsoll.gate.stage import EffectKey, effect_key
 from plimsoll.gate.supervision import unsupervised
 from plimsoll.gate.usage import most_repeated, tokens_billed
 from plimsoll.gate.verdict import Reach, Violation
 
 __all__ = ["Case", "judge"]
+
+_UNANSWERED = ("", "CancelledError", "SimulatedCrash")
+"""How a call ends that its dependency did not answer: it is under way, it was given up, or the process died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class Case:
 
 def judge(case: Case) -> tuple[Violation, ...]:
     """Everything that the trial broke, each promise once."""
-    found = [*_ended(case), *_effects(case), *_unseen(case), *unsupervised(case.scene, case.effects), *_bounds(case)]
+    found = [*_ended(case), *_effects(case), *_unseen(case), *_declared(case)]
+    found += [*unsupervised(case.scene, case.effects), *_bounds(case)]
     found += [*dishonesty(case.scene, case.effects, case.missing), *_goal(case), *_findings(case)]
     return tuple({(each.claim, each.code): each for each in reversed(found)}.values())[::-1]
 
@@ -92,6 +97,23 @@ def _unseen(case: Case) -> Iterator[Violation]:
             yield _violation("effect_unseen", f"{what}: it goes past the adapter")
 
 
+def _declared(case: Case) -> Iterator[Violation]:
+    """Tools do no more than the contract declares: a read has no effect, an idempotent tool may be asked again."""
+    scene, tools = case.scene, case.scene.stage.contract.tools
+    for name in Counter(row.tool for row in case.effects) - scene.earlier:
+        if name in tools and tools[name].effect is Effect.READ:
+            yield _violation("effect_of_a_read", f"{name} is declared a read, and the ledger shows what it did")
+    done: set[str] = set()
+    for call in scene.calls:
+        if call.is_model or scene.stage.contract.tool(dependency_of(call.site)).effect is not Effect.IDEMPOTENT:
+            continue
+        if call.site in done and not (call.done or call.struck) and call.error not in _UNANSWERED:
+            what = f"{dependency_of(call.site)} is declared idempotent, and asked again under the same key it answered"
+            yield _violation("not_idempotent", f"{what} with {call.error}, and not with what it had answered")
+        if call.done:
+            done.add(call.site)
+
+
 def _violation(code: str, message: str) -> Violation:
     return Violation(claim="exactly_once", code=code, message=message)
 
@@ -120,9 +142,10 @@ def _bounded(case: Case, scene: Scene, limits: Limits) -> Iterator[Violation]:
         yield Violation(claim="bounded", code="unbounded_loop", message=message)
     called = {call.dependency for call in scene.calls}
     for key, count in Counter(effect_key(row) for row in case.effects if row.tool in called).items():
-        if count > limits.repeats:
-            message = f"{_words(key)}: the same effect happened {count} times; {limits.repeats} are allowed"
-            yield Violation(claim="bounded", code="unbounded_loop", message=message)
+        needed = max(scene.stage.shown.needed.get(key[0], 0), 1)
+        if count > REPEATED * needed:
+            message = f"{_words(key)}: the same effect happened {count} times, where healthy runs need {needed}"
+            yield Violation(claim="bounded", code="unbounded_loop", message=f"{message}; see max_per_run")
     tokens = tokens_billed(scene)
     if tokens > limits.tokens:
         message = f"{tokens} tokens were used; {limits.tokens} are allowed"
@@ -211,7 +234,7 @@ def _patience_s(scene: Scene, planned: Planned) -> float:
     """How long after the fault struck its finding may arrive: what the contract says, once the fault can be known."""
     contract = scene.stage.contract
     known_s = 0.0
-    if planned.kind.how is How.HANG:
+    if planned.kind.how in (How.HANG, How.SILENCE):
         known_s = scene.stage.timeout_s(planned.about)
     elif planned.kind.how is How.PEOPLE:
         approval = contract.tool(planned.about).approval

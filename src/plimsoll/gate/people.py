@@ -6,7 +6,7 @@ from typing import Any
 from plimsoll.core.canonical import digest
 from plimsoll.core.errors import DecisionRefused
 from plimsoll.core.events import ApprovalRequested
-from plimsoll.gate.faults import How
+from plimsoll.gate.fault_kinds import How
 from plimsoll.gate.injector import engage_everything
 from plimsoll.gate.scene import Planned, Scene
 from plimsoll.runtime.inbox import decision_entry

@@ -71,6 +71,8 @@ class PlainForger:
                 return {"error": "Internal Server Error", "status": 500}
             case Fault.MALFORMED:
                 return '{"status": "ok", "ite'
+            case Fault.EXCEPTION:
+                raise RuntimeError("the tool broke down")
             case Fault.EMPTY if native not in (None, "", [], {}):
                 return None
         raise LookupError(f"a plain tool cannot show {fault}")

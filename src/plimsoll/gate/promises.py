@@ -7,10 +7,10 @@ by name, is it judged by what it provides for: that must work, and all else must
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from plimsoll.contract.holes import ANYTHING, takes_any_text, takes_nothing
+from plimsoll.contract.holes import ANYTHING, RETRIED_OF_MODELS, takes_any_text, takes_hollow, takes_nothing
 from plimsoll.contract.model import Tool
 from plimsoll.core.calls import Effect, Fault
-from plimsoll.gate.faults import How
+from plimsoll.gate.fault_kinds import How
 from plimsoll.gate.scene import Planned
 from plimsoll.gate.sites import SiteKind, tool_of
 from plimsoll.gate.stage import Stage
@@ -43,6 +43,8 @@ def promise(stage: Stage, planned: Sequence[Planned]) -> Promise:
     endings = _ALL_BUT_LOST
     for each in planned:
         endings &= each.kind.endings
+    if not stage.contract.accepts("unanswered_requests") and _models_alone_fail(planned):
+        endings -= {Reach.FAILED}
     passing = len(planned) == 1 and _passes(planned[0]) and not stage.contract.accepts("unretried_faults")
     return Promise(goal=goal, endings=frozenset({Reach.REACHED}) if goal else endings, findings=True, whole=passing)
 
@@ -78,6 +80,8 @@ def _lets_through(stage: Stage, planned: Planned) -> bool:
             return False
         case Fault.MALFORMED:
             return takes_any_text(rule)
+        case Fault.EMPTY if planned.kind.how is How.HOLLOW:
+            return takes_hollow(rule)
         case Fault.EMPTY:
             return takes_nothing(rule)
         case Fault.ERROR_IN_SUCCESS:
@@ -107,7 +111,12 @@ def _survivable(stage: Stage, planned: Planned) -> bool:
 
 def _passes(planned: Planned) -> bool:
     """Whether this is a fault of a model that passes by itself, so that the model can be asked again."""
-    return planned.site_kind is SiteKind.MODEL and planned.kind.how in (How.RAISE, How.BREAK) and not planned.lasting
+    return planned.site_kind is SiteKind.MODEL and planned.kind.fault in RETRIED_OF_MODELS and not planned.lasting
+
+
+def _models_alone_fail(planned: Sequence[Planned]) -> bool:
+    """Whether nothing fails but models, so that there is still something to be said, and time to say it."""
+    return all(each.site_kind is SiteKind.MODEL and each.kind.fails_model for each in planned)
 
 
 def _retried(tool: Tool, fault: Fault | None) -> bool:

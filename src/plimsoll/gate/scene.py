@@ -16,7 +16,8 @@ from plimsoll.core.clock import Clock, LoopClock
 from plimsoll.core.events import Finding, Record
 from plimsoll.core.rng import Rng
 from plimsoll.gate.family import of_child
-from plimsoll.gate.faults import KINDS, FaultKind, How
+from plimsoll.gate.fault_kinds import FaultKind, How
+from plimsoll.gate.faults import KINDS
 from plimsoll.gate.sites import CALLS, SiteKind, dependency_of, site_kind, tool_of
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.verdict import Injection, Step
@@ -62,10 +63,23 @@ class CallMade:
     """One attempt that was seen on its way to a dependency. `ended_s` is None while it is under way.
 
     `site` is where it is in the trial, `dependency` whom it asks, by the name in its own agent's contract. `streamed`
-    is whether its answer came in parts.
+    is whether its answer came in parts, `done` whether the dependency did what it was asked to, whatever became of its
+    answer, and `struck` whether a fault struck it.
     """
 
-    __slots__ = ("dependency", "ended_s", "error", "exchange", "info", "native", "site", "started_s", "streamed")
+    __slots__ = (
+        "dependency",
+        "done",
+        "ended_s",
+        "error",
+        "exchange",
+        "info",
+        "native",
+        "site",
+        "started_s",
+        "streamed",
+        "struck",
+    )
 
     def __init__(self, site: str, dependency: str, info: CallInfo, exchange: Any, started_s: float) -> None:
         self.site = site
@@ -77,6 +91,8 @@ class CallMade:
         self.error = ""
         self.native: Any = None
         self.streamed = False
+        self.done = False
+        self.struck = False
 
     @property
     def is_model(self) -> bool:

@@ -135,7 +135,13 @@ class _Bench:
     def _mutated(self, mutant: Mutant, changed: Contract) -> list[Stage]:
         subject = _crippled(self.remake(changed), mutant)
         return [
-            Stage(subject=subject, scenario=stage.scenario, contract=self.contract, baseline=stage.baseline)
+            Stage(
+                subject=subject,
+                scenario=stage.scenario,
+                contract=self.contract,
+                baseline=stage.baseline,
+                shown=stage.shown,
+            )
             for stage in self.stages
         ]
 

@@ -4,11 +4,12 @@
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from plimsoll.contract.model import Contract, Limits
+from plimsoll.contract.model import Contract
+from plimsoll.contract.toml_places import Path
 from plimsoll.core.canonical import canonical_json
 from plimsoll.gate.family import whole_family
 from plimsoll.gate.scenario import EffectRow, Scenario
@@ -17,7 +18,7 @@ from plimsoll.gate.subject import SubjectLike
 from plimsoll.oversight.rules import RuleBook
 from plimsoll.policies.ladder import Ladder, build_ladders
 
-__all__ = ["Baseline", "EffectKey", "Stage", "effect_key"]
+__all__ = ["Baseline", "EffectKey", "Shown", "Stage", "effect_key", "shown_by"]
 
 EffectKey = tuple[str, bytes]
 """What makes two effects the same: the tool, and the canonical JSON of its arguments."""
@@ -35,7 +36,8 @@ def effect_key(row: EffectRow) -> EffectKey:
 class Baseline:
     """What a healthy run did: its effects, its answer, the sites that it passed, and whether it reached its goal.
 
-    `used` is what it used up of each limit, at its worst.
+    `used` is what it used of the contract's bounds, by their places; `hollow` are the tools that answered with an empty
+    object or list.
     """
 
     effects: Counter[EffectKey]
@@ -44,7 +46,31 @@ class Baseline:
     appends: tuple[int, ...]
     approvals: int
     reached: bool
-    used: Limits
+    used: Mapping[Path, float]
+    hollow: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What the healthy runs of all scenarios show together.
+
+    `needed` is how often one run has an effect of a tool at most; `hollow` are the tools that answered with an empty
+    object or list in some run, so that it is an answer.
+    """
+
+    needed: Mapping[str, int] = field(default_factory=dict)
+    hollow: frozenset[str] = frozenset()
+
+
+def shown_by(baselines: Iterable[Baseline]) -> Shown:
+    """What these healthy runs show."""
+    needed: Counter[str] = Counter()
+    hollow: frozenset[str] = frozenset()
+    for baseline in baselines:
+        tools = Counter(tool for tool, _ in baseline.effects.elements())
+        needed |= tools
+        hollow |= baseline.hollow
+    return Shown(needed=needed, hollow=hollow)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +81,7 @@ class Stage:
     scenario: Scenario
     contract: Contract
     baseline: Baseline | None = None
+    shown: Shown = Shown()
     children: Mapping[str, Contract] = field(init=False)
     """The contracts of its children, by their agents' names."""
     rules: RuleBook = field(init=False)

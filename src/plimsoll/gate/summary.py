@@ -17,7 +17,7 @@ from plimsoll.gate.sites import group_of
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.statistics import corrected_confidence, lower_bound, upper_bound
 from plimsoll.gate.subject import SubjectLike
-from plimsoll.gate.terms import accepted, loose_limits, not_shown
+from plimsoll.gate.terms import accepted, left_out, loose_limits, not_shown
 from plimsoll.gate.trying import Report, Task
 from plimsoll.gate.verdict import CLAIMS, Cell, Claim, Decision, Reach, StormFigures, Trial, Verdict, Violation
 from plimsoll.oversight.rules import Verdict as Ruled
@@ -129,9 +129,10 @@ def _claims(findings: Findings, counted: Sequence[Report]) -> tuple[Claim, ...]:
 
 
 def _loose(findings: Findings) -> Iterator[Violation]:
-    """What the limits themselves break, where there are healthy runs to hold them against."""
+    """What the contract itself breaks, where there are healthy runs to hold its limits against."""
     if not findings.healthy.reasons:
         yield from loose_limits(findings.contract, findings.healthy.stages)
+        yield from left_out(findings.contract, findings.healthy.stages)
 
 
 def _cells(findings: Findings) -> Iterator[Cell]:

@@ -1,22 +1,37 @@
 """The terms that every agent ships on, whatever its contract says: limits that bind, and nothing left out in silence.
 
-What a contract accepts to go without is in `[gate] accepts`, and only there.
+What can be read in the contract needs no scenario that shows it. What a contract accepts to go without is in `[gate]
+accepts`, and only there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 
-from msgspec.structs import asdict
-
+from plimsoll.contract.bounds import Bound, bounds
 from plimsoll.contract.concessions import CONCESSIONS, HEADROOM
 from plimsoll.contract.converting import dotted
-from plimsoll.contract.holes import holes
-from plimsoll.contract.model import GATE_CLAIMS, Contract, Limits
+from plimsoll.contract.holes import Hole, holes
+from plimsoll.contract.model import GATE_CLAIMS, Contract
+from plimsoll.contract.toml_places import Path
+from plimsoll.gate.family import of_child
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.verdict import Concession, Violation
 
-__all__ = ["accepted", "loose_limits", "not_shown"]
+__all__ = ["accepted", "left_out", "loose_limits", "not_shown"]
 
 _ASKS_TOO_LITTLE = ("fewer_claims", "low_confidence")
+_HURTS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "canned_answers": ("fallbacks", "no_other_model"),
+        "unanswered_requests": ("fallbacks", "no_last_answer"),
+        "unretried_faults": ("fallbacks", "not_retried"),
+        "parked_writes": ("exactly_once", "not_verified"),
+        "unchecked_answers": ("monitoring", "not_checked"),
+        "unpriced_models": ("bounded", "money_not_counted"),
+        "unpinned_runs": ("exactly_once", "not_pinned"),
+    }
+)
+"""The claim that a hole breaks as it stands, by the concession that accepts it, and its code."""
 
 
 def accepted(contract: Contract) -> tuple[Concession, ...]:
@@ -29,23 +44,55 @@ def accepted(contract: Contract) -> tuple[Concession, ...]:
 
 
 def loose_limits(contract: Contract, stages: Sequence[Stage]) -> Iterator[Violation]:
-    """Limits so far above what healthy runs use, at their worst, that they bound nothing. A default never is."""
+    """Bounds so far above what healthy runs really use that they bound nothing. A default never is."""
     used = [stage.baseline.used for stage in stages if stage.baseline is not None]
-    if not used:
+    if not used or contract.accepts("loose_limits"):
         return
-    if not contract.accepts("loose_limits"):
-        for name, default in asdict(Limits()).items():
-            most, limit = max(getattr(each, name) for each in used), getattr(contract.limits, name)
-            if limit > max(default, HEADROOM * most):
-                message = (
-                    f"limits.{name} = {limit:g} bounds nothing: no healthy run uses more than {most:.3g}, and a limit "
-                    f"may be {HEADROOM} times that, or the default ({default:g}), at most"
-                )
-                yield Violation(claim="bounded", code="loose_limit", message=message)
-    for hole in holes(contract):
-        if hole.concession == "unpriced_models" and not contract.accepts(hole.concession):
-            message = f"limits.usd does not bound what it should: {dotted(hole.path)} {hole.what}"
-            yield Violation(claim="bounded", code="money_not_counted", message=message)
+    for agent, each in _family(contract, stages):
+        for bound in bounds(each):
+            most = max(run.get(_in_trial(bound.path, agent), 0) for run in used)
+            if bound.value > max(bound.default, HEADROOM * most):
+                yield Violation(claim="bounded", code="loose_limit", message=_loose(bound, most, agent))
+
+
+def _family(contract: Contract, stages: Sequence[Stage]) -> Iterator[tuple[str, Contract]]:
+    """The contract itself, and those of its agent's children, by the children's names."""
+    yield "", contract
+    for stage in stages[:1]:
+        yield from stage.children.items()
+
+
+def _in_trial(path: Path, agent: str) -> Path:
+    """Where a trial of the family has what stands at `path` in the contract of the child `agent`."""
+    if not agent or path[0] not in ("models", "tools"):
+        return path
+    return (path[0], of_child(agent, str(path[1])), *path[2:])
+
+
+def _at(path: Path, agent: str) -> str:
+    return dotted(path) + (f" of {agent}" if agent else "")
+
+
+def _loose(bound: Bound, most: float, agent: str) -> str:
+    return (
+        f"{_at(bound.path, agent)} = {bound.value:g} bounds nothing: no healthy run uses more than {most:.3g}, and it "
+        f"may be {HEADROOM} times that, or the default ({bound.default:g}), at most"
+    )
+
+
+def left_out(contract: Contract, stages: Sequence[Stage] = ()) -> Iterator[Violation]:
+    """What the contract itself, or a child's, lets through, and it does not accept to go without: one sentence for each
+    concession."""
+    found: dict[str, list[tuple[str, Hole]]] = {}
+    for agent, each in _family(contract, stages):
+        for hole in holes(each):
+            if hole.concession in _HURTS and not contract.accepts(hole.concession):
+                found.setdefault(hole.concession, []).append((_at(hole.path, agent), hole))
+    for concession, ((where, first), *others) in found.items():
+        claim, code = _HURTS[concession]
+        more = f", and so with {len(others)} more" if others else ""
+        message = f"{where} {first.what}{more}; {first.fix}, or accept {concession} in [gate]"
+        yield Violation(claim=claim, code=code, message=message)
 
 
 def not_shown(contract: Contract, stages: Sequence[Stage]) -> Iterator[str]:
@@ -54,11 +101,18 @@ def not_shown(contract: Contract, stages: Sequence[Stage]) -> Iterator[str]:
         if hole.concession in _ASKS_TOO_LITTLE and not contract.accepts(hole.concession):
             yield f"{dotted(hole.path)} {hole.what}; {hole.fix}, or accept {hole.concession} in [gate]"
     if not contract.accepts("unnamed_claims"):
-        effects = {tool for stage in stages if stage.baseline is not None for tool, _ in stage.baseline.effects}
-        family = next((stage.contract for stage in stages), contract)  # with the tools of its children
-        for tool in sorted(effects):
-            if not family.tool(tool).claims:
-                yield (
-                    f"tools.{tool} has no claims, so that nobody finds out an agent that says it was done, and did "
-                    "nothing; name phrases that say so, or accept unnamed_claims in [gate]"
-                )
+        for tool in sorted(_unnamed(contract, stages)):
+            yield (
+                f"tools.{tool} has no claims, so that nobody finds out an agent that says it was done, and did "
+                "nothing; name phrases that say so, or accept unnamed_claims in [gate]"
+            )
+
+
+def _unnamed(contract: Contract, stages: Sequence[Stage]) -> set[str]:
+    """The tools with an effect, by a contract or by the ledger, that have no claims."""
+    family = next((stage.contract for stage in stages), contract)  # with the tools of its children
+    effects = {tool for stage in stages if stage.baseline is not None for tool, _ in stage.baseline.effects}
+    unnamed = {tool for tool in effects if not family.tool(tool).claims}
+    for _, each in _family(contract, stages):
+        unnamed |= {str(hole.path[1]) for hole in holes(each) if hole.concession == "unnamed_claims"}
+    return unnamed

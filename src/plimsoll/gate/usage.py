@@ -1,33 +1,58 @@
 """What a run used up, as the oracles and the limits count it."""
 
 from collections import Counter
+from collections.abc import Iterator, Mapping
 
-from plimsoll.contract.model import Contract, Limits, Model
+from plimsoll.contract.model import Model
+from plimsoll.contract.toml_places import Path
 from plimsoll.core.calls import Usage
 from plimsoll.core.canonical import digest
 from plimsoll.gate.scene import CallMade, Scene
 from plimsoll.gate.sites import dependency_of, is_part
 from plimsoll.policies.limits import LimitLedger
 
-__all__ = ["at_worst", "most_repeated", "tokens_billed"]
+__all__ = ["most_repeated", "tokens_billed", "used_up"]
 
 
-def at_worst(scene: Scene) -> Limits:
-    """The most that this healthy run might have used: each answer as long, each call as slow, as goes unnoticed."""
+def used_up(scene: Scene) -> Mapping[Path, float]:
+    """What this run really used of each bound of a contract, by the bound's place; what is not named, it used nothing
+    of. Nothing here depends on how high a bound is: whoever raises one raises no ceiling with it."""
+    used: dict[Path, float] = {
+        ("limits", "steps"): len({call.info.key for call in scene.calls}),
+        ("limits", "seconds"): scene.active_s,
+        ("limits", "repeats"): most_repeated(scene),
+        ("limits", "tokens"): 0,
+        ("limits", "usd"): 0.0,
+    }
+    for call, usage in _billed(scene):
+        name = dependency_of(call.site)
+        used["limits", "tokens"] += usage.tokens
+        used["limits", "usd"] += _cost(scene, name, usage)
+        _raise(used, ("models", name, "max_output_tokens"), usage.output_tokens)
+    for call in scene.calls:
+        here = ("models" if call.is_model else "tools", dependency_of(call.site))
+        _raise(used, (*here, "timeout_s"), (call.ended_s or call.started_s) - call.started_s)
+        _raise(used, (*here, "retry", "max_attempts"), call.info.attempt)
+    return used
+
+
+def _raise(used: dict[Path, float], path: Path, value: float) -> None:
+    used[path] = max(used.get(path, 0), value)
+
+
+def _cost(scene: Scene, name: str, usage: Usage) -> float:
     contract = scene.stage.contract
-    worst = [_worst_case(call, contract) for call in scene.calls if call.is_model]
-    return Limits(
-        steps=len({call.info.key for call in scene.calls}),
-        seconds=sum(scene.stage.slow_s(dependency_of(call.site)) for call in scene.calls),
-        tokens=sum(usage.tokens for usage in worst),
-        usd=sum(usage.usd for usage in worst),
-        repeats=most_repeated(scene),
-    )
+    model = contract.models.get(name, Model())
+    return LimitLedger(contract.limits).cost(model, usage.input_tokens, usage.output_tokens)
 
 
-def _worst_case(call: CallMade, contract: Contract) -> Usage:
-    model = contract.models.get(dependency_of(call.site), Model())
-    return LimitLedger(contract.limits).worst_case(model, call.exchange.input_tokens)
+def _billed(scene: Scene) -> Iterator[tuple[CallMade, Usage]]:
+    """The model calls that were answered, and what their provider counted."""
+    for call in scene.calls:
+        if call.is_model and not call.error and call.ended_s is not None:
+            usage = call.exchange.inspect(call.native).usage
+            if usage is not None:
+                yield call, usage
 
 
 def most_repeated(scene: Scene) -> int:
@@ -42,6 +67,4 @@ def most_repeated(scene: Scene) -> int:
 
 def tokens_billed(scene: Scene) -> int:
     """What the model calls used, without the last: how much a provider bills for a call is known only afterwards."""
-    answered = [call for call in scene.calls if call.is_model and not call.error and call.ended_s is not None]
-    usages = (call.exchange.inspect(call.native).usage for call in answered[:-1])
-    return sum(usage.tokens for usage in usages if usage is not None)
+    return sum(usage.tokens for _, usage in list(_billed(scene))[:-1])

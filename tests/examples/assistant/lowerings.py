@@ -1,40 +1,21 @@
 """Every way in which the shipped contract is lowered, in its text, and how the gate says that it does not ship so."""
 
 import re
-from pathlib import Path
 
-from examples.assistant.agent import CONTRACT
-from plimsoll.contract.loading import parse_contract
+from plimsoll.contract.holes import RETRIED_OF_MODELS
 from plimsoll.contract.model import Protections
 from tests.examples.assistant.editing import Edit, added, both, in_section, replaced, without
+from tests.examples.assistant.lowerings_of_tools import (
+    of_an_order,
+    of_declared,
+    of_several_tools,
+    of_tools,
+    of_what_is_read,
+    of_writes,
+)
+from tests.examples.assistant.shipped import BAD_ANSWERS, CALL_FAULTS, RETRIED_ON, SHIPPED, Lowered
 
-__all__ = ["DECISIONS", "DOUBT", "LOWERED", "SHIPPED", "TEXT", "USED_IN", "Lowered", "Tried", "everywhere", "of_tools"]
-
-TEXT = Path(CONTRACT).read_text(encoding="utf-8")
-SHIPPED = parse_contract(TEXT, file=CONTRACT)
-CALL_FAULTS = ("rate_limited", "server_error", "connection_reset", "response_lost")
-BAD_ANSWERS = ("malformed", "empty", "error_in_success")
-DOUBT = ("response_lost", "crash_after_call")
-
-# For each tool the scenario that uses it. `think` is used by none; nobody looks at its answer.
-USED_IN = {
-    "find_user_id_by_email": "order_status",
-    "find_user_id_by_name_zip": "change_order_address",
-    "get_user_details": "small_refund",
-    "get_order_details": "order_status",
-    "get_product_details": "product_search",
-    "list_all_product_types": "product_search",
-    "calculate": "large_refund",
-    "issue_refund": "small_refund",
-    "cancel_pending_order": "cancel_order",
-    "return_delivered_order_items": "return_items",
-    "exchange_delivered_order_items": "exchange_item",
-    "modify_pending_order_items": "change_order_items",
-    "modify_pending_order_payment": "change_order_payment",
-    "modify_pending_order_address": "change_order_address",
-    "modify_user_address": "change_default_address",
-    "transfer_to_human_agents": "hand_over",
-}
+__all__ = ["DECISIONS", "LOWERED"]
 
 
 def hundredfold(limit: str) -> Edit:
@@ -47,45 +28,6 @@ def hundredfold(limit: str) -> Edit:
     return in_section("limits", edit)
 
 
-def everywhere(field: str) -> Edit:
-    """Takes a setting out of every tool."""
-
-    def edit(text: str) -> str:
-        for name, tool in SHIPPED.tools.items():
-            if getattr(tool, field):
-                text = in_section(f"tools.{name}", without(field))(text)
-        return text
-
-    return edit
-
-
-# ------------------------------------------------------------------------------------------------------- what is tried
-
-
-Tried = tuple[str, tuple[str, ...], str, tuple[str, ...]]
-"""The scenario, the kinds of fault, the dependency that they strike (empty: each), and kinds where those lead."""
-
-
-class Lowered:
-    """An edit, what is tried of it, and how the reason begins for which it does not ship."""
-
-    def __init__(
-        self,
-        name: str,
-        edit: Edit,
-        reason: str,
-        *,
-        scenario: str = "order_status",
-        kinds: tuple[str, ...] = (),
-        at: str = "",
-        then: tuple[str, ...] = (),
-    ) -> None:
-        self.name = name
-        self.edit = edit
-        self.reason = reason
-        self.tried = (scenario, kinds, at, then)
-
-
 def of_limits() -> list[Lowered]:
     return [
         *(
@@ -96,8 +38,46 @@ def of_limits() -> list[Lowered]:
         Lowered(
             "no limit on dollars but a price of nothing",
             in_section("models.primary", both(*map(without, PRICES))),
-            "bounded, money not counted: limits.usd does not bound what it should: models.primary has no price",
+            "bounded, money not counted: models.primary has no price, while others have",
         ),
+        *(
+            Lowered(
+                f"{price} of nothing",
+                in_section("models.primary", without(price)),
+                f"bounded, money not counted: models.primary.{price} is missing, while the other price is there",
+            )
+            for price in PRICES
+        ),
+        Lowered("one more resume than usual", in_section("limits", added("max_resumes = 11")), f"{LOOSE}max_resumes"),
+        Lowered(
+            "longer answers, and so more tokens",
+            both(longer_answers, in_section("limits", replaced("100_000", "2_500_000"))),
+            f"{LOOSE}tokens = 2.5e+06 bounds nothing",
+        ),
+        Lowered(
+            "longer answers, and so more dollars",
+            both(longer_answers, in_section("limits", replaced("0.40", "20.0"))),
+            f"{LOOSE}usd = 20 bounds nothing",
+        ),
+        Lowered(
+            "slower calls, and so more seconds",
+            both(replaced("timeout_s = 15", "timeout_s = 60"), in_section("limits", replaced("= 240", "= 1200"))),
+            f"{LOOSE}seconds = 1200 bounds nothing",
+        ),
+    ]
+
+
+LOOSE = "bounded, loose limit: limits."
+longer_answers = replaced("max_output_tokens = 1024", "max_output_tokens = 20480")
+
+
+def of_the_agent() -> list[Lowered]:
+    return [
+        Lowered(
+            "runs go on under another version",
+            in_section("agent", added('new_version = "replay"')),
+            "exactly_once, not pinned: agent.new_version is replay",
+        )
     ]
 
 
@@ -111,6 +91,33 @@ def of_models() -> list[Lowered]:
     return [
         Lowered("no fallback", in_section("models.primary", without("fallback")), missed, kinds=outage),
         Lowered("only a canned fallback", replaced(rungs, 'fallback = ["canned"]'), missed, kinds=outage),
+        Lowered(
+            "no last answer",
+            replaced(rungs, 'fallback = ["backup"]'),
+            "fallbacks, no last answer: models.primary.fallback names no canned answer",
+        ),
+        Lowered(
+            "no last answer when both are out",
+            replaced(rungs, 'fallback = ["backup"]'),
+            "fallbacks, wrong ending in ",
+            kinds=("hang",),
+            then=("hang",),
+        ),
+        *(
+            Lowered(
+                f"{fault} of the primary not retried",
+                in_section("models.primary", replaced(f'"{fault}",', "")),
+                "fallbacks, given up early in ",
+                kinds=(kind, f"{kind}_once"),
+            )
+            for fault, kind in RETRIED_ON.items()
+            if fault in RETRIED_OF_MODELS
+        ),
+        Lowered(
+            "two dozen attempts at the primary",
+            in_section("models.primary", replaced("max_attempts = 2", "max_attempts = 24")),
+            "bounded, loose limit: models.primary.retry.max_attempts",
+        ),
         Lowered(
             "a fallback that may not write",
             in_section("models.backup", added("may_write = false")),
@@ -146,118 +153,6 @@ def of_models() -> list[Lowered]:
     ]
 
 
-def of_tools() -> list[Lowered]:
-    """Everything that every tool has, taken out of one after the other."""
-    found = []
-    for name, scenario in USED_IN.items():
-        here, tool = f"tools.{name}", SHIPPED.tools[name]
-        if tool.retry is not None:
-            found.append(
-                Lowered(
-                    f"no retry of {name}",
-                    in_section(here, without("retry")),
-                    "fallbacks, goal missed in ",
-                    scenario=scenario,
-                    kinds=CALL_FAULTS,
-                    at=name,
-                )
-            )
-        if tool.verify is not None:
-            found.append(
-                Lowered(
-                    f"no verify of {name}",
-                    in_section(here, without("verify")),
-                    "exactly_once, goal missed in ",
-                    scenario=scenario,
-                    kinds=DOUBT,
-                    at=name,
-                )
-            )
-        if tool.claims:
-            unnamed = f"tools.{name} has no claims, so that nobody finds out an agent that says it was done"
-            found.append(
-                Lowered(f"no claims of {name}", in_section(here, without("claims")), unnamed, scenario=scenario)
-            )
-        found.append(
-            Lowered(
-                f"no output of {name}",
-                in_section(here, without("output")),
-                "monitoring, finding missing in ",
-                scenario=scenario,
-                kinds=BAD_ANSWERS,
-                at=name,
-            )
-        )
-    return found
-
-
-def of_several_tools() -> list[Lowered]:
-    return [
-        Lowered("no retry of any tool", everywhere("retry"), "fallbacks, goal missed in ", kinds=CALL_FAULTS),
-        Lowered("no output of any tool", everywhere("output"), "monitoring, finding missing in ", kinds=BAD_ANSWERS),
-        Lowered(
-            "no verify of any tool",
-            everywhere("verify"),
-            "exactly_once, goal missed in ",
-            scenario="cancel_order",
-            kinds=DOUBT,
-        ),
-        Lowered(
-            "no claims of any tool",
-            everywhere("claims"),
-            "monitoring, finding missing in ",
-            scenario="small_refund",
-            kinds=("false_claim",),
-        ),
-    ]
-
-
-def of_an_order() -> list[Lowered]:
-    """What can be done to one tool that reads, otherwise than by taking something out."""
-    tool = "get_order_details"
-
-    def lowered(name: str, edit: Edit, reason: str, kinds: tuple[str, ...]) -> Lowered:
-        return Lowered(name, in_section(f"tools.{tool}", edit), reason, kinds=kinds, at=tool)
-
-    unread = both(without("output"), added("output = { may_be_empty = true }"))
-    unnoticed, missed = "monitoring, finding missing in ", "fallbacks, goal missed in "
-    return [
-        lowered("one attempt", replaced("base_s", "max_attempts = 1, base_s"), missed, CALL_FAULTS),
-        lowered("null for an order", replaced("output = {", "output = { may_be_empty = true,"), unnoticed, BAD_ANSWERS),
-        lowered(
-            "an error for an order",
-            replaced("output = {", "output = { may_look_like_error = true,"),
-            unnoticed,
-            BAD_ANSWERS,
-        ),
-        lowered("an order that nobody looks at", unread, missed, BAD_ANSWERS),
-        lowered("a slow order unreported", added("slow_s = 4.9"), unnoticed, ("latency_spike",)),
-        lowered(
-            "eight minutes for an order",
-            replaced("timeout_s = 5", "timeout_s = 500"),
-            "latency, goal missed in ",
-            ("latency_spike",),
-        ),
-        lowered("a tool undeclared", lambda section: "", missed, CALL_FAULTS),
-    ]
-
-
-def of_writes() -> list[Lowered]:
-    tool = "cancel_pending_order"
-
-    def lowered(name: str, edit: Edit, reason: str, kinds: tuple[str, ...]) -> Lowered:
-        return Lowered(name, in_section(f"tools.{tool}", edit), reason, scenario="cancel_order", kinds=kinds, at=tool)
-
-    refusals = replaced('["ShopRefusal"]', '["ShopRefusal", "ConnectionResetError"]')
-    return [
-        lowered("a write declared a read", replaced('"write"', '"read"'), "exactly_once, goal missed in ", DOUBT),
-        lowered(
-            "a write declared idempotent", replaced('"write"', '"idempotent"'), "exactly_once, goal missed in ", DOUBT
-        ),
-        lowered("a lost answer taken for a refusal", refusals, "fallbacks, goal missed in ", CALL_FAULTS),
-    ]
-
-
 def of_oversight() -> list[Lowered]:
     unapproved = "oversight, unapproved effect in 4 of 4 trials: under no fault at all, issue_refund happened 1 times"
     paid = "does not reach its goal even when nothing fails (canned: issue_refund was done without being asked for"
@@ -284,6 +179,7 @@ def of_oversight() -> list[Lowered]:
         ),
         lowered("as many refunds as a model likes", without("max_per_run"), *hammered),
         lowered("a hundred refunds in a run", replaced("max_per_run = 2", "max_per_run = 100"), *hammered),
+        lowered("three refunds in a run", replaced("max_per_run = 2", "max_per_run = 3"), *hammered),
     ]
 
 
@@ -330,11 +226,14 @@ def of_the_gate() -> list[Lowered]:
 
 
 LOWERED = [
+    *of_the_agent(),
     *of_limits(),
     *of_models(),
     *of_tools(),
     *of_several_tools(),
     *of_an_order(),
+    *of_what_is_read(),
+    *of_declared(),
     *of_writes(),
     *of_oversight(),
     *of_protections(),

@@ -1,7 +1,8 @@
 """Break any one protection of the shipped contract in its file, judge it by itself, and it no longer ships.
 
 Each edit is of the TOML text, and is tried in a few scenarios and cells that tell of it. What the whole campaign tries
-besides can only add reasons, so the one that stands here stands there.
+besides can only add reasons, so the one that stands here stands there. These are what somebody thought of, each with
+its reason; `test_swept` weakens every field.
 """
 
 import functools
@@ -12,18 +13,9 @@ import pytest
 from plimsoll.contract.loading import parse_contract
 from plimsoll.contract.model import Contract
 from tests.examples.assistant.editing import added, both, in_section
-from tests.examples.assistant.lowerings import (
-    DECISIONS,
-    DOUBT,
-    LOWERED,
-    SHIPPED,
-    TEXT,
-    USED_IN,
-    Lowered,
-    Tried,
-    everywhere,
-    of_tools,
-)
+from tests.examples.assistant.lowerings import DECISIONS, LOWERED
+from tests.examples.assistant.lowerings_of_tools import of_declared, of_tools
+from tests.examples.assistant.shipped import DOUBT, SHIPPED, TEXT, USED_IN, Lowered, Tried, everywhere
 from tests.examples.assistant.test_gate import BY_NAME, hardened
 from tests.gate.narrow import narrow_verdict
 
@@ -40,7 +32,10 @@ def reasons(contract: Contract, tried: Tried) -> tuple[str, ...]:
 
 def cases() -> list[Any]:
     """Every lowering. Where there is little time, two tools stand for all: one that reads and one that writes."""
-    of_other_tools = {each.name for each in of_tools() if not each.name.endswith(("get_order_details", "issue_refund"))}
+    of_every_tool = [*of_tools(), *of_declared()]
+    of_other_tools = {
+        each.name for each in of_every_tool if not each.name.endswith(("get_order_details", "issue_refund"))
+    }
     marks = {name: [pytest.mark.heavy] for name in of_other_tools}
     return [pytest.param(each, id=each.name, marks=marks.get(each.name, [])) for each in LOWERED]
 
