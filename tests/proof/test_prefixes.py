@@ -33,8 +33,9 @@ def replayed(source: str, folder: Path, *, timeout_s: float) -> Any:
     return json.loads(run("replay", "2"))
 
 
+@pytest.mark.timeout(200)  # two processes of some seconds each; on a busy machine many more
 def test_every_prefix_of_some_of_the_assistants_journals_agrees(tmp_path: Path) -> None:
-    report = replayed("few", tmp_path, timeout_s=50)
+    report = replayed("few", tmp_path, timeout_s=150)
     assert report["disagree"] == []
     assert report["journals"] == 4 and report["replays"] > 2 * report["prefixes"]
 
@@ -56,7 +57,8 @@ def test_every_prefix_of_every_retail_journal_agrees(tmp_path: Path) -> None:
     assert report["journals"] == 115 and report["prefixes"] > 900
 
 
+@pytest.mark.timeout(200)
 def test_an_agent_that_does_not_repeat_itself_is_caught(tmp_path: Path) -> None:
-    disagree = replayed("mutants", tmp_path, timeout_s=50)["disagree"]
+    disagree = replayed("mutants", tmp_path, timeout_s=150)["disagree"]
     for name in ("by_set", "by_clock"):
         assert any(f"{name}[:2]" in why and "ReplayMismatch" in why for why in disagree), name
