@@ -9,6 +9,7 @@ import pytest
 
 from plimsoll.journal import RunHead, SQLiteStore
 from plimsoll.journal.encryption import MasterKeys
+from plimsoll.journal.keys import WrappedKey
 from plimsoll.journal.sqlite.appending import Appender
 from plimsoll.journal.sqlite.opening import create
 from tests.journal.helpers import STARTED, chain, in_loop, journal_on, value
@@ -21,9 +22,9 @@ def connection(path: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def begun(appender: Appender, run_id: str) -> RunHead:
+def begun(appender: Appender, run_id: str, key: WrappedKey | None = None) -> RunHead:
     head = RunHead(run_id=run_id, epoch=1, owner="one", started_at=1.0, updated_at=1.0)
-    appender.begin(head, None)
+    appender.begin(head, key)
     return head
 
 
@@ -50,6 +51,22 @@ def test_what_was_written_by_a_try_that_nobody_heard_of_is_not_written_again(
     assert connection.execute("SELECT seq FROM events").fetchall() == [(record.seq,) for record in records]
     appender.committed()
     assert appender.append(chain(RunHead(run_id="r", epoch=1, owner="one"), value("other"))) == {"r"}
+
+
+def test_once_it_is_durable_a_begun_run_is_one_like_any_other(connection: sqlite3.Connection) -> None:
+    appender, key = Appender(connection), WrappedKey("master", b"key")
+    appended = [begun(appender, run_id, key) for run_id in ("a", "b")]
+    for head in appended:
+        assert appender.append(chain(head, STARTED)) == frozenset()
+    settled = begun(appender, "settled", key)
+    appender.settle(settled.run_id)
+    begun(appender, "waiting", key)
+    appender.committed()
+    known = [appender.key_of_begun(run_id) for run_id in ("a", "b", "settled", "waiting", "nobody")]
+    assert known == [None, None, None, key, None]
+    assert connection.execute("SELECT run_id FROM keys JOIN runs ON run = key ORDER BY run").fetchall() == [
+        ("a",), ("b",), ("settled",),
+    ]  # fmt: skip
 
 
 @in_loop
