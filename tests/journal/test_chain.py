@@ -100,3 +100,11 @@ def test_a_run_that_goes_on_as_another_has_no_other_reason_until_it_ends() -> No
 def test_an_adopted_run_belongs_to_the_new_version() -> None:
     head = follow(HEAD, chain(HEAD, STARTED, RunAdopted(by="ann", old="f", new="g")))
     assert (head.fingerprint, head.state, head.seq) == ("g", RunState.RUNNING, 2)
+
+
+def test_a_head_tells_how_many_answers_are_asked_for_while_it_is_parked() -> None:
+    for told, asks in ((None, 1), (0, 0), (2, 2)):
+        parked = follow(HEAD, chain(HEAD, RunParkedEvent(reason="approval", detail="", active_s=1.0, asks=told)))
+        assert parked.asks == asks
+        assert follow(parked, chain(parked, RunResumed(crashed=False, fingerprint="f"))).asks == 0
+        assert follow(parked, chain(parked, ENDED)).asks == 0

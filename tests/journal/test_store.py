@@ -242,6 +242,11 @@ async def test_a_record_twice_in_one_batch_stands_once(open_store: OpenStore) ->
     records = chain(head, STARTED, value(1))
     assert await store.append([records[0], records[0], records[1], records[0]]) == frozenset()
     assert await store.read("r") == records
+    head = await store.head("r")
+    assert head is not None
+    more = chain(head, value(2), value(3))
+    assert await store.append([more[0], more[0], more[1], more[1], more[0]]) == frozenset()
+    assert await store.read("r") == [*records, *more]
     other = await claimed(store, "s")
     first = chain(other, value(1))
     assert await store.append([*first, *chain(other, value(2))]) == {"s"}

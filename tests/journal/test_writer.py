@@ -429,4 +429,6 @@ async def test_a_reader_may_leave_and_one_that_fails_stops_nobody() -> None:
     leave()
     await log.commit(value(2))
     assert values(seen) == [1, 2]
-    assert [str(report["exception"]) for report in found] == ["a reader's own fault"]
+    assert [(report["message"], str(report["exception"])) for report in found] == [
+        ("a listener of the journal failed", "a reader's own fault")
+    ]

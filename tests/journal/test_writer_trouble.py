@@ -200,7 +200,9 @@ async def test_a_crash_of_the_writer_leaves_no_barrier_hanging() -> None:
     for error in await asyncio.gather(*barriers, return_exceptions=True):
         assert isinstance(error, JournalUnavailable)
         assert "its writer stopped (the writer's own fault)" in str(error)
-    assert [report["exception"] for report in found] == [store.error]
+    assert [(report["message"], report["exception"]) for report in found] == [
+        ("the journal's writer crashed", store.error)
+    ]
     assert values(journal.pending()) == [1, 2]
     await asyncio.gather(one.durable(), two.durable())
     assert values([*await store.read("one"), *await store.read("two")]) == [1, 2]
