@@ -18,6 +18,7 @@ from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import check_value
 from plimsoll.runtime.current import call_context, run_context, watch_context
 from plimsoll.runtime.exchange import Inspection
+from plimsoll.runtime.foreign import in_its_thread
 from plimsoll.runtime.underway import UnderWay, Watch, in_thread
 
 __all__ = ["BoundTool", "ToolExchange", "ToolSpec", "Verifier", "ask_verifier", "run_function", "tool", "tool_spec"]
@@ -269,7 +270,7 @@ async def ask_verifier(verifier: Callable[..., Any], *args: Any, **options: Any)
     """What a verifier answers. One that is sync runs in a thread: it may ask the network, and the loop goes on."""
     if inspect.iscoroutinefunction(verifier):
         return await verifier(*args, **options)
-    answer = await asyncio.to_thread(verifier, *args, **options)
+    answer = await asyncio.to_thread(in_its_thread, verifier, *args, **options)
     return await answer if inspect.isawaitable(answer) else answer
 
 
