@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from plimsoll.contract.model import Mode
 from plimsoll.core.calls import Ending
+from plimsoll.core.canonical import as_recorded, as_text
 from plimsoll.core.errors import ReplayMismatch, RunContinued, RunHalted, RunHandedOff, RunParked, Unwind
 from plimsoll.core.events import RunContinuedEvent, RunEnded, RunParkedEvent
 from plimsoll.observability.findings import claim_finding, mismatch_finding
@@ -34,7 +35,8 @@ _WAITS = frozenset({"approval", "child", "doubt", "signal", "timer"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telling:
-    """How what an agent returned is told: its output as JSON, and what the next turn of its session is handed."""
+    """How what an agent returned is told: its output, and what the next turn of its session is handed. Each is JSON, or
+    has a JSON form."""
 
     output_of: Callable[[Any], Any]
     carried_of: Callable[[Any], Any]
@@ -132,13 +134,13 @@ def _ended_by(state: RunState, signal: Unwind | None, error: BaseException) -> R
     if isinstance(signal, RunContinued):
         first, number = link_of(state.id)
         return RunContinuedEvent(following=link_id(first, number + 1), input=signal.input)
-    return RunEnded(ending=Ending.FAILED, reason=f"{type(error).__name__}: {error}")
+    return RunEnded(ending=Ending.FAILED, reason=f"{type(error).__name__}: {as_text(error)}")
 
 
 def _ended(state: RunState, native: Any, telling: Telling) -> RunEnded:
     """The ending of a run whose code returned: honest about who answered, and about what was claimed."""
-    output = telling.output_of(native)
-    carried = telling.carried_of(native) if state.started.session else None
+    output = as_recorded(telling.output_of(native), what="what the agent returned")
+    carried = as_recorded(telling.carried_of(native), what="what it hands on") if state.started.session else None
     undone = state.claims_undone(output)
     if undone:
         observed = state.env.contract.protections.silent_failures is Mode.OBSERVE
