@@ -17,6 +17,7 @@ from plimsoll.core.events import RunContinuedEvent, RunEnded, RunParkedEvent
 from plimsoll.observability.findings import claim_finding, mismatch_finding
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.effects import settle_leftovers
+from plimsoll.runtime.foreign import is_cancelled
 from plimsoll.runtime.lineage import link_id, link_of
 from plimsoll.runtime.messaging import left_behind
 from plimsoll.runtime.result import RunResult
@@ -24,7 +25,7 @@ from plimsoll.runtime.run import Run
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.waiting import GRACE_S
 
-__all__ = ["AgentFunction", "Telling", "advance", "cut_short", "drain", "park", "unwind_in"]
+__all__ = ["AgentFunction", "Telling", "advance", "cut_short", "drain", "is_own", "park", "unwind_in"]
 
 AgentFunction = Callable[[Run, Any], Awaitable[Any]]
 """An agent: an async callable from its run and its input (JSON) to its output (JSON)."""
@@ -72,7 +73,7 @@ async def _until_it_stops(run: Run, agent: AgentFunction, telling: Telling) -> R
             ended = _ended(state, native, telling)
         except BaseException as error:
             signal = unwind_in(error)
-            if signal is None and not isinstance(error, Exception):
+            if signal is None and not is_own(error):
                 raise
             await _leave(state, signal or RunHalted("the run failed"))
             if isinstance(signal, RunParked):
@@ -111,6 +112,11 @@ def unwind_in(error: BaseException) -> Unwind | None:
         return None
     found = [signal for inner in error.exceptions if (signal := unwind_in(inner)) is not None]
     return min(found, key=_rank, default=None)
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether it is the agent's own code that has failed: so it has where it awaits something that was cancelled."""
+    return isinstance(error, Exception) or (isinstance(error, asyncio.CancelledError) and not is_cancelled(error))
 
 
 def _rank(signal: Unwind) -> int:

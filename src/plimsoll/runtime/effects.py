@@ -25,6 +25,7 @@ from plimsoll.core.events import CallIntended, DoubtRaised, DoubtResolved
 from plimsoll.runtime.attempts import Answer, Attempt, Footing, retrying
 from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.foreign import is_cancelled
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.transactions import looked_up_by, proves_nothing_happened
 
@@ -171,7 +172,9 @@ async def _verify_once(state: RunState, exchange: Exchange, intent: CallIntended
             answer = await env.interceptor(
                 f"{intent.dependency}.verify", info, exchange, lambda: exchange.verify(intent.idempotency_key)
             )
-    except Exception as error:  # a verify that fails has verified nothing, however it fails
+    except (Exception, asyncio.CancelledError) as error:  # a verify that fails has verified nothing, however it fails
+        if is_cancelled(error):
+            raise
         return Unknown(f"verify failed: {type(error).__name__}: {as_text(error)}")
     finally:
         call_context.reset(token)
