@@ -15,6 +15,7 @@ from plimsoll.core.errors import (
     JournalUnavailable,
     KillSwitchEngaged,
     LimitExceeded,
+    Misuse,
     RunHalted,
     RunParked,
     Superseded,
@@ -391,6 +392,13 @@ class RunState:
         for settled in self.streams.written():
             self.account(settled)
             self.record(replace(settled, beside=self.replay.beside()))
+
+    def claim(self, key: str) -> None:
+        """Takes a key for one thing that the run asks for. Raises `Misuse` where it has it already: on replay nobody
+        could tell which is meant."""
+        if key in self.keys:
+            raise Misuse(f"run {self.id} asks for two things under the key {key!r}; each needs its own")
+        self.keys.add(key)
 
     def next_key(self, dependency: str) -> str:
         """The key of the next call: its ordinal of issue in the run, and its dependency."""
