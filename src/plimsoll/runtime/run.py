@@ -92,6 +92,7 @@ class Run:
         raise self._leaving(RunContinued(parse_json(canonical_json(input))))
 
     def _leaving(self, signal: Unwind) -> Unwind:
+        self.state.streams.check(asyncio.current_task(self.state.loop))
         self.state.guard()
         self.state.unwind(signal)
         return signal
