@@ -23,7 +23,7 @@ from plimsoll.runtime.messaging import left_behind
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.state import RunState
-from plimsoll.runtime.waiting import GRACE_S
+from plimsoll.runtime.waiting import grace_left_s
 
 __all__ = ["AgentFunction", "Telling", "advance", "cut_short", "drain", "is_own", "park", "unwind_in"]
 
@@ -164,7 +164,7 @@ async def _leave(state: RunState, signal: Unwind) -> None:
     with suppress(RunParked):  # the journal cannot be written; the next barrier says so
         state.settle_left()
     state.unwind(signal)
-    await drain(state, grace_s=GRACE_S)
+    await drain(state, grace_s=grace_left_s(state))
 
 
 async def drain(state: RunState, *, grace_s: float) -> None:

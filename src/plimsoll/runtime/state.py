@@ -112,6 +112,8 @@ class RunState:
         self.keys: set[str] = set()
         self.degraded: str = ""
         self.read_only: str = ""
+        self.grace_ends_at: float | None = None
+        """Until when what runs beside may go on, where the run leaves the stack for a call that has let it before."""
         self.inflight: set[asyncio.Task[Any]] = set()
         self.streams = Streams()
         self.loop = asyncio.get_running_loop()  # asked once: in Python 3.11 each asking is a system call
