@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.core.canonical import canonical_json, digest, parse_json
+from plimsoll.core.canonical import as_recorded, as_text, canonical_json, digest, parse_json
 from plimsoll.core.errors import Misuse
 
 JSON = st.recursive(
@@ -69,3 +69,31 @@ def test_digests_tell_values_apart() -> None:
 def test_text_that_is_no_json() -> None:
     with pytest.raises(Misuse, match="not JSON"):
         parse_json("{")
+
+
+@given(JSON)
+def test_what_was_recorded_once_is_the_same_the_second_time(value: Any) -> None:
+    try:
+        once = as_recorded((value, {"tuple": (1, 2)}), what="it")
+    except Misuse:  # lone surrogates are no text
+        return
+    assert as_recorded(once, what="it") == once == [value, {"tuple": [1, 2]}]
+
+
+def test_what_cannot_be_recorded_is_named() -> None:
+    with pytest.raises(Misuse, match="the output has no JSON form"):
+        as_recorded({1: "a"}, what="the output")
+
+
+class Mute:
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(ValueError("plain"), "plain"), (ValueError("Zoë"), "Zoë"), ("caf\udce9", "caf\\udce9"), (Mute(), "Mute")],
+)
+def test_whatever_something_says_of_itself_is_text_that_json_can_carry(value: object, text: str) -> None:
+    assert as_text(value) == text
+    canonical_json(as_text(value))

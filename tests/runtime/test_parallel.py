@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -285,7 +286,7 @@ def slowly(**took_s: float) -> Any:
     return intercept
 
 
-@pytest.mark.parametrize(("takes_s", "doubts"), [(2.0, 0), (4.9, 0), (30.0, 1)])
+@pytest.mark.parametrize(("takes_s", "doubts"), [(2.0, 0), (4.9, 0), (5.1, 1), (30.0, 1)])
 @pytest.mark.parametrize("how", WAYS_TOGETHER)
 def test_a_write_beside_a_call_that_parks_settles_or_is_in_doubt(how: str, takes_s: float, doubts: int) -> None:
     async def main() -> None:
@@ -307,6 +308,27 @@ def test_a_write_beside_a_call_that_parks_settles_or_is_in_doubt(how: str, takes
         assert sorted(row[1] for row in desk.shop.ledger) == [20.0, 500.0]
         raised = [r.event for r in await desk.store.read("r") if isinstance(r.event, DoubtRaised)]
         assert len(raised) == doubts
+
+    simulated(main)
+
+
+def test_a_call_that_the_code_gave_up_waiting_for_takes_nothing_from_the_five_seconds_of_another() -> None:
+    async def main() -> None:
+        async def agent(run: Run, request: Any) -> Any:
+            small = asyncio.ensure_future(run.call("refund", {"order": "W1", "amount": 20.0}))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(3.0):
+                    await run.call("refund", {"order": "W2", "amount": 500.0})
+            big = await run.call("refund", {"order": "W3", "amount": 600.0})
+            return [(await small)["refunded"], big["refunded"]]
+
+        refund = Tool(timeout_s=40.0, approval=Approval(when="amount > 50", approvers=("ana",)))
+        desk = Desk(intercept=slowly(refund=7.9), tools={"refund": refund}, limits=Limits(seconds=3000.0))
+        desk.agent = agent
+        parked = await desk.live().run("hi", run_id="r")
+        assert (parked.ending, parked.reason[:8]) == (Ending.PARKED, "approval")
+        assert [row[1] for row in desk.shop.ledger] == [20.0]
+        assert not [r.event for r in await desk.store.read("r") if isinstance(r.event, DoubtRaised)]
 
     simulated(main)
 

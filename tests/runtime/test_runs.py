@@ -76,7 +76,7 @@ def test_what_is_no_json_cannot_be_an_answer() -> None:
         async with desk.live() as harness:
             result = await harness.run({}, run_id="r")
         assert result.ending is Ending.FAILED
-        assert "no JSON value" in result.reason
+        assert "no JSON form" in result.reason
 
     simulated(main)
 

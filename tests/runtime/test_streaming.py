@@ -308,20 +308,23 @@ def test_no_call_is_made_on_the_strength_of_provisional_text() -> None:
     simulated(main)
 
 
-@pytest.mark.parametrize("what", ["now", "stream"])
+@pytest.mark.parametrize("what", ["now", "stream", "continue_as_new"])
 def test_nor_is_anything_else_recorded(what: str) -> None:
     async def main() -> None:
         async def agent(run: Run, request: Any) -> None:
             async with run.stream("hi") as parts:
-                async for _ in parts:
+                async for part in parts:
                     if what == "now":
                         await run.now()
+                    elif what == "continue_as_new":
+                        await run.continue_as_new(part)
                     else:
                         async with run.stream("again"):
                             pass
 
         desk = desk_of(streaming(HELLO), agent)
         assert "in the middle of the stream" in (await desk.live().run("hi", run_id="r")).reason
+        assert [head.run_id for head in await desk.store.heads()] == ["r"]
 
     simulated(main)
 

@@ -14,7 +14,7 @@ from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.showing import Restarted
-from tests.runtime.bench import Crash, pass_time, simulated
+from tests.runtime.bench import Crash, Desk, pass_time, simulated
 from tests.runtime.screens import (
     BROKEN,
     HELLO,
@@ -162,25 +162,34 @@ def test_tokens_of_a_stream_that_was_left_count() -> None:
 # -- the run leaves
 
 
-def crashing_model(at: str) -> Any:
-    """Streams; the process dies when it is asked for what comes after `at`, once."""
-    crashed: list[str] = []
+def dying(desk: Desk, at: str) -> Desk:
+    """Its model streams; the process dies when that is asked for what comes after `at`, once."""
+    reached = asyncio.Event()
 
     async def model(prompt: Any) -> AsyncGenerator[str | ModelReply]:
         for part in ("One ", "two ", "three"):
             yield part
-            if part == at and not crashed:
-                crashed.append(part)
-                raise Crash
+            if part == at and not reached.is_set():
+                reached.set()
+                await asyncio.Event().wait()
         yield ModelReply()
 
-    return model
+    async def intercept(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+        sending = asyncio.ensure_future(send())
+        if desk.lives == 1:
+            await reached.wait()
+            sending.cancel()
+            raise Crash
+        return await sending
+
+    desk.models["primary"], desk.intercept = model, intercept
+    return desk
 
 
 def test_a_crash_in_mid_stream_begins_the_call_anew_and_says_so() -> None:
     async def main() -> None:
         screen = Screen()
-        desk = desk_of(crashing_model("two "), chat(screen))
+        desk = dying(desk_of(None, chat(screen)), at="two ")
         first = desk.live()
         with pytest.raises(Crash):
             await first.run("hi", run_id="r")

@@ -8,7 +8,7 @@ import msgspec
 
 from plimsoll.core.errors import Misuse
 
-__all__ = ["canonical_json", "digest", "parse_json"]
+__all__ = ["as_recorded", "as_text", "canonical_json", "digest", "parse_json"]
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder()
@@ -47,6 +47,23 @@ def parse_json(data: bytes | str) -> Any:
         return _decoder.decode(data)
     except msgspec.DecodeError as error:
         raise Misuse(f"not JSON: {error}") from error
+
+
+def as_recorded(value: Any, *, what: str) -> Any:
+    """`value` as it stands in a journal, and as whoever reads that has it. Raises `Misuse`, which says `what` it is."""
+    try:
+        return parse_json(canonical_json(value))
+    except Misuse as error:
+        raise Misuse(f"{what} has no JSON form: {error}") from error
+
+
+def as_text(value: object) -> str:
+    """What `value` says of itself, in characters that JSON can carry; its type's name where it cannot say anything."""
+    try:
+        text = str(value)
+    except Exception:
+        return type(value).__name__
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def digest(value: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from plimsoll.core.calls import ErrorRecord, Fault
+from plimsoll.core.canonical import as_text
 from plimsoll.core.errors import CallFailed, CallTimeout, OutputRejected
 
 __all__ = ["classify", "fault_of_status"]
@@ -85,7 +86,7 @@ def classify(error: BaseException, *, now: float | None = None) -> ErrorRecord:
     """
     return ErrorRecord(
         type=type(error).__name__,
-        message=_message(error),
+        message=as_text(error)[:_MESSAGE_CHARS] or type(error).__name__,
         fault=_fault(error, 0),
         retry_after_s=_retry_after_s(error, now),
     )
@@ -223,11 +224,3 @@ def _get(thing: Any, name: str) -> Any:
         return getattr(thing, name, None)
     except Exception:
         return None
-
-
-def _message(error: BaseException) -> str:
-    try:
-        message = str(error)[:_MESSAGE_CHARS] or type(error).__name__
-        return message if message.isascii() else message.encode("utf-8", "backslashreplace").decode("utf-8")
-    except Exception:
-        return type(error).__name__

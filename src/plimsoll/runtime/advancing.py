@@ -11,19 +11,21 @@ from msgspec.structs import replace
 
 from plimsoll.contract.model import Mode
 from plimsoll.core.calls import Ending
+from plimsoll.core.canonical import as_recorded, as_text
 from plimsoll.core.errors import ReplayMismatch, RunContinued, RunHalted, RunHandedOff, RunParked, Unwind
 from plimsoll.core.events import RunContinuedEvent, RunEnded, RunParkedEvent
 from plimsoll.observability.findings import claim_finding, mismatch_finding
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.effects import settle_leftovers
+from plimsoll.runtime.foreign import is_cancelled
 from plimsoll.runtime.lineage import link_id, link_of
 from plimsoll.runtime.messaging import left_behind
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.state import RunState
-from plimsoll.runtime.waiting import GRACE_S
+from plimsoll.runtime.waiting import grace_left_s
 
-__all__ = ["AgentFunction", "Telling", "advance", "cut_short", "drain", "park", "unwind_in"]
+__all__ = ["AgentFunction", "Telling", "advance", "cut_short", "drain", "is_own", "park", "unwind_in"]
 
 AgentFunction = Callable[[Run, Any], Awaitable[Any]]
 """An agent: an async callable from its run and its input (JSON) to its output (JSON)."""
@@ -34,7 +36,8 @@ _WAITS = frozenset({"approval", "child", "doubt", "signal", "timer"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telling:
-    """How what an agent returned is told: its output as JSON, and what the next turn of its session is handed."""
+    """How what an agent returned is told: its output, and what the next turn of its session is handed. Each is JSON, or
+    has a JSON form."""
 
     output_of: Callable[[Any], Any]
     carried_of: Callable[[Any], Any]
@@ -70,7 +73,7 @@ async def _until_it_stops(run: Run, agent: AgentFunction, telling: Telling) -> R
             ended = _ended(state, native, telling)
         except BaseException as error:
             signal = unwind_in(error)
-            if signal is None and not isinstance(error, Exception):
+            if signal is None and not is_own(error):
                 raise
             await _leave(state, signal or RunHalted("the run failed"))
             if isinstance(signal, RunParked):
@@ -111,6 +114,11 @@ def unwind_in(error: BaseException) -> Unwind | None:
     return min(found, key=_rank, default=None)
 
 
+def is_own(error: BaseException) -> bool:
+    """Whether it is the agent's own code that has failed: so it has where it awaits something that was cancelled."""
+    return isinstance(error, Exception) or (isinstance(error, asyncio.CancelledError) and not is_cancelled(error))
+
+
 def _rank(signal: Unwind) -> int:
     return 0 if isinstance(signal, RunHalted) else 1 if isinstance(signal, RunParked) else 2
 
@@ -132,13 +140,13 @@ def _ended_by(state: RunState, signal: Unwind | None, error: BaseException) -> R
     if isinstance(signal, RunContinued):
         first, number = link_of(state.id)
         return RunContinuedEvent(following=link_id(first, number + 1), input=signal.input)
-    return RunEnded(ending=Ending.FAILED, reason=f"{type(error).__name__}: {error}")
+    return RunEnded(ending=Ending.FAILED, reason=f"{type(error).__name__}: {as_text(error)}")
 
 
 def _ended(state: RunState, native: Any, telling: Telling) -> RunEnded:
     """The ending of a run whose code returned: honest about who answered, and about what was claimed."""
-    output = telling.output_of(native)
-    carried = telling.carried_of(native) if state.started.session else None
+    output = as_recorded(telling.output_of(native), what="what the agent returned")
+    carried = as_recorded(telling.carried_of(native), what="what it hands on") if state.started.session else None
     undone = state.claims_undone(output)
     if undone:
         observed = state.env.contract.protections.silent_failures is Mode.OBSERVE
@@ -156,7 +164,7 @@ async def _leave(state: RunState, signal: Unwind) -> None:
     with suppress(RunParked):  # the journal cannot be written; the next barrier says so
         state.settle_left()
     state.unwind(signal)
-    await drain(state, grace_s=GRACE_S)
+    await drain(state, grace_s=grace_left_s(state))
 
 
 async def drain(state: RunState, *, grace_s: float) -> None:

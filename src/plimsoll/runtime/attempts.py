@@ -20,6 +20,7 @@ from plimsoll.policies.timeout import Expired, within
 from plimsoll.runtime.compiled import Terms
 from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.foreign import is_cancelled
 from plimsoll.runtime.heeding import has_news, heed
 from plimsoll.runtime.models import estimate_tokens
 from plimsoll.runtime.showing import Showing, showing_context
@@ -317,8 +318,7 @@ async def _sent(
         late = await _late(footing, info, timeout_s)
         return late or (None, _timed_out(footing, info, timeout_s))
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_cancelled(error):
             raise
         return None, classify(error, now=env.clock.now())  # nobody cancelled this run: the dependency raised it
     except Exception as error:  # whatever a dependency raises is an outcome, never a crash

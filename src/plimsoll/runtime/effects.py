@@ -6,8 +6,6 @@ not happen and cannot happen any more. Design section 3.
 
 import asyncio
 
-import msgspec
-
 from plimsoll.core.calls import (
     CallInfo,
     CallKind,
@@ -21,11 +19,13 @@ from plimsoll.core.calls import (
     Unknown,
     Verification,
 )
-from plimsoll.core.errors import RunParked
+from plimsoll.core.canonical import as_recorded, as_text
+from plimsoll.core.errors import Misuse, RunParked
 from plimsoll.core.events import CallIntended, DoubtRaised, DoubtResolved
 from plimsoll.runtime.attempts import Answer, Attempt, Footing, retrying
 from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.foreign import is_cancelled
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.transactions import looked_up_by, proves_nothing_happened
 
@@ -92,9 +92,8 @@ async def resolve(
         until = state.env.clock.now() + RECHECK_S if again else None
         raise RunParked("doubt", detail=intent.key, until=until)
     if isinstance(answer, Happened):
-        value = msgspec.to_builtins(answer.result)
-        await state.commit(DoubtResolved(key=intent.key, answer="happened", by="verify", value=value))
-        return Happened(value)
+        await state.commit(DoubtResolved(key=intent.key, answer="happened", by="verify", value=answer.result))
+        return answer
     state.record(DoubtResolved(key=intent.key, answer="not_happened", by="verify"))
     await state.commit(intent)  # it is sent again, and a crash after that must find it in doubt
     return answer
@@ -136,7 +135,7 @@ async def _settle_leftover(state: RunState, intent: CallIntended, exchange: Exch
         by = "plimsoll" if exchange is None else "verify"
         state.record(DoubtResolved(key=intent.key, answer="unknown", by=by, value=answer.why))
         return
-    value = msgspec.to_builtins(answer.result) if isinstance(answer, Happened) else None
+    value = answer.result if isinstance(answer, Happened) else None
     said = "happened" if isinstance(answer, Happened) else "not_happened"
     state.record(DoubtResolved(key=intent.key, answer=said, by="verify", value=value))
 
@@ -173,12 +172,26 @@ async def _verify_once(state: RunState, exchange: Exchange, intent: CallIntended
             answer = await env.interceptor(
                 f"{intent.dependency}.verify", info, exchange, lambda: exchange.verify(intent.idempotency_key)
             )
-    except Exception as error:  # a verify that fails has verified nothing, however it fails
-        return Unknown(f"verify failed: {type(error).__name__}: {error}")
+    except (Exception, asyncio.CancelledError) as error:  # a verify that fails has verified nothing, however it fails
+        if is_cancelled(error):
+            raise
+        return Unknown(f"verify failed: {type(error).__name__}: {as_text(error)}")
     finally:
         call_context.reset(token)
-    if isinstance(answer, (Happened, NotHappenedAndCannot, Unknown)):
+    return _in_json(answer)
+
+
+def _in_json(answer: object) -> Verification:
+    """What `verify` answered, as the journal can have it. A result without a JSON form is nobody's answer."""
+    if isinstance(answer, NotHappenedAndCannot):
         return answer
+    if isinstance(answer, Unknown):
+        return Unknown(as_text(answer.why), final=answer.final)
+    if isinstance(answer, Happened):
+        try:
+            return Happened(as_recorded(answer.result, what="the result that verify told"))
+        except Misuse as error:
+            return Unknown(str(error))
     return Unknown(f"verify answered {answer!r}, which is none of Happened, NotHappenedAndCannot, Unknown")
 
 

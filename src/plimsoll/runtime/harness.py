@@ -12,10 +12,10 @@ from msgspec.structs import replace
 
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Ending
+from plimsoll.core.canonical import as_recorded
 from plimsoll.core.errors import (
     JournalUnavailable,
     Misuse,
-    PlimsollError,
     ReplayMismatch,
     RunBusy,
     RunErased,
@@ -60,19 +60,16 @@ __all__ = ["AgentFunction", "Harness"]
 _LEFT = (HeadState.RUNNING, HeadState.PARKED)
 
 
-def to_json(native: Any) -> Any:
-    """The JSON of what an agent returned. Raises `Misuse` for what has none."""
-    try:
-        return msgspec.to_builtins(native)
-    except (TypeError, ValueError) as error:
-        raise Misuse(f"the agent returned {type(native).__name__}, which is no JSON value: {error}") from error
+def as_it_is(native: Any) -> Any:
+    """What an agent returned is its output where nobody says anything else."""
+    return native
 
 
 def nothing(native: Any) -> None:
     """What is carried on to the next turn where nobody says anything else."""
 
 
-PLAINLY = Telling(output_of=to_json, carried_of=nothing)
+PLAINLY = Telling(output_of=as_it_is, carried_of=nothing)
 
 
 class Harness:
@@ -106,7 +103,7 @@ class Harness:
         directory: str | Path = ".",
         children: Mapping[str, "Harness | Callable[..., Harness]"] | None = None,
         fingerprint: str = "",
-        output_of: Callable[[Any], Any] = to_json,
+        output_of: Callable[[Any], Any] = as_it_is,
         carried_of: Callable[[Any], Any] = nothing,
     ) -> None:
         self.agent = agent
@@ -171,8 +168,10 @@ class Harness:
         """Runs the agent on `input` (JSON) until it ends or parks.
 
         `run_id` makes it idempotent: asked again with the same id, a run that ended is not repeated but answered from
-        the journal, and one that did not is resumed. None makes a fresh id. Raises `RunBusy` while somebody else
-        advances the run, and `JournalUnavailable` when it cannot be recorded: nothing was done then.
+        the journal, and one that did not is resumed. None makes a fresh id. The agent is handed the input as it is
+        recorded: a tuple as a list, a date as a text. Raises `Misuse` for an input that has no JSON form, `RunBusy`
+        while somebody else advances the run, and `JournalUnavailable` when it cannot be recorded. Nothing was done
+        then.
         """
         run_id = run_id or self.env.ids.new("run")
         check_run_id(run_id)
@@ -211,7 +210,7 @@ class Harness:
                 results.append(await self.result(head.run_id))
             except (RunBusy, Superseded):
                 continue  # somebody else was faster
-            except PlimsollError as error:
+            except Exception as error:
                 self.alert(stuck_finding(error), run_id=head.run_id)
         return results
 
@@ -314,12 +313,12 @@ class Harness:
     # -- the inner life of a run
 
     def beginning(self, input: Any) -> RunStarted:
-        """The first event of a run of this agent."""
+        """The first event of a run of this agent. Raises `Misuse` for an input that has no JSON form."""
         return RunStarted(
             agent=self.env.contract.agent.name,
             fingerprint=self.env.fingerprint,
             contract_digest=self.env.compiled.digest,
-            input=msgspec.to_builtins(input),
+            input=as_recorded(input, what="the input of the run"),
         )
 
     async def run_child(self, run_id: str, input: Any, *, descent: Descent) -> RunResult:

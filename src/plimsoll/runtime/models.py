@@ -16,6 +16,7 @@ from plimsoll.core.errors import Misuse, OutputRejected, UnknownDependency
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import check_text
 from plimsoll.runtime.exchange import Inspection
+from plimsoll.runtime.foreign import fail_if_foreign
 from plimsoll.runtime.showing import followed
 
 __all__ = ["ModelExchange", "ModelFunction", "ModelReply", "estimate_tokens"]
@@ -81,10 +82,14 @@ class ModelExchange:
         function = self._functions.get(name)
         if function is None:
             raise UnknownDependency(name, known=list(self._functions))
-        answer = function(self._prompt)
-        if not isinstance(answer, CoroutineType) and isinstance(answer, AsyncIterator):  # in the order of their cost
-            answer = _gathered(name, answer)
-        return _in_json(await answer)
+        try:
+            answer = function(self._prompt)
+            if not isinstance(answer, CoroutineType) and isinstance(answer, AsyncIterator):  # the cheaper one first
+                answer = _gathered(name, answer)
+            return _in_json(await answer)
+        except BaseException as error:
+            fail_if_foreign(error)
+            raise
 
     def inspect(self, native: ModelReply) -> Inspection:
         problem = check_text(native.text, finish_reason=native.finish_reason, has_tool_calls=bool(native.tool_calls))

@@ -9,7 +9,7 @@ from plimsoll.core.events import Event, Record, RunStarted
 from plimsoll.journal.store import RunHead
 from plimsoll.journal.writer import RunLog
 from plimsoll.observability.findings import FindingHub
-from plimsoll.runtime.advancing import AgentFunction, drain, unwind_in
+from plimsoll.runtime.advancing import AgentFunction, drain, is_own, unwind_in
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.restoring import restored
@@ -94,7 +94,7 @@ def _difference(error: BaseException) -> str:
     cause = signal.__cause__ if signal is not None else None
     if isinstance(cause, ReplayMismatch):
         return _words(cause.expected, cause.actual)
-    if not isinstance(error, Exception):
+    if not is_own(error):
         raise error
     return f"its code fails: {type(error).__name__}: {error}"
 

@@ -92,6 +92,7 @@ class Run:
         raise self._leaving(RunContinued(parse_json(canonical_json(input))))
 
     def _leaving(self, signal: Unwind) -> Unwind:
+        self.state.streams.check(asyncio.current_task(self.state.loop))
         self.state.guard()
         self.state.unwind(signal)
         return signal
@@ -147,7 +148,9 @@ class Run:
         state = self.state
         state.streams.check(asyncio.current_task(state.loop))
         state.settle_left()
-        return await wait(state, own(key) or state.next_key(what), until=until, signal=signal)
+        key = own(key) or state.next_key(what)
+        state.claim(key)
+        return await wait(state, key, until=until, signal=signal)
 
     async def now(self) -> float:
         """Wall-clock seconds since the epoch, recorded: a replay gets the same."""
@@ -181,9 +184,7 @@ class Run:
         """
         state = self.state
         key = key or state.next_key(exchange.dependency)
-        if key in state.keys:
-            raise Misuse(f"two calls of run {state.id} have the key {key!r}; each needs its own")
-        state.keys.add(key)
+        state.claim(key)
         if state.streams.busy:
             state.streams.check(asyncio.current_task(state.loop))
             state.settle_left()
@@ -233,15 +234,20 @@ class Run:
         state = self.state
         state.streams.check(asyncio.current_task(state.loop))
         state.settle_left()
-        key = key or state.next_key(name)
+        key = own(key) or state.next_key(name)
+        state.claim(key)
         recorded = await state.replay.value(key)
         if recorded is not None:
             return recorded.value
         state.guard()
-        value = make()
-        if isawaitable(value):
-            value = await value
-            state.guard()
+        try:
+            value = make()
+            if isawaitable(value):
+                value = await value
+        except BaseException:
+            state.keys.discard(key)  # nothing was recorded under it, so it may be tried again
+            raise
+        state.guard()
         state.record(ValueRecorded(key=key, value=value, beside=state.replay.beside()))
         return value
 

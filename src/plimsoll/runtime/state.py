@@ -15,6 +15,7 @@ from plimsoll.core.errors import (
     JournalUnavailable,
     KillSwitchEngaged,
     LimitExceeded,
+    Misuse,
     RunHalted,
     RunParked,
     Superseded,
@@ -111,6 +112,8 @@ class RunState:
         self.keys: set[str] = set()
         self.degraded: str = ""
         self.read_only: str = ""
+        self.grace_ends_at: float | None = None
+        """Until when what runs beside may go on, where the run leaves the stack for a call that has let it before."""
         self.inflight: set[asyncio.Task[Any]] = set()
         self.streams = Streams()
         self.loop = asyncio.get_running_loop()  # asked once: in Python 3.11 each asking is a system call
@@ -391,6 +394,13 @@ class RunState:
         for settled in self.streams.written():
             self.account(settled)
             self.record(replace(settled, beside=self.replay.beside()))
+
+    def claim(self, key: str) -> None:
+        """Takes a key for one thing that the run asks for. Raises `Misuse` where it has it already: on replay nobody
+        could tell which is meant."""
+        if key in self.keys:
+            raise Misuse(f"run {self.id} asks for two things under the key {key!r}; each needs its own")
+        self.keys.add(key)
 
     def next_key(self, dependency: str) -> str:
         """The key of the next call: its ordinal of issue in the run, and its dependency."""

@@ -18,6 +18,7 @@ from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import check_value
 from plimsoll.runtime.current import call_context, run_context, watch_context
 from plimsoll.runtime.exchange import Inspection
+from plimsoll.runtime.foreign import fail_if_foreign, in_its_thread
 from plimsoll.runtime.underway import UnderWay, Watch, in_thread
 
 __all__ = ["BoundTool", "ToolExchange", "ToolSpec", "Verifier", "ask_verifier", "run_function", "tool", "tool_spec"]
@@ -222,6 +223,9 @@ class ToolExchange:
             if spec.is_async:
                 return await spec.function(**self._arguments())
             return await run_function(spec.function, self._arguments(), answers=True)
+        except BaseException as error:
+            fail_if_foreign(error)
+            raise
         finally:
             if watching is not None:
                 watch_context.reset(watching)
@@ -267,10 +271,14 @@ class ToolExchange:
 
 async def ask_verifier(verifier: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """What a verifier answers. One that is sync runs in a thread: it may ask the network, and the loop goes on."""
-    if inspect.iscoroutinefunction(verifier):
-        return await verifier(*args, **options)
-    answer = await asyncio.to_thread(verifier, *args, **options)
-    return await answer if inspect.isawaitable(answer) else answer
+    try:
+        if inspect.iscoroutinefunction(verifier):
+            return await verifier(*args, **options)
+        answer = await asyncio.to_thread(in_its_thread, verifier, *args, **options)
+        return await answer if inspect.isawaitable(answer) else answer
+    except BaseException as error:
+        fail_if_foreign(error)
+        raise
 
 
 def _annotated(function: Callable[..., Any], arguments: dict[str, Any]) -> dict[str, Any]:

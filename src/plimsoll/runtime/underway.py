@@ -11,6 +11,7 @@ from contextvars import copy_context
 from typing import Any
 
 from plimsoll.runtime.current import watch_context
+from plimsoll.runtime.foreign import in_its_thread
 
 __all__ = ["UnderWay", "Watch", "in_thread"]
 
@@ -89,7 +90,7 @@ async def in_thread(function: Callable[..., Any], arguments: Mapping[str, Any], 
     """
     watch = watch_context.get()
     if watch is None:
-        return await asyncio.to_thread(function, **arguments)
+        return await asyncio.to_thread(in_its_thread, function, **arguments)
     job = _Job(function, arguments)
     work = asyncio.get_running_loop().run_in_executor(None, copy_context().run, job)
     try:
@@ -113,7 +114,7 @@ class _Job:
         self._taken = threading.Lock()  # whoever gets it first: the thread that begins, or the one that withdraws
 
     def __call__(self) -> Any:
-        return self._function(**self._arguments) if self._taken.acquire(blocking=False) else None
+        return in_its_thread(self._function, **self._arguments) if self._taken.acquire(blocking=False) else None
 
     def withdrawn(self) -> bool:
         """Whether it will never be called: it had not begun."""

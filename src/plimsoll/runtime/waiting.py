@@ -14,13 +14,13 @@ from plimsoll.runtime.heeding import heed
 from plimsoll.runtime.replay import PASSES
 from plimsoll.runtime.state import RunState
 
-__all__ = ["GRACE_S", "IN_MEMORY_S", "checked", "others_first", "wait"]
+__all__ = ["GRACE_S", "IN_MEMORY_S", "checked", "grace_left_s", "others_first", "wait"]
 
 IN_MEMORY_S = 1.0
 """How long a run stays in memory although all that it does is wait. So waits of up to a second never park it."""
 
 GRACE_S = 5.0
-"""How long what runs beside may go on when a run is to park for a person, and when it leaves the stack."""
+"""How long what runs beside may go on, from when a call of the run waits for a person, or the run leaves the stack."""
 
 _LOOK_S = 0.1
 """How often a wait in memory looks whether it was signalled or cancelled."""
@@ -117,7 +117,8 @@ def _ended(state: RunState, key: str, signal: str | None, *, due: bool) -> Ended
 async def others_first(state: RunState) -> None:
     """Before a run parks for a person: lets what runs beside go on until it rests, for a few seconds at most.
 
-    Otherwise a person who takes her time would hold up every timer of the run.
+    Otherwise a person who takes her time would hold up every timer of the run. What is still under way then has had its
+    grace, or a part of it: `grace_left_s` tells the rest.
     """
     task = asyncio.current_task()
     gives_up_at = state.env.clock.monotonic() + GRACE_S
@@ -126,13 +127,22 @@ async def others_first(state: RunState) -> None:
     try:
         await _let_others_ask(state)
         while state.waits.end_now or state.inflight - state.waits.patient:
-            if state.env.clock.monotonic() >= gives_up_at:
+            left_s = gives_up_at - state.env.clock.monotonic()
+            if left_s <= 0:
                 break
-            await state.env.clock.sleep(_LOOK_S)
+            await state.env.clock.sleep(min(_LOOK_S, left_s))
             state.guard()
+        state.grace_ends_at = gives_up_at
     finally:
         if task is not None:
             state.waits.patient.discard(task)
+
+
+def grace_left_s(state: RunState) -> float:
+    """For how many seconds more what runs beside may go on, in a run that leaves the stack now."""
+    if state.grace_ends_at is None:
+        return GRACE_S
+    return max(0.0, state.grace_ends_at - state.env.clock.monotonic())
 
 
 async def _let_others_ask(state: RunState) -> None:

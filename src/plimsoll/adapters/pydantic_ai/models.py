@@ -38,6 +38,7 @@ from plimsoll.core.errors import Misuse, OutputRejected
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import OutputProblem, check_text
 from plimsoll.runtime.exchange import Inspection
+from plimsoll.runtime.foreign import fail_if_foreign
 from plimsoll.runtime.models import estimate_tokens
 from plimsoll.runtime.showing import followed
 
@@ -104,10 +105,14 @@ class ModelExchange:
         model = self._asked if rung is None or rung.name == PRIMARY else self._asker.model_of(rung.name)
         messages = model.prepare_messages(self._messages, self.parameters)
         settings = self._capped(rung)
-        if self.stream:
-            with suppress(NotImplementedError):  # a model may not be able to stream: then it is asked for the whole
-                return await self._streamed(model, messages, settings)
-        return self._stamped(await model.request(messages, settings, self.parameters))
+        try:
+            if self.stream:
+                with suppress(NotImplementedError):  # a model may not be able to stream: then it is asked for the whole
+                    return await self._streamed(model, messages, settings)
+            return self._stamped(await model.request(messages, settings, self.parameters))
+        except BaseException as error:
+            fail_if_foreign(error)
+            raise
 
     async def _streamed(
         self, model: Model, messages: list[ModelMessage], settings: ModelSettings | None

@@ -27,6 +27,7 @@ from plimsoll.policies.output_check import check_value
 from plimsoll.runtime.children import taken_over
 from plimsoll.runtime.current import call_context, run_context
 from plimsoll.runtime.exchange import Exchange, Inspection
+from plimsoll.runtime.foreign import fail_if_foreign
 from plimsoll.runtime.pipeline import Settled
 from plimsoll.runtime.tools import ask_verifier
 from plimsoll.runtime.underway import UnderWay
@@ -105,6 +106,9 @@ class ToolExchange:
             if type(signal) is plain:
                 raise
             raise plain(signal.message) from signal
+        except BaseException as error:
+            fail_if_foreign(error)
+            raise
         finally:
             run_context.reset(token)
 

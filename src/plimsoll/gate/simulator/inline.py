@@ -4,6 +4,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import ParamSpec, TypeVar
 
+from plimsoll.runtime.foreign import in_its_thread
+
 __all__ = ["InlineExecutor"]
 
 P = ParamSpec("P")
@@ -27,7 +29,7 @@ class InlineExecutor(Executor):
         future: Future[T] = Future()
         future.set_running_or_notify_cancel()
         try:
-            result = fn(*args, **kwargs)
+            result = in_its_thread(fn, *args, **kwargs)
         except KeyboardInterrupt:
             raise
         except BaseException as error:

@@ -6,6 +6,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from plimsoll.runtime.foreign import in_its_thread
+
 __all__ = ["whole"]
 
 P = ParamSpec("P")
@@ -17,7 +19,7 @@ async def whole(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> 
 
     A connection that one thread uses must not be closed by another.
     """
-    call = partial(copy_context().run, function, *args, **kwargs)
+    call = partial(copy_context().run, in_its_thread, function, *args, **kwargs)
     work = asyncio.get_running_loop().run_in_executor(None, call)
     cancelled: asyncio.CancelledError | None = None
     while not work.done():
