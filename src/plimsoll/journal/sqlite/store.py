@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable, Misuse, RunErased
 from plimsoll.core.events import GENESIS, Record
@@ -23,7 +23,7 @@ from plimsoll.journal.checkpoints import Checkpoint, Leaf, MakeCheckpoint
 from plimsoll.journal.codec import Encode, RunKey, Unreadable, encoder
 from plimsoll.journal.evidence import NO_RING, Damage, Erased
 from plimsoll.journal.keys import KeyRing, RunReader, WrappedKey, open_key
-from plimsoll.journal.messages import Message, message_link, opened_message, stored_message
+from plimsoll.journal.messages import Message, message_link, opened_message, stored_id, stored_message
 from plimsoll.journal.sqlite import evidence
 from plimsoll.journal.sqlite.appending import Appender
 from plimsoll.journal.sqlite.commits import GroupCommit
@@ -196,6 +196,9 @@ class SQLiteStore:
     def _opened(self, run_id: str, wrapped: WrappedKey | None) -> RunKey | None:
         return None if wrapped is None else open_key(run_id, wrapped, self._ring)
 
+    def _key_of(self, run_id: str, connection: sqlite3.Connection) -> RunKey | None:
+        return self._opened(run_id, evidence.wrapped_key(connection, run_id))
+
     def encoder(self, run_id: str) -> Encode:
         if run_id not in self._run_keys:
             with translated(self._path):
@@ -269,12 +272,27 @@ class SQLiteStore:
 
     # -------------------------------------------------------------------------------------------- inbox, kill switches
 
-    async def post(self, entry: InboxEntry) -> bool:
+    async def post(self, entry: InboxEntry, *, among: str | None = None) -> bool:
         def post() -> bool:
-            key = self._opened(entry.run_id, evidence.wrapped_key(self._writer, entry.run_id))
-            return self._post(stored_message(entry, key))
+            message = stored_message(entry, self._key_of(entry.run_id, self._writer))
+            if among is not None:
+                with suppress(RunErased):
+                    its_id = stored_id(entry.request_id, among, self._key_of(among, self._writer))
+                    message = replace(message, request_id=its_id)
+            return self._post(message)
 
         return await self._make(post)
+
+    async def posted(self, request_id: str, *, among: str) -> InboxEntry | None:
+        return await self._look(lambda: self._posted(request_id, among))
+
+    def _posted(self, request_id: str, among: str) -> InboxEntry | None:
+        try:
+            its_id = stored_id(request_id, among, self._key_of(among, self._reader))
+        except RunErased:
+            return None
+        found = self._messages("request_id = ?", (its_id,))
+        return found[0] if found else None
 
     def _post(self, message: Message) -> bool:
         if self._writer.execute("SELECT 1 FROM inbox WHERE request_id = ?", (message.request_id,)).fetchone():
@@ -290,13 +308,15 @@ class SQLiteStore:
         return await self._look(lambda: self._inbox(run_id, after))
 
     def _inbox(self, run_id: str, after: int) -> list[InboxEntry]:
-        rows = self._reader.execute(
-            "SELECT position, request_id, run_id, kind, body, sender, at FROM inbox"
-            " WHERE run_id = ? AND position > ? ORDER BY position",
-            (run_id, after),
-        ).fetchall()
+        return self._messages("run_id = ? AND position > ? ORDER BY position", (run_id, after))
+
+    def _messages(self, which: str, values: tuple[Any, ...]) -> list[InboxEntry]:
+        """Messages to one run; of an erased one, none."""
+        columns = "position, request_id, run_id, kind, body, sender, at"
+        rows = self._reader.execute(f"SELECT {columns} FROM inbox WHERE {which}", values).fetchall()
+        run_id = rows[0][2] if rows else ""
         try:
-            key = self._opened(run_id, evidence.wrapped_key(self._reader, run_id)) if rows else None
+            key = self._key_of(run_id, self._reader) if rows else None
             return [opened_message(Message(*row), position, key) for position, *row in rows]
         except RunErased:
             return []
@@ -382,7 +402,7 @@ class SQLiteStore:
         return await self._look(lambda: damages(self._reader, self._ring))
 
     async def run_key(self, run_id: str) -> RunKey | None:
-        return await self._look(lambda: self._opened(run_id, evidence.wrapped_key(self._reader, run_id)))
+        return await self._look(lambda: self._key_of(run_id, self._reader))
 
     async def run_ids(self) -> list[str]:
         return [run_id for (run_id,) in await self._rows("SELECT run_id FROM runs ORDER BY key", ())]
