@@ -140,6 +140,41 @@ async def test_messages_are_sealed_and_stand_once(open_store: OpenStore) -> None
     await two.close()
 
 
+@pytest.mark.parametrize("keys", [None, OLD], ids=["plain", "sealed"])
+@in_loop
+async def test_a_message_stands_once_among_those_of_another_run(open_store: OpenStore, keys: MasterKeys | None) -> None:
+    store = open_store("one", keys=keys)
+    for run_id in ("r", "s", "t"):
+        await recorded(store, run_id)
+    assert await store.posted("r:x", among="r") is None
+    assert await store.post(message("r:x", "s"), among="r")
+    assert not await store.post(message("r:x", "t"), among="r")
+    assert not await store.post(message("r:x", "r"))
+    assert [each.request_id for each in await store.inbox("s")] == ["r:x"]
+    assert await store.inbox("t") == await store.inbox("r") == []
+    found = await store.posted("r:x", among="r")
+    assert found is not None
+    assert [found] == await store.inbox("s")
+    assert (found.run_id, found.body) == ("s", {"note": "secret"})
+    assert (await store.posted("r:x", among="s") is None) == (keys is not None), "sealed ids are a run's own"
+    await store.close()
+
+
+@in_loop
+async def test_what_was_posted_to_an_erased_run_or_among_its_messages_is_not_told(open_store: OpenStore) -> None:
+    store = open_store("one", keys=OLD)
+    for run_id in ("first", "to"):
+        await recorded(store, run_id)
+    await store.post(message("x", "to"), among="first")
+    await store.post(message("y", "first"), among="to")
+    await store.erase("first", by="ann", reason="asked", at=9.5)
+    assert await store.posted("x", among="first") is None
+    assert await store.posted("y", among="to") is None
+    assert await store.post(message("z", "to"), among="first"), "then it is unique among its own run's"
+    assert not await store.post(message("z", "to"), among="first")
+    await store.close()
+
+
 @in_loop
 async def test_a_child_leaves_word_for_its_parent_whatever_became_of_that(open_store: OpenStore) -> None:
     store = open_store("one", keys=OLD)

@@ -114,10 +114,14 @@ class CrashingStore:
     def owner_alive(self, owner: str) -> bool:
         return self._inner.owner_alive(owner)
 
-    async def post(self, entry: InboxEntry) -> bool:
+    async def post(self, entry: InboxEntry, *, among: str | None = None) -> bool:
         self._life.check()
         self._check_disk()
-        return await self._inner.post(entry)
+        return await self._inner.post(entry, among=among)
+
+    async def posted(self, request_id: str, *, among: str) -> InboxEntry | None:
+        self._life.check()
+        return await self._inner.posted(request_id, among=among)
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
         self._life.check()

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from plimsoll.contract.model import Contract
-from plimsoll.core.calls import CallKind, Fault, Usage
+from plimsoll.core.calls import CallKind, Fault, Unknown, Usage
 from plimsoll.core.errors import Misuse
 from plimsoll.gate.subject import Process, Subject
 from plimsoll.runtime.compiled import compiled
@@ -93,10 +93,10 @@ def plain_subject(
 
     `tools` and `verifiers` make, for each trial, the functions that act upon that trial's world; the scenario brings
     the models; `connections` makes the databases of transaction tools, never those of the contract's URLs. Only the
-    tools whose contract names a `verify` get their verifier. `children` are plain subjects, too; the scenario brings
-    their models by the child's name, a dot and theirs (`billing.primary`). `fingerprint` identifies the agent's
-    code and contract; empty takes one over the contract, the code of the agent, `tools` and `verifiers`, and what is
-    installed.
+    tools whose contract names a `verify` get their verifier, and never the contract's own. `children` are plain
+    subjects, too; the scenario brings their models by the child's name, a dot and theirs (`billing.primary`).
+    `fingerprint` identifies the agent's code and contract; empty takes one over the contract, the code of the agent,
+    `tools` and `verifiers`, and what is installed.
     """
     ready = compiled(contract)
     makers = {"tools": tools, "verifiers": verifiers}
@@ -105,7 +105,8 @@ def plain_subject(
     mark = fingerprint or default_fingerprint(agent, tools=makers, models={}, children=marks, contract=ready)
 
     def live(surroundings: Surroundings, models: Mapping[str, ModelFunction], world: Any) -> Process:
-        verifying = {tool: verify for tool, verify in verifiers(world).items() if contract.tool(tool).verify}
+        given = verifiers(world)
+        verifying = {name: given.get(name, _not_in_the_world) for name, tool in contract.tools.items() if tool.verify}
         return Harness(
             ready,
             agent=agent,
@@ -130,6 +131,12 @@ def plain_subject(
         live=live,
         family=tuple(found for child in kin.values() for found in (child.contract, *child.family)),
     )
+
+
+def _not_in_the_world(args: Mapping[str, Any], key: str) -> Unknown:
+    """In place of a `verify` that the contract names and the world does not bring: the real one would ask the real
+    thing."""
+    return Unknown("the scenario's world brings no `verify` for this tool", final=True)
 
 
 def _child(

@@ -1,6 +1,7 @@
 """The journal in memory: for the simulator and for tests. It ends with the process."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from types import MappingProxyType
 
@@ -13,7 +14,7 @@ from plimsoll.journal.checkpoints import Checkpoint, Leaf, MakeCheckpoint
 from plimsoll.journal.codec import Encode, RunKey, encoder
 from plimsoll.journal.evidence import NO_RING, Damage, Erased, check_erasable
 from plimsoll.journal.keys import KeyRing, RunReader, WrappedKey, open_key
-from plimsoll.journal.messages import Message, message_link, opened_message, stored_message
+from plimsoll.journal.messages import Message, message_link, opened_message, stored_id, stored_message
 from plimsoll.journal.store import Halt, InboxEntry, Outside, RunHead, RunState
 from plimsoll.journal.trail import Act, ActKind, Mark, act_after
 from plimsoll.journal.waking import Waking
@@ -38,8 +39,8 @@ class MemoryStore:
         "_inbox_mark",
         "_outside",
         "_owners",
+        "_posted",
         "_records",
-        "_request_ids",
         "_waking",
         "_wrapped",
         "inline",
@@ -54,7 +55,7 @@ class MemoryStore:
         self._heads: dict[str, RunHead] = {}
         self._inbox: dict[str, list[tuple[int, Message]]] = {}
         self._inbox_mark = Mark()
-        self._request_ids: set[str] = set()
+        self._posted: dict[str, tuple[int, Message]] = {}
         self._waking = Waking()
         self._outside = _NOTHING_DONE
         self._owners: set[str] = set()
@@ -164,14 +165,18 @@ class MemoryStore:
 
     # -------------------------------------------------------------------------------------------- inbox, kill switches
 
-    async def post(self, entry: InboxEntry) -> bool:
-        return self._post(stored_message(entry, self._run_key(entry.run_id)))
+    async def post(self, entry: InboxEntry, *, among: str | None = None) -> bool:
+        message = stored_message(entry, self._run_key(entry.run_id))
+        if among is not None:
+            with suppress(RunErased):
+                message = replace(message, request_id=stored_id(entry.request_id, among, self._run_key(among)))
+        return self._post(message)
 
     def _post(self, message: Message) -> bool:
-        if message.request_id in self._request_ids:
+        if message.request_id in self._posted:
             return False
-        self._request_ids.add(message.request_id)
         posted = self._inbox_mark.count + 1
+        self._posted[message.request_id] = (posted, message)
         self._inbox_mark = Mark(count=posted, digest=message_link(self._inbox_mark.digest, posted, message))
         self._outside = replace(self._outside, posted=posted)
         self._inbox.setdefault(message.run_id, []).append((posted, message))
@@ -179,6 +184,13 @@ class MemoryStore:
         if head is not None:
             self._keep(replace(head, posted=posted))
         return True
+
+    async def posted(self, request_id: str, *, among: str) -> InboxEntry | None:
+        try:
+            place, message = self._posted[stored_id(request_id, among, self._run_key(among))]
+            return opened_message(message, place, self._run_key(message.run_id))
+        except (KeyError, RunErased):
+            return None
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
         found = [(place, message) for place, message in self._inbox.get(run_id, ()) if place > after]

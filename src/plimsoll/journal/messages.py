@@ -11,7 +11,7 @@ from plimsoll.journal.codec import RunKey, Unreadable, is_sealed, seal, unseal
 from plimsoll.journal.store import InboxEntry, InboxKind
 from plimsoll.journal.trail import linked
 
-__all__ = ["Message", "message_link", "opened_message", "stored_message"]
+__all__ = ["Message", "message_link", "opened_message", "stored_id", "stored_message"]
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -36,7 +36,12 @@ def stored_message(entry: InboxEntry, key: RunKey | None) -> Message:
         body = canonical_json(entry.body)
         return Message(entry.request_id, entry.run_id, entry.kind.value, body, entry.by, at)
     body = seal({}, {"request_id": entry.request_id, "body": entry.body}, key)
-    return Message(f"{entry.run_id}:{key.tag(entry.request_id)}", entry.run_id, entry.kind.value, body, entry.by, at)
+    return Message(stored_id(entry.request_id, entry.run_id, key), entry.run_id, entry.kind.value, body, entry.by, at)
+
+
+def stored_id(request_id: str, run_id: str, key: RunKey | None) -> str:
+    """The id of a message, as it is stored among those of the run `run_id`, whose key this is."""
+    return request_id if key is None else f"{run_id}:{key.tag(request_id)}"
 
 
 def opened_message(message: Message, position: int, key: RunKey | None) -> InboxEntry:

@@ -198,10 +198,21 @@ class Store(Protocol):
         """Whether the process that claimed runs as `owner` still lives. Never False for one that does."""
         ...
 
-    async def post(self, entry: InboxEntry) -> bool:
+    async def post(self, entry: InboxEntry, *, among: str | None = None) -> bool:
         """Leaves a message for a run's owner. False when one with this `request_id` is there already.
 
+        Where ids are sealed, they are told apart run by run. `among` is the run among whose messages this one's is to
+        be unique, although another gets it: the first of its chain. An erased one tells no more what it had.
+
         Raises `RunErased`, and `KeyMissing` where the run's master key is not here.
+        """
+        ...
+
+    async def posted(self, request_id: str, *, among: str) -> InboxEntry | None:
+        """The message of this id among those of the run `among`, whoever got it. None where there is none, or one of
+        the two runs was erased.
+
+        Raises `KeyMissing` where a run's master key is not here.
         """
         ...
 

@@ -14,7 +14,7 @@ from typing import Any
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
 from plimsoll.runtime.environment import Environment
-from plimsoll.runtime.imports import load_object
+from plimsoll.runtime.imports import functions_of
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.tools import BoundTool, ToolExchange, ToolSpec, Verifier
 
@@ -48,12 +48,8 @@ def undoing_of(
         return compensators
 
     async def undoing(run: Run) -> Undoing:
-        found = {
-            name: load_object(tool.compensate, directory=directory)
-            for name, tool in contract.tools.items()
-            if tool.compensate is not None and name not in compensators
-        }
-        return Undoing(compensators={**found, **compensators}, verifiers=verifiers)
+        found = functions_of(contract, "compensate", given=compensators, directory=directory)
+        return Undoing(compensators=found, verifiers=verifiers)
 
     return undoing
 

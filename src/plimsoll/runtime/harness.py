@@ -38,6 +38,7 @@ from plimsoll.runtime.databases.opening import open_databases
 from plimsoll.runtime.databases.sharing import Transactions
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.fingerprint import default_fingerprint
+from plimsoll.runtime.imports import functions_of
 from plimsoll.runtime.kin import Descent
 from plimsoll.runtime.lineage import check_run_id, latest_link, link_of
 from plimsoll.runtime.messaging import hand_over, left_behind
@@ -77,7 +78,7 @@ class Harness:
 
     `agent` is an async callable; `tools` and `models` are what it may call. `verifiers` answer, by tool, whether a
     write happened. `compensators` take back, by tool, what was done. `connections` are the databases of transaction
-    tools by the names of their connections, as URLs or opened (see `plimsoll.runtime.databases`). Of these two, those
+    tools by the names of their connections, as URLs or opened (see `plimsoll.runtime.databases`). Of these three, those
     left out are the contract's, whose relative paths start in `directory`, as its modules may lie there. `children` are
     the agents that it may have do a part of its work, by name: harnesses over the same store, or whatever makes one in
     given surroundings, such as `partial(Harness, contract, agent=billing)`; those that are made here are closed with
@@ -112,6 +113,7 @@ class Harness:
         ready = compiled(contract)
         specs = {spec.name: spec for spec in map(tool_spec, tools)}
         functions = {name: spec.function for name, spec in specs.items()}
+        verifying = functions_of(ready.contract, "verify", given=verifiers or {}, directory=directory)
         self.children = _brought_up(children or {}, surroundings)
         self._made_here = [child for child in self.children.values() if child not in (children or {}).values()]
         self.env: Environment = Environment(
@@ -127,7 +129,7 @@ class Harness:
             surroundings=surroundings,
             tools=specs,
             models=models or {},
-            verifiers=verifiers or {},
+            verifiers=verifying,
             transactions=Transactions(open_databases(ready.contract, given=connections or {}, directory=directory)),
             children=self.children,
         )
@@ -142,7 +144,7 @@ class Harness:
             self.journal.subscribe(self._checkpointer.committed)
         self.operations = Operations(self.store, clock=surroundings.clock, ids=surroundings.ids)
         self._telling = Telling(output_of=output_of, carried_of=carried_of)
-        self._undoing = undoing_of(ready.contract, compensators or {}, verifiers or {}, directory=directory)
+        self._undoing = undoing_of(ready.contract, compensators or {}, verifying, directory=directory)
         self._active = surroundings.active
         self._used_s: dict[str, float] = {}
 

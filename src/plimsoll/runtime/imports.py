@@ -2,12 +2,14 @@
 
 import importlib
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
 
-__all__ = ["load_object", "put_on_path"]
+__all__ = ["functions_of", "load_object", "put_on_path"]
 
 
 def load_object(path: str, *, directory: str | Path | None = None) -> Any:
@@ -33,6 +35,22 @@ def load_object(path: str, *, directory: str | Path | None = None) -> Any:
         except AttributeError as error:
             raise Misuse(f"{module_name} has no {name!r}, which {path!r} asks for") from error
     return found
+
+
+def functions_of(
+    contract: Contract,
+    field: Literal["verify", "compensate"],
+    *,
+    given: Mapping[str, Callable[..., Any]],
+    directory: str | Path,
+) -> dict[str, Callable[..., Any]]:
+    """The functions that are `given`, by tool, and for every other tool the one that the contract names in `field`.
+
+    Only these are imported. Raises `Misuse` for one that is not there.
+    """
+    named = {name: getattr(tool, field) for name, tool in contract.tools.items() if name not in given}
+    found = {name: load_object(path, directory=directory) for name, path in named.items() if path is not None}
+    return {**found, **given}
 
 
 def put_on_path(directory: str | Path) -> None:

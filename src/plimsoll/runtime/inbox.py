@@ -9,7 +9,15 @@ from plimsoll.journal.store import InboxEntry, InboxKind
 from plimsoll.oversight.approvals import ApprovalBook
 from plimsoll.runtime.state import RunState
 
-__all__ = ["cancel_entry", "check_entry", "copy_inbox", "decision_entry", "doubt_entry", "signal_entry"]
+__all__ = [
+    "cancel_entry",
+    "check_entry",
+    "copy_inbox",
+    "decision_entry",
+    "doubt_entry",
+    "signal_entry",
+    "signal_request",
+]
 
 
 def decision_entry(request_id: str, *, approve: bool, args_digest: str, by: str, note: str, at: float) -> InboxEntry:
@@ -36,12 +44,27 @@ def doubt_entry(
     )
 
 
-def signal_entry(run_id: str, name: str, payload: Any, *, signal_id: str, by: str, at: float) -> InboxEntry:
-    """The message that carries a signal. The same signal sent twice is one message."""
+def signal_entry(
+    run_id: str, name: str, payload: Any, *, signal_id: str, by: str, at: float, sent_to: str = ""
+) -> InboxEntry:
+    """The message that carries a signal. The same signal sent twice is one message.
+
+    `sent_to` is the run that it was sent to, of which `run_id` may be a later one; empty where that hands it on.
+    """
     body = {"signal_id": signal_id, "name": name, "payload": payload}
     return InboxEntry(
-        request_id=f"{run_id}:signal:{signal_id}", run_id=run_id, kind=InboxKind.SIGNAL, body=body, by=by, at=at
+        request_id=signal_request(sent_to or run_id, signal_id),
+        run_id=run_id,
+        kind=InboxKind.SIGNAL,
+        body=body,
+        by=by,
+        at=at,
     )
+
+
+def signal_request(run_id: str, signal_id: str) -> str:
+    """The request id of a signal that was sent to the run `run_id`, or handed on to it."""
+    return f"{run_id}:signal:{signal_id}"
 
 
 def cancel_entry(run_id: str, *, by: str, reason: str, at: float) -> InboxEntry:

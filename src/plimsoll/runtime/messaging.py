@@ -2,19 +2,24 @@
 
 A run that is about to go on as another says so, durably, before it hands over what it has not acted on. Whoever posts
 looks once more afterwards. So a message is handed over by the one or by the other, and by both is no harm.
+
+A signal counts once in the whole chain, however often it is sent, and whichever run of it is the latest then.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
-from plimsoll.core.calls import CallKind
-from plimsoll.core.errors import JournalUnavailable, Misuse, RunParked, UnknownRun
-from plimsoll.journal.store import CONTINUED, InboxEntry, RunState, Store
+from plimsoll.core.calls import CallKind, Ending
+from plimsoll.core.errors import JournalUnavailable, Misuse, RunErased, RunParked, UnknownRun
+from plimsoll.core.events import SignalReceived
+from plimsoll.journal.store import CONTINUED, InboxEntry, RunHead, RunState, Store
 from plimsoll.runtime.heeding import collect
-from plimsoll.runtime.inbox import cancel_entry, signal_entry
+from plimsoll.runtime.inbox import cancel_entry, signal_entry, signal_request
 from plimsoll.runtime.lineage import child_id, latest_link, link_id, link_of
 from plimsoll.runtime.state import RunState as State
 
-__all__ = ["deliver", "hand_over", "left_behind"]
+__all__ = ["deliver", "hand_over", "left_behind", "send"]
 
 
 async def deliver(store: Store, run_id: str, make: Callable[[str], InboxEntry], *, what: str) -> bool:
@@ -30,6 +35,55 @@ async def deliver(store: Store, run_id: str, make: Callable[[str], InboxEntry], 
         if then == target:
             return new
         target = then
+
+
+async def send(
+    store: Store, run_id: str, name: str, payload: Any, *, signal_id: str, by: str, at: float
+) -> tuple[bool, InboxEntry]:
+    """Sends a signal to a run, or the latest run that it goes on as. Whether it is new, and the signal that stands.
+
+    Raises `UnknownRun`, and `Misuse` when the run has ended.
+    """
+    first, target = link_of(run_id)[0], await _target(store, run_id, "a signal")
+    entry = signal_entry(target, name, payload, signal_id=signal_id, by=by, at=at, sent_to=first)
+    new = await store.post(entry, among=first)
+    stands = None if new else await store.posted(entry.request_id, among=first)
+    with suppress(RunErased):  # of a run that was erased nobody knows what it took
+        await _hand_on(store, stands or entry)
+    return new, stands or entry
+
+
+async def _hand_on(store: Store, entry: InboxEntry) -> None:
+    """Hands a signal on, from the run that it was posted to, where that has gone on meanwhile and did not take it.
+
+    Usually nothing is to be done: the run is there, or has handed it over itself.
+    """
+    body, (first, number) = entry.body, link_of(entry.run_id)
+    while (head := await store.head(link_id(first, number))) is not None and _is_gone_on(head):
+        number += 1
+        following = link_id(first, number)
+        request_id = signal_request(following, body["signal_id"])
+        if await store.posted(request_id, among=following) is None:
+            if await _took(store, head, body["signal_id"]):
+                return
+            await store.post(
+                signal_entry(
+                    following, body["name"], body["payload"], signal_id=body["signal_id"], by=entry.by, at=entry.at
+                )
+            )
+
+
+async def _took(store: Store, head: RunHead, signal_id: str) -> bool:
+    """Whether a wait of this run received the signal."""
+    if head.erased_at is not None:
+        raise RunErased(head.run_id)
+    events = [record.event for record in await store.read(head.run_id)]
+    return any(isinstance(event, SignalReceived) and event.signal_id == signal_id for event in events)
+
+
+def _is_gone_on(head: RunHead) -> bool:
+    """Whether the run has gone on as another, or is about to: it takes no signal any more."""
+    return head.ending is Ending.CONTINUED or head.reason == CONTINUED
 
 
 async def hand_over(state: State, following: str) -> None:

@@ -25,9 +25,9 @@ from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunStat
 from plimsoll.oversight.approvals import ApprovalBook, Request
 from plimsoll.runtime.doubts import answer_to, open_doubts, sendings
 from plimsoll.runtime.family import open_below
-from plimsoll.runtime.inbox import cancel_entry, check_entry, decision_entry, doubt_entry, signal_entry
+from plimsoll.runtime.inbox import cancel_entry, check_entry, decision_entry, doubt_entry
 from plimsoll.runtime.lineage import latest_link, link_of, turn_id
-from plimsoll.runtime.messaging import deliver
+from plimsoll.runtime.messaging import deliver, send
 from plimsoll.runtime.result import RunResult, Undoable
 from plimsoll.runtime.undoable import UndoPlan, undo_plan, undoable_calls
 
@@ -203,24 +203,13 @@ class Operations:
         """
         if not name:
             raise Misuse("a signal needs a name: the one that the run waits for")
-        payload, at = parse_json(canonical_json(payload)), self.clock.now()
-        known = signal_id or self.ids.new("signal")
-        posted: list[InboxEntry] = []
-
-        def make(target: str) -> InboxEntry:
-            posted.append(signal_entry(target, name, payload, signal_id=known, by=by, at=at))
-            return posted[-1]
-
-        new = await deliver(self.store, run_id, make, what="a signal")
-        if not new:
-            await self._check_same(posted[-1])
+        payload, known = parse_json(canonical_json(payload)), signal_id or self.ids.new("signal")
+        at = self.clock.now()
+        new, stands = await send(self.store, run_id, name, payload, signal_id=known, by=by, at=at)
+        if (stands.body["name"], stands.body["payload"]) != (name, payload):
+            other = stands.body["name"]
+            raise Misuse(f"signal id {known!r} was given to another signal already ({other!r}, by {stands.by})")
         return new
-
-    async def _check_same(self, entry: InboxEntry) -> None:
-        stands = next(each for each in await self.store.inbox(entry.run_id) if each.request_id == entry.request_id)
-        if stands.body != entry.body:
-            signal_id, name = entry.body["signal_id"], stands.body["name"]
-            raise Misuse(f"signal id {signal_id!r} was given to another signal already ({name!r}, by {stands.by})")
 
     async def cancel(self, run_id: str, *, by: str, reason: str = "") -> bool:
         """Cancels a run: it makes no further call, and ends halted. Its children are cancelled with it; of a session,

@@ -33,7 +33,7 @@ from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.databases.opening import stand_ins
 from plimsoll.runtime.fingerprint import fingerprint_of
 from plimsoll.runtime.harness import Harness
-from plimsoll.runtime.imports import load_object
+from plimsoll.runtime.imports import functions_of
 from plimsoll.runtime.local import local
 from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.result import RunResult
@@ -312,6 +312,7 @@ class HardenedAgent:
             self.contract,
             agent=life.advance,
             surroundings=surroundings,
+            verifiers=life.verifiers,
             compensators=life.undoing,
             children={
                 name: partial(kin.process, models=_models_of(name, models), deps=deps, connections=connections)
@@ -362,7 +363,7 @@ class _Life:
         if models is None:
             hardened._fallbacks  # noqa: B018 -- those that are made at the start
         self._deps = deps
-        self._verifiers = {**self._named("verify", known=hardened._verifiers), **hardened._verifiers}
+        self.verifiers = functions_of(contract, "verify", given=hardened._verifiers, directory=hardened._directory)
 
     async def advance(self, run: Run, asked: Any) -> AgentRunResult[Any]:
         """The agent, as a harness wants it."""
@@ -373,7 +374,7 @@ class _Life:
             run,
             contract=self._hardened.contract,
             model_of=self._model_of,
-            verifiers=self._verifiers,
+            verifiers=self.verifiers,
             delegates=self._hardened.delegates,
         )
         agent, audience = self._hardened.agent, self._hardened._audience
@@ -400,16 +401,11 @@ class _Life:
     async def undoing(self, run: Run) -> Undoing:
         """What takes calls back in `run`, and what finds out whether it did, with its dependencies."""
         deps = await self._deps.of(run)
-        given = self._hardened._compensators
-        compensators = {**self._named("compensate", known=given), **given}
-        return Undoing(compensators=_with_deps(compensators, deps), verifiers=_with_deps(self._verifiers, deps))
-
-    def _named(self, field: str, *, known: Mapping[str, Any]) -> dict[str, Callable[..., Any]]:
-        """The functions that the contract names for its tools in this field, but for those that are known already."""
-        tools = self._hardened.contract.tools.items()
-        named = {name: getattr(tool, field) for name, tool in tools if name not in known}
-        directory = self._hardened._directory
-        return {name: load_object(path, directory=directory) for name, path in named.items() if path is not None}
+        hardened = self._hardened
+        compensators = functions_of(
+            hardened.contract, "compensate", given=hardened._compensators, directory=hardened._directory
+        )
+        return Undoing(compensators=_with_deps(compensators, deps), verifiers=_with_deps(self.verifiers, deps))
 
     def _model_of(self, name: str) -> Model:
         if self._fallbacks is None:

@@ -7,7 +7,9 @@ from msgspec.structs import astuple
 from plimsoll.core.events import GENESIS
 from plimsoll.journal.messages import Message, message_link
 
-__all__ = ["messages_to", "post"]
+__all__ = ["message_with", "messages_to", "post"]
+
+_COLUMNS = "position, request_id, run_id, kind, body, sender, at"
 
 
 def post(connection: sqlite3.Connection, message: Message) -> bool:
@@ -24,9 +26,16 @@ def post(connection: sqlite3.Connection, message: Message) -> bool:
 
 def messages_to(connection: sqlite3.Connection, run_id: str, *, after: int) -> list[tuple[int, Message]]:
     """The run's messages with a position above `after`, in order, and their positions."""
+    return _messages(connection, "run_id = ? AND position > ? ORDER BY position", (run_id, after))
+
+
+def message_with(connection: sqlite3.Connection, request_id: str) -> list[tuple[int, Message]]:
+    """The message with this id, and its position, if there is one."""
+    return _messages(connection, "request_id = ?", (request_id,))
+
+
+def _messages(connection: sqlite3.Connection, which: str, values: tuple[object, ...]) -> list[tuple[int, Message]]:
     rows = connection.execute(
-        "SELECT position, request_id, run_id, kind, body, sender, at FROM inbox"
-        " WHERE run_id = ? AND position > ? ORDER BY position",
-        (run_id, after),
+        f"SELECT position, {', '.join(Message.__struct_fields__)} FROM inbox WHERE {which}", values
     )
     return [(position, Message(*row)) for position, *row in rows]

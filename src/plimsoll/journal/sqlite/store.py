@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from plimsoll.core.errors import JournalCorrupt, JournalUnavailable, Misuse, RunErased
 from plimsoll.core.events import GENESIS, Record
@@ -23,13 +23,13 @@ from plimsoll.journal.checkpoints import Checkpoint, Leaf, MakeCheckpoint
 from plimsoll.journal.codec import Encode, RunKey, Unreadable, encoder
 from plimsoll.journal.evidence import NO_RING, Damage, Erased
 from plimsoll.journal.keys import KeyRing, RunReader, WrappedKey, open_key
-from plimsoll.journal.messages import opened_message, stored_message
+from plimsoll.journal.messages import Message, opened_message, stored_id, stored_message
 from plimsoll.journal.sqlite import evidence
 from plimsoll.journal.sqlite.appending import Appender
 from plimsoll.journal.sqlite.commits import GroupCommit
 from plimsoll.journal.sqlite.damages import damages
 from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
-from plimsoll.journal.sqlite.inbox import messages_to, post
+from plimsoll.journal.sqlite.inbox import message_with, messages_to, post
 from plimsoll.journal.sqlite.opening import COPY, check, copied_if_older, create, prepare, to_be_read
 from plimsoll.journal.sqlite.owners import OwnerLocks, inode
 from plimsoll.journal.sqlite.rows import ASKING, HEAD, due_conditions, head_of, record_of, row_of
@@ -197,6 +197,9 @@ class SQLiteStore:
     def _opened(self, run_id: str, wrapped: WrappedKey | None) -> RunKey | None:
         return None if wrapped is None else open_key(run_id, wrapped, self._ring)
 
+    def _key_of(self, run_id: str, connection: sqlite3.Connection) -> RunKey | None:
+        return self._opened(run_id, evidence.wrapped_key(connection, run_id))
+
     def encoder(self, run_id: str) -> Encode:
         if run_id not in self._run_keys:
             with translated(self._path):
@@ -270,20 +273,39 @@ class SQLiteStore:
 
     # -------------------------------------------------------------------------------------------- inbox, kill switches
 
-    async def post(self, entry: InboxEntry) -> bool:
+    async def post(self, entry: InboxEntry, *, among: str | None = None) -> bool:
         def posted() -> bool:
-            key = self._opened(entry.run_id, evidence.wrapped_key(self._writer, entry.run_id))
-            return post(self._writer, stored_message(entry, key))
+            message = stored_message(entry, self._key_of(entry.run_id, self._writer))
+            if among is not None:
+                with suppress(RunErased):
+                    its_id = stored_id(entry.request_id, among, self._key_of(among, self._writer))
+                    message = replace(message, request_id=its_id)
+            return post(self._writer, message)
 
         return await self._make(posted)
+
+    async def posted(self, request_id: str, *, among: str) -> InboxEntry | None:
+        return await self._look(lambda: self._posted(request_id, among))
+
+    def _posted(self, request_id: str, among: str) -> InboxEntry | None:
+        try:
+            its_id = stored_id(request_id, among, self._key_of(among, self._reader))
+        except RunErased:
+            return None
+        found = self._opened_messages(message_with(self._reader, its_id))
+        return found[0] if found else None
 
     async def inbox(self, run_id: str, *, after: int = 0) -> list[InboxEntry]:
         return await self._look(lambda: self._inbox(run_id, after))
 
     def _inbox(self, run_id: str, after: int) -> list[InboxEntry]:
-        messages = messages_to(self._reader, run_id, after=after)
+        return self._opened_messages(messages_to(self._reader, run_id, after=after))
+
+    def _opened_messages(self, messages: Sequence[tuple[int, Message]]) -> list[InboxEntry]:
+        """Messages to one run; of an erased one, none."""
+        run_id = messages[0][1].run_id if messages else ""
         try:
-            key = self._opened(run_id, evidence.wrapped_key(self._reader, run_id)) if messages else None
+            key = self._key_of(run_id, self._reader) if messages else None
             return [opened_message(message, position, key) for position, message in messages]
         except RunErased:
             return []
@@ -369,7 +391,7 @@ class SQLiteStore:
         return await self._look(lambda: damages(self._reader, self._ring))
 
     async def run_key(self, run_id: str) -> RunKey | None:
-        return await self._look(lambda: self._opened(run_id, evidence.wrapped_key(self._reader, run_id)))
+        return await self._look(lambda: self._key_of(run_id, self._reader))
 
     async def run_ids(self) -> list[str]:
         return [run_id for (run_id,) in await self._rows("SELECT run_id FROM runs ORDER BY key", ())]
