@@ -179,12 +179,12 @@ class HardenedAgent:
         `run_id` makes it idempotent: asked again with the same id, a run that ended is answered from the journal, and
         one that did not is resumed. `deps` are for this run only, as long as this process lives; None takes those that
         `harden` was given, and so does a resume in another process. `event_stream_handler` is shown this run's events
-        now, and is no part of it: what it does is not journaled. Raises `JournalUnavailable` when the run cannot be
-        recorded: nothing was done then.
+        now, and is no part of it: what it does is not journaled, and what it raises gives the run up, as cancelling
+        does, and is raised here. Raises `JournalUnavailable` when the run cannot be recorded: nothing was done then.
         """
-        run_id = run_id or self.harness.env.ids.new("run")
-        with self._audience.of(run_id, handler=event_stream_handler):
-            return await self._run(prompt, run_id, message_history, deps)
+        name = run_id or self.harness.env.ids.new("run")
+        running = partial(self._run, prompt, name, message_history, deps)
+        return await self._audience.shown(name, event_stream_handler, running)
 
     def run_stream(
         self,
@@ -258,8 +258,11 @@ class HardenedAgent:
         `take_over` takes it from an owner that still lives but is known to be stuck; see `Harness.resume`.
         `event_stream_handler` is shown the run's events, from its beginning.
         """
-        with self._audience.of(run_id, handler=event_stream_handler):
+
+        async def running() -> RunResult:
             return self._noted(await self.harness.resume(run_id, take_over=take_over))
+
+        return await self._audience.shown(run_id, event_stream_handler, running)
 
     async def wake(self) -> list[RunResult]:
         """Goes on with every run that can: decided, expired, or left behind by a process that died."""
