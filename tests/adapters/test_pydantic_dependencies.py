@@ -1,5 +1,8 @@
 """A run whose dependencies cannot be made waits: nothing was done, and nothing is wrong with it."""
 
+import asyncio
+import gc
+import weakref
 from typing import Any
 
 from plimsoll.adapters.pydantic_ai import harden
@@ -83,5 +86,58 @@ def test_what_is_no_function_is_taken_as_it_is() -> None:
         opening = Opening(desk.shop)  # has a __call__, and is an object all the same
         result = await live(desk, opening).run("Hello", run_id="r")
         assert (result.ending, opening.asked) == (Ending.COMPLETE, 0)
+
+    simulated(main)
+
+
+def waiting_desk() -> Desk:
+    return Desk([call("refund", "c1", order="W1", amount=500.0)], "Done.")
+
+
+async def approved(desk: Desk, hardened: Any, deps: Any) -> None:
+    """Runs it with dependencies of its own up to where it waits for a person, who says yes."""
+    waiting = await hardened.run("Refund W1", run_id="r", deps=deps)
+    assert waiting.ending is Ending.PARKED
+    await hardened.operations.decide(waiting.waiting_for[0].request_id, approve=True, by="ana")
+
+
+def test_those_of_a_parked_run_are_not_kept_in_memory() -> None:
+    async def main() -> None:
+        desk, own = waiting_desk(), Shop()
+        kept = weakref.ref(own)
+        hardened = live(desk, None)
+        await approved(desk, hardened, own)
+        del own
+        for _ in range(3):  # the generators of a stack that was left close themselves in the loop
+            gc.collect()
+            await pass_time(0)
+        assert kept() is None
+
+    asyncio.run(main())  # a loop that is simulated keeps what was left in it
+
+
+def test_a_run_whose_caller_took_its_dependencies_along_waits_for_others() -> None:
+    async def main() -> None:
+        desk, again = waiting_desk(), Shop()
+        hardened = live(desk, None)
+        await approved(desk, hardened, Shop())
+        (parked,) = await hardened.wake()
+        assert parked.reason.startswith("dependencies: its caller gave the run dependencies of its own, and is gone")
+        assert ("no_dependencies", "deps", None) in desk.kinds()
+        await pass_time(AGAIN_S + 1)
+        assert await hardened.wake() == [], "time alone brings none"
+        done = await hardened.resume("r", deps=again)
+        assert (done.ending, again.refunds, desk.shop.refunds) == (Ending.COMPLETE, [("W1", 500.0)], [])
+
+    simulated(main)
+
+
+def test_what_harden_was_given_goes_on_with_a_run_that_had_its_own() -> None:
+    async def main() -> None:
+        desk, own = waiting_desk(), Shop()
+        hardened = live(desk, lambda: desk.shop)
+        await approved(desk, hardened, own)
+        (done,) = await hardened.wake()
+        assert (done.ending, own.refunds, desk.shop.refunds) == (Ending.COMPLETE, [], [("W1", 500.0)])
 
     simulated(main)

@@ -189,6 +189,67 @@ def test_an_agent_that_shows_its_events_by_itself_goes_on_doing_so() -> None:
     simulated(main)
 
 
+class ScreenClosed(ConnectionError):
+    """Whoever was shown the run has gone."""
+
+
+async def closing(ctx: RunContext[Any], events: AsyncIterable[AgentStreamEvent]) -> None:
+    async for event in events:
+        if isinstance(event, FunctionToolCallEvent) and event.part.tool_name == "refund":
+            raise ScreenClosed("the browser was closed")
+
+
+def test_a_handler_that_raises_gives_the_run_up_and_does_not_end_it() -> None:
+    async def main() -> None:
+        desk = desk_of(streamed(LOOK, REFUND, DONE))
+        hardened = desk.live()
+        with pytest.raises(ScreenClosed):
+            await hardened.run("Refund", run_id="r", event_stream_handler=closing)
+        result = await hardened.run("Refund", run_id="r", event_stream_handler=Audience())
+        assert (result.ending, result.output) == (Ending.COMPLETE, "All done."), result.reason
+        assert desk.shop.refunds == [("W1", 20.0)]
+
+    simulated(main)
+
+
+def test_a_handler_that_raises_gives_a_resumed_run_and_a_turn_up_alike() -> None:
+    async def main() -> None:
+        desk = desk_of(streamed(LOOK, REFUND, DONE))
+        hardened = desk.live()
+        session = hardened.session("s")
+        with pytest.raises(ScreenClosed):
+            await session.run("Refund", turn="m1", event_stream_handler=closing)
+        with pytest.raises(ScreenClosed):
+            await hardened.resume("s/1", event_stream_handler=closing)
+        result = await session.run("Refund", turn="m1", event_stream_handler=Audience())
+        assert (result.ending, result.output) == (Ending.COMPLETE, "All done."), result.reason
+
+    simulated(main)
+
+
+def test_a_run_that_fails_while_it_is_shown_fails_as_it_would_unseen() -> None:
+    async def main() -> None:
+        models = {"primary": Model(timeout_s=5.0), "backup": Model(id="test", timeout_s=5.0)}
+        desk = desk_of(streamed(BROKEN), models=models)
+        result = await desk.live().run("Refund", run_id="r", event_stream_handler=Audience())
+        assert (result.ending, result.reason.partition(":")[0]) == (Ending.FAILED, "CallFailed")
+
+    simulated(main)
+
+
+def test_a_caller_that_gives_up_a_run_which_is_shown_is_cancelled_as_ever() -> None:
+    async def main() -> None:
+        desk = desk_of(streamed([5.0, *DONE]))
+        hardened = desk.live()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await hardened.run("Refund", run_id="r", event_stream_handler=Audience())
+        assert LoopClock().monotonic() == pytest.approx(1.0)
+        assert (await hardened.run("Refund", run_id="r", event_stream_handler=Audience())).output == "All done."
+
+    simulated(main)
+
+
 # -- crashes
 
 

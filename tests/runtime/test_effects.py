@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from plimsoll.contract.model import Retry, Tool
+from plimsoll.contract.model import Mode, Protections, Retry, Tool
 from plimsoll.core.calls import (
     CallInfo,
     CallKind,
@@ -84,6 +84,10 @@ class Bank(Desk):
         (event,) = await self.all_of(CallSettled)
         assert isinstance(event, CallSettled)
         return event
+
+    def sent(self) -> int:
+        """How often the refund was sent."""
+        return len([site for site, _, _ in self.infos if site == "refund"])
 
     def asked_at(self) -> list[float]:
         """When `verify` was asked, in seconds."""
@@ -252,6 +256,60 @@ async def test_what_is_deduplicated_is_sent_again_without_a_doubt() -> None:
     assert (await bank.serve(crashes=1)).output == {"refunded": 20.0}
     assert await bank.all_of(DoubtRaised, DoubtResolved) == []
     assert len(await bank.all_of(CallIntended)) == 1
+
+
+@told
+async def test_what_is_deduplicated_is_sent_again_after_a_lost_answer_without_a_retry() -> None:
+    bank = Bank(LOST, tools={"refund": Tool(effect=Effect.IDEMPOTENT)}, verify=False)
+    assert (await bank.serve()).output == {"refunded": 20.0}
+    assert await bank.all_of(DoubtRaised, DoubtResolved) == []
+    assert (await bank.settled()).outcome.attempts == 2
+    assert [info.attempt for _, info, _ in bank.infos] == [1, 2]
+    assert {info.idempotency_key for _, info, _ in bank.infos} == {idempotency_key("r", KEY)}
+    assert bank.kinds() == [("attempt_failed", "refund", "connection")]
+
+
+@told
+async def test_what_is_deduplicated_and_answers_twice_with_trouble_is_in_doubt() -> None:
+    bank = Bank(LOST, LOST, LOST, tools={"refund": Tool(effect=Effect.IDEMPOTENT)}, verify=False)
+    assert (await bank.serve()).reason == f"doubt: {KEY}"
+    assert bank.sent() == 2
+
+
+@told
+async def test_what_is_deduplicated_is_sent_again_also_after_a_fault_that_its_retry_leaves_out() -> None:
+    retry = Retry(on=(Fault.RATE_LIMITED,))
+    bank = Bank(LOST, tools={"refund": Tool(effect=Effect.IDEMPOTENT, retry=retry)}, verify=False)
+    assert (await bank.serve()).output == {"refunded": 20.0}
+    assert bank.sent() == 2
+
+
+@told
+async def test_what_is_deduplicated_and_refused_is_known_and_not_sent_again() -> None:
+    refund = Tool(effect=Effect.IDEMPOTENT, proves_nothing_happened=("Refusal",))
+    bank = Bank(Refusal("closed"), tools={"refund": refund}, verify=False)
+    assert (await bank.serve()).output == "CallFailed: refund failed (refused) after 1 attempt(s): closed"
+    assert bank.sent() == 1
+
+
+@told
+async def test_a_retry_that_only_observes_is_not_made_for_what_is_deduplicated() -> None:
+    refund = Tool(effect=Effect.IDEMPOTENT, retry=Retry(on=(Fault.CONNECTION,)))
+    bank = Bank(LOST, tools={"refund": refund}, protections=Protections(retry=Mode.OBSERVE), verify=False)
+    assert (await bank.serve()).reason == f"doubt: {KEY}"
+    assert ("would_retry", "refund", "connection") in bank.kinds()
+    assert bank.sent() == 1
+
+
+@told
+async def test_what_is_deduplicated_is_not_sent_again_beside_a_thread_of_its_own() -> None:
+    bank = Bank(LOST, tools={"refund": Tool(effect=Effect.IDEMPOTENT)}, verify=False)
+    harness = bank.live()
+    thread = asyncio.get_running_loop().create_future()
+    harness.env.under_way.add(idempotency_key("r", KEY), thread, answers=False)
+    assert (await harness.run({}, run_id="r")).reason == f"doubt: {KEY}"
+    assert bank.sent() == 1
+    thread.set_result(None)
 
 
 # ------------------------------------------------------------------------------------------------ when verify is asked

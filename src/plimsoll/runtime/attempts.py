@@ -7,7 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from plimsoll.contract.model import Mode, Model
-from plimsoll.core.calls import CallInfo, Effect, ErrorRecord, Fault, Outcome, Status, Usage
+from plimsoll.core.calls import CallInfo, Effect, ErrorRecord, Fault, Outcome, Status, Usage, idempotency_key
 from plimsoll.core.canonical import canonical_json
 from plimsoll.core.errors import CallTimeout, LimitExceeded, Misuse
 from plimsoll.core.events import AttemptSettled, Finding, RungChanged
@@ -16,6 +16,7 @@ from plimsoll.policies.classify import classify
 from plimsoll.policies.deadline import attempt_timeout_s
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.limits import add_usage
+from plimsoll.policies.retry import RetryPolicy
 from plimsoll.policies.timeout import Expired, within
 from plimsoll.runtime.compiled import Terms
 from plimsoll.runtime.current import call_context
@@ -29,6 +30,9 @@ from plimsoll.runtime.state import RunState
 __all__ = ["Answer", "Attempt", "Footing", "ask", "climb", "retrying"]
 
 _NO_RUNG = ErrorRecord(type="NoRung", message="the ladder has no rung")
+
+_SENT_AGAIN = RetryPolicy(on=tuple(Fault), max_attempts=2)
+"""What is deduplicated is sent again when nobody knows what came of it, whatever its own retry says."""
 
 _NEVER_BEGAN = "NeverBegan"
 """The error of an attempt that waited for a thread until it was given up: it proves that nothing happened."""
@@ -183,11 +187,11 @@ def _descended(footing: Footing, fault: Fault) -> None:
 async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
     """Attempts at one rung, as often as its retry policy, the retry budget, the limits and the deadline allow.
 
-    A write is attempted again only after an error that proves that nothing happened. `spent` is what the call has used
-    up before; the attempt that is returned tells all that it has used up since it began.
+    A write is attempted again only after an error that proves that nothing happened; what is deduplicated, once at
+    least, unless a thread of it still runs. `spent` is what the call has used up before; the attempt that is returned
+    tells all that it has used up since it began.
     """
     env = footing.state.env
-    policy = env.retries.get(footing.site)
     budget = env.budgets[footing.site]
     number = 0
     while True:
@@ -208,10 +212,8 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
             footing.note(number, error.fault, error.message, tried.duration_s)
             await footing.state.keep_time(tried.duration_s)
             budget.failed()
-        may_repeat = footing.effect is not Effect.WRITE or proven
-        if policy is None and may_repeat:
-            _note_unretried(footing, number, error.fault)
-        if policy is None or not may_repeat or not policy.retries(error.fault, number) or not budget.allows():
+        policy = _repeated_by(footing, number, error.fault, proven=proven)
+        if policy is None or not budget.allows():
             return replace(tried, usage=spent)
         delay_s = policy.delay_s(number, rng=env.rng, retry_after_s=error.retry_after_s)
         if delay_s >= footing.remaining_s() - footing.reserve_s:
@@ -223,11 +225,25 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
             return replace(tried, usage=spent, barred=barred)
 
 
-def _note_unretried(footing: Footing, number: int, fault: Fault) -> None:
-    """Reports the retry that a policy which only observes would have made."""
-    observed = footing.state.env.compiled.observed_retries.get(footing.site)
+def _repeated_by(footing: Footing, number: int, fault: Fault, *, proven: bool) -> RetryPolicy | None:
+    """The policy by which attempt `number`, which failed so, is followed by another; None where it is by none.
+
+    Reports the retry that a policy which only observes would have made. `proven`: nothing happened.
+    """
+    env = footing.state.env
+    if footing.effect is Effect.WRITE and not proven:
+        return None
+    policy = env.retries.get(footing.site)
+    if policy is not None and policy.retries(fault, number):
+        return policy
+    observed = env.compiled.observed_retries.get(footing.site) if policy is None else None
     if observed is not None and observed.retries(fault, number):
         footing.state.raise_finding(_would("retry", footing.site, fault, "it would have been tried again"))
+        return None
+    if footing.effect is not Effect.IDEMPOTENT or proven or not _SENT_AGAIN.retries(fault, number):
+        return None
+    under_way = env.under_way.of(idempotency_key(footing.state.id, footing.key))
+    return None if under_way else _SENT_AGAIN
 
 
 def _would(what: str, dependency: str, fault: Fault, words: str) -> Finding:

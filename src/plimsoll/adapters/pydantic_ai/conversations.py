@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -59,8 +60,8 @@ class Conversation:
 
         `event_stream_handler` is shown the turn's events, as in `HardenedAgent.run`.
         """
-        with self._audience.of(of_session(self.id), handler=event_stream_handler):
-            return await self._session.run(encode_input(prompt, None), turn=turn)
+        running = partial(self._session.run, encode_input(prompt, None), turn=turn)
+        return await self._audience.shown(of_session(self.id), event_stream_handler, running)
 
     def run_stream(
         self, prompt: str | Sequence[UserContent] | None = None, *, turn: int | str | None = None

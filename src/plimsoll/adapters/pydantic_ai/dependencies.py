@@ -1,10 +1,13 @@
 """The dependencies of an agent's runs: handed over, or made anew for each run by a function."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from plimsoll.core.errors import RunParked
 from plimsoll.core.events import Finding
+from plimsoll.runtime.lineage import link_of
 from plimsoll.runtime.run import Run
 
 __all__ = ["Dependencies"]
@@ -27,18 +30,28 @@ class Dependencies:
         self._makes = not made and _is_factory(given)
         self._of_runs: dict[str, Any] = {}
 
-    def note(self, run_id: str, deps: Any) -> None:
-        """`deps` are those of this run, as long as this process lives."""
+    @contextmanager
+    def during(self, run_id: str, deps: Any) -> Iterator[None]:
+        """While a caller advances this run, `deps` are its dependencies; None: those given to all. None are kept."""
+        if deps is None or run_id in self._of_runs:
+            yield
+            return
         self._of_runs[run_id] = deps
+        try:
+            yield
+        finally:
+            del self._of_runs[run_id]
 
-    def forget(self, run_id: str) -> None:
-        """The run is over."""
-        self._of_runs.pop(run_id, None)
+    async def of(self, run: Run, *, had_own: bool = False) -> Any:
+        """The run's dependencies. Where they cannot be made, nothing can be done, and the run waits.
 
-    async def of(self, run: Run) -> Any:
-        """The run's dependencies. Where they cannot be made, nothing can be done, and the run waits."""
-        if run.id in self._of_runs:
-            return self._of_runs[run.id]
+        `had_own`: whoever began it gave it dependencies of its own.
+        """
+        first, _ = link_of(run.id)
+        if first in self._of_runs:
+            return self._of_runs[first]
+        if had_own and self._given is None:
+            raise _left_without(run)
         if not self._makes:
             return self._given
         try:
@@ -49,17 +62,21 @@ class Dependencies:
 
 
 def _parked(run: Run, error: Exception) -> RunParked:
-    words = f"the agent's dependencies could not be made ({type(error).__name__}: {error}); nothing was done"
-    run.state.raise_finding(
-        Finding(
-            kind="no_dependencies",
-            severity="critical",
-            message=f"the agent's dependencies could not be made ({type(error).__name__})",
-            dependency="deps",
-            fault=type(error).__name__,
-        )
-    )
+    what = f"the agent's dependencies could not be made ({type(error).__name__}"
+    _tell(run, f"{what})", fault=type(error).__name__)
+    words = f"{what}: {error}); nothing was done"
     return RunParked("dependencies", detail=words, until=run.state.env.clock.now() + AGAIN_S)
+
+
+def _left_without(run: Run) -> RunParked:
+    what = "its caller gave the run dependencies of its own, and is gone"
+    _tell(run, what)
+    return RunParked("dependencies", detail=f"{what}; resume it with `deps`, or harden the agent with what makes them")
+
+
+def _tell(run: Run, message: str, *, fault: str | None = None) -> None:
+    finding = Finding(kind="no_dependencies", severity="critical", message=message, dependency="deps", fault=fault)
+    run.state.raise_finding(finding)
 
 
 def _is_factory(deps: Any) -> bool:

@@ -21,12 +21,11 @@ from plimsoll.adapters.pydantic_ai.delegation import Delegate
 from plimsoll.adapters.pydantic_ai.dependencies import Dependencies
 from plimsoll.adapters.pydantic_ai.describe import describe, prompts, tool_functions
 from plimsoll.adapters.pydantic_ai.iterating import Handover, HardenedIteration, iterated
-from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input
+from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input, had_own_deps
 from plimsoll.adapters.pydantic_ai.tools import takes_deps
 from plimsoll.adapters.pydantic_ai.watching import HardenedStream
 from plimsoll.contract.loading import contract_digest, load_contract
 from plimsoll.contract.model import Contract
-from plimsoll.core.calls import Ending
 from plimsoll.core.errors import Misuse
 from plimsoll.runtime.compensation import Undoing
 from plimsoll.runtime.databases.database import Database
@@ -177,14 +176,14 @@ class HardenedAgent:
         """Runs the agent on `prompt` until it ends or parks. `native` of the result is Pydantic AI's own result.
 
         `run_id` makes it idempotent: asked again with the same id, a run that ended is answered from the journal, and
-        one that did not is resumed. `deps` are for this run only, as long as this process lives; None takes those that
-        `harden` was given, and so does a resume in another process. `event_stream_handler` is shown this run's events
-        now, and is no part of it: what it does is not journaled. Raises `JournalUnavailable` when the run cannot be
-        recorded: nothing was done then.
+        one that did not is resumed. `deps` are for this run only, and not kept once this returns; None takes those that
+        `harden` was given, and so does whoever goes on with the run later. `event_stream_handler` is shown its events
+        now, and is no part of it: what it does is not journaled, and what it raises gives the run up, as cancelling
+        does, and is raised here. Raises `JournalUnavailable` when the run cannot be recorded: nothing was done then.
         """
-        run_id = run_id or self.harness.env.ids.new("run")
-        with self._audience.of(run_id, handler=event_stream_handler):
-            return await self._run(prompt, run_id, message_history, deps)
+        name = run_id or self.harness.env.ids.new("run")
+        running = partial(self._run, prompt, name, message_history, deps)
+        return await self._audience.shown(name, event_stream_handler, running)
 
     def run_stream(
         self,
@@ -242,28 +241,38 @@ class HardenedAgent:
         message_history: Sequence[ModelMessage] | None,
         deps: Any,
     ) -> RunResult:
-        if deps is not None:
-            self._deps.note(run_id, deps)
-        return self._noted(await self.harness.run(encode_input(prompt, message_history), run_id=run_id))
+        asked = encode_input(prompt, message_history, own_deps=deps is not None)
+        with self._deps.during(run_id, deps):
+            return await self.harness.run(asked, run_id=run_id)
 
     def session(self, session_id: str) -> Conversation:
         """The conversation of this name: turns that follow one another, each told what was said before."""
         return Conversation(self.harness.session(session_id), audience=self._audience)
 
     async def resume(
-        self, run_id: str, *, take_over: bool = False, event_stream_handler: EventStreamHandler[Any] | None = None
+        self,
+        run_id: str,
+        *,
+        take_over: bool = False,
+        deps: Any = None,
+        event_stream_handler: EventStreamHandler[Any] | None = None,
     ) -> RunResult:
         """Goes on with a run that parked, or whose process died. Raises `UnknownRun`, `ReplayMismatch`, `RunBusy`.
 
-        `take_over` takes it from an owner that still lives but is known to be stuck; see `Harness.resume`.
-        `event_stream_handler` is shown the run's events, from its beginning.
+        `take_over` takes it from an owner that still lives but is known to be stuck; see `Harness.resume`. `deps` are
+        for this run, as in `run`: where that was given some, and `harden` none, the run waits until it is given some
+        here. `event_stream_handler` is shown the run's events, from its beginning.
         """
-        with self._audience.of(run_id, handler=event_stream_handler):
-            return self._noted(await self.harness.resume(run_id, take_over=take_over))
+
+        async def running() -> RunResult:
+            with self._deps.during(run_id, deps):
+                return await self.harness.resume(run_id, take_over=take_over)
+
+        return await self._audience.shown(run_id, event_stream_handler, running)
 
     async def wake(self) -> list[RunResult]:
         """Goes on with every run that can: decided, expired, or left behind by a process that died."""
-        return [self._noted(result) for result in await self.harness.wake()]
+        return await self.harness.wake()
 
     async def compensate(self, run_id: str, *, by: str, keys: Sequence[str] | None = None) -> RunResult:
         """Takes back what a run that has ended has done; see `Harness.compensate`. `by` is who wants it."""
@@ -345,11 +354,6 @@ class HardenedAgent:
     def _made(self, name: str) -> Model:
         return infer_model(self._models.get(name) or self.contract.models[name].id or "")
 
-    def _noted(self, result: RunResult) -> RunResult:
-        if result.ending is not Ending.PARKED:
-            self._deps.forget(result.run_id)
-        return result
-
 
 class _Life:
     """What one process needs to advance runs: the models and verifiers, found once."""
@@ -381,7 +385,7 @@ class _Life:
         options: dict[str, Any] = {
             "message_history": history,
             "model": self._primary,
-            "deps": await self._deps.of(run),
+            "deps": await self._deps.of(run, had_own=had_own_deps(asked)),
             "run_id": run.id,
             "usage_limits": UsageLimits(request_limit=None),  # the contract's limits rule
             "infer_name": False,

@@ -29,6 +29,7 @@ __all__ = [
     "encode_events",
     "encode_input",
     "encode_response",
+    "had_own_deps",
 ]
 
 _request_adapter: TypeAdapter[ModelRequest] = TypeAdapter(ModelRequest)
@@ -36,6 +37,9 @@ _response_adapter: TypeAdapter[ModelResponse] = TypeAdapter(ModelResponse)
 _events_adapter: TypeAdapter[list[ModelResponseStreamEvent]] = TypeAdapter(list[ModelResponseStreamEvent])
 _usage_adapter: TypeAdapter[RequestUsage] = TypeAdapter(RequestUsage)
 _content_adapter: TypeAdapter[list[UserContent]] = TypeAdapter(list[UserContent])
+
+_OWN_DEPS = "own_deps"
+_INPUT = frozenset({"prompt", "message_history", _OWN_DEPS})
 
 # What differs between a run and its replay, or says nothing of what the model was asked.
 _VOLATILE_IN_REQUEST: Any = {
@@ -85,15 +89,20 @@ def decode_events(value: Any) -> list[ModelResponseStreamEvent]:
 
 
 def encode_input(
-    prompt: str | Sequence[UserContent] | None, message_history: Sequence[ModelMessage] | None
+    prompt: str | Sequence[UserContent] | None,
+    message_history: Sequence[ModelMessage] | None,
+    *,
+    own_deps: bool = False,
 ) -> dict[str, Any]:
-    """What a run is asked, as JSON: enough to ask it again after a crash."""
+    """What a run is asked, as JSON: enough to ask it again after a crash, but for `own_deps`, which it says it had."""
     content = (
         prompt if prompt is None or isinstance(prompt, str) else _content_adapter.dump_python(list(prompt), mode="json")
     )
     value: dict[str, Any] = {"prompt": content}
     if message_history:
         value["message_history"] = ModelMessagesTypeAdapter.dump_python(list(message_history), mode="json")
+    if own_deps:
+        value[_OWN_DEPS] = True
     return value
 
 
@@ -101,13 +110,18 @@ def decode_input(value: Any) -> tuple[str | list[UserContent] | None, list[Model
     """Prompt and history of a run's input. A bare string is a prompt."""
     if value is None or isinstance(value, str):
         return value, None
-    if not isinstance(value, dict) or not value.keys() <= {"prompt", "message_history"}:
+    if not isinstance(value, dict) or not value.keys() <= _INPUT:
         raise Misuse('the input of a Pydantic AI run is a prompt, or {"prompt": …, "message_history": […]}')
     prompt = value.get("prompt")
     if prompt is not None and not isinstance(prompt, str):
         prompt = _content_adapter.validate_python(prompt)
     history = value.get("message_history")
     return prompt, None if history is None else ModelMessagesTypeAdapter.validate_python(history)
+
+
+def had_own_deps(value: Any) -> bool:
+    """Whether whoever began the run gave it dependencies of its own."""
+    return isinstance(value, dict) and bool(value.get(_OWN_DEPS))
 
 
 class MessageDigests:
