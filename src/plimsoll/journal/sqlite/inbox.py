@@ -35,7 +35,5 @@ def message_with(connection: sqlite3.Connection, request_id: str) -> list[tuple[
 
 
 def _messages(connection: sqlite3.Connection, which: str, values: tuple[object, ...]) -> list[tuple[int, Message]]:
-    rows = connection.execute(
-        f"SELECT position, {', '.join(Message.__struct_fields__)} FROM inbox WHERE {which}", values
-    )
+    rows = connection.execute(f"SELECT {_COLUMNS} FROM inbox WHERE {which}", values)
     return [(position, Message(*row)) for position, *row in rows]
