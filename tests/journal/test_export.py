@@ -192,6 +192,8 @@ OTHER_RUNS = "* 0 it does not hold the runs that its first line names"
 def test_every_damage_is_told_with_its_place() -> None:
     assert said(LINES[:-1]) == [CUT_OFF]
     assert said([*LINES, b"\n"]) == [f"* 0 line {len(LINES) + 1}: something was added after the end"]
+    respelled = [*LINES[:-1], LINES[-1].replace(b'"lines":', b'"lines": ')]
+    assert said(respelled) == [f"* 0 line {len(LINES)} was altered: it says what it said, in other bytes"]
     (unreadable, *_) = said([*LINES[:-2], b"{nonsense\n", LINES[-1]])
     assert unreadable.startswith(f"* 0 line {len(LINES) - 1} cannot be read: JSON is malformed: ")
     for place, line in ((1, LINES[0]), (1, LINES[4]), (4, LINES[1])):

@@ -279,6 +279,20 @@ async def test_the_latest_started_run_comes_first(open_store: OpenStore) -> None
 
 
 @in_loop
+async def test_the_runs_that_ask_come_the_latest_started_first_and_then_by_name(open_store: OpenStore) -> None:
+    store = open_store("one")
+    for run_id, at, asks in (("b", 1.0, 1), ("d", 2.0, None), ("c", 2.0, 2), ("silent", 3.0, 0)):
+        head = await store.claim(run_id, owner="one", at=at)
+        await store.append(chain(head, STARTED, replace(PARKED, asks=asks), at=at))
+    assert [head.run_id for head in await store.asking()] == ["c", "d", "b"]
+    head = await store.head("c")
+    assert head is not None
+    await store.append(chain(head, RESUMED))
+    assert [head.run_id for head in await store.asking()] == ["d", "b"]
+    await store.close()
+
+
+@in_loop
 async def test_an_owner_lives_until_its_process_ends(open_store: OpenStore) -> None:
     one, two = open_store("one"), open_store("two")
     assert not two.owner_alive("nobody")
