@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from pydantic_ai import Agent, FunctionToolset
+from pydantic_ai import Tool as Named
+from pydantic_ai.models.function import FunctionModel
 
 from plimsoll.adapters.pydantic_ai import harden
-from plimsoll.contract.model import AgentSection, Contract, Limits, Retry, Tool
+from plimsoll.contract.model import AgentSection, Contract, Limits, Model, Retry, Tool
 from plimsoll.core.calls import Effect, Ending, Fault, Happened, NotHappenedAndCannot
 from plimsoll.journal.memory import MemoryStore
 from plimsoll.runtime.current import current_call
@@ -170,5 +172,58 @@ def test_an_answer_that_the_journal_cannot_carry_leaves_a_write_in_doubt(answer:
         async with harden(agent, under_contract(), surroundings=surroundings(MemoryStore())) as hardened:
             result = await hardened.run("Pay", run_id="r")
         assert (result.ending, result.reason[:5], paid) == (Ending.PARKED, "doubt", [9.0])
+
+    asyncio.run(main())
+
+
+class Panic(BaseException):
+    """As of a library in Rust."""
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+@pytest.mark.parametrize("error", [StopIteration, Panic])
+def test_a_tool_that_raises_no_plain_error_has_failed_and_the_model_is_told(
+    error: type[BaseException], in_thread: bool
+) -> None:
+    async def main() -> None:
+        def look(order: str) -> str:
+            raise error
+
+        async def look_here(order: str) -> str:
+            raise error
+
+        tool = Named(look if in_thread else look_here, name="look")
+        agent: Agent[None, str] = Agent(scripted([call("look", order="W1")], "I cannot tell."), tools=[tool])
+        rules = Contract(agent=AgentSection(name="desk"), tools={"look": Tool(effect=Effect.READ)})
+        async with harden(agent, rules, surroundings=surroundings(MemoryStore())) as hardened:
+            result = await hardened.run("Where is W1?", run_id="r")
+        assert (result.ending, result.output) == (Ending.COMPLETE, "I cannot tell."), result.reason
+        assert "call_failed" in [finding.kind for finding in result.findings]
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_model_that_panics_has_failed_and_the_next_rung_answers(streams: bool) -> None:
+    async def main() -> None:
+        def panics(messages: Any, info: Any) -> Any:
+            raise Panic("the tokenizer")
+
+        async def panics_midway(messages: Any, info: Any) -> Any:
+            yield "half "
+            raise Panic("the tokenizer")
+
+        agent: Agent[None, str] = Agent(FunctionModel(panics, stream_function=panics_midway))
+        models = {"primary": Model(fallback=("canned",)), "canned": Model(canned="I cannot say now.")}
+        rules = Contract(agent=AgentSection(name="desk"), models=models)
+
+        async def watch(ctx: Any, events: Any) -> None:
+            async for _ in events:
+                pass
+
+        async with harden(agent, rules, surroundings=surroundings(MemoryStore())) as hardened:
+            handler = watch if streams else None
+            result = await hardened.run("Where is W1?", run_id="r", event_stream_handler=handler)
+        assert (result.ending, result.output) == (Ending.DEGRADED, "I cannot say now."), result.reason
 
     asyncio.run(main())

@@ -40,7 +40,7 @@ from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.fingerprint import default_fingerprint
 from plimsoll.runtime.imports import functions_of
 from plimsoll.runtime.kin import Descent
-from plimsoll.runtime.lineage import check_run_id, latest_link, link_of
+from plimsoll.runtime.lineage import check_id, check_run_id, latest_link, link_of
 from plimsoll.runtime.messaging import hand_over, left_behind
 from plimsoll.runtime.models import ModelFunction
 from plimsoll.runtime.operations import Operations
@@ -171,11 +171,12 @@ class Harness:
 
         `run_id` makes it idempotent: asked again with the same id, a run that ended is not repeated but answered from
         the journal, and one that did not is resumed. None makes a fresh id. The agent is handed the input as it is
-        recorded: a tuple as a list, a date as a text. Raises `Misuse` for an input that has no JSON form, `RunBusy`
-        while somebody else advances the run, and `JournalUnavailable` when it cannot be recorded. Nothing was done
-        then.
+        recorded: a tuple as a list, a date as a text. Raises `Misuse` for an id that is none and for an input that has
+        no JSON form, `RunBusy` while somebody else advances the run, and `JournalUnavailable` when it cannot be
+        recorded. Nothing was done then.
         """
-        run_id = run_id or self.env.ids.new("run")
+        if run_id is None:
+            run_id = self.env.ids.new("run")
         check_run_id(run_id)
         return await self.lead(run_id, self.beginning(input))
 
@@ -191,6 +192,7 @@ class Harness:
         follows the run's journal (the run is parked then, and nothing was sent); `JournalCorrupt` when the journal does
         not verify; `Misuse` when it is another agent's run, and `RunErased` when somebody has erased it.
         """
+        check_id(run_id)
         return await self.lead(run_id, None, take_over=take_over, forced_by=forced_by)
 
     def session(self, session_id: str) -> Session:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from plimsoll.core.calls import CallKind, Unknown
-from plimsoll.core.canonical import canonical_json, digest, parse_json
+from plimsoll.core.canonical import as_recorded, digest
 from plimsoll.core.errors import Misuse
 from plimsoll.policies.deadline import Deadline
 from plimsoll.policies.ladder import Rung
@@ -50,7 +50,7 @@ class ChildExchange:
     def __init__(self, name: str, input: Any, *, kin: Kin) -> None:
         self.dependency = name
         self._kin = kin
-        self.args = parse_json(canonical_json(input))
+        self.args = as_recorded(input, what=f"the input of the child {name}")
         self.args_digest = digest(self.args)
 
     async def send(self, rung: Rung | None) -> Any:

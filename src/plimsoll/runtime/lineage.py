@@ -17,6 +17,7 @@ from plimsoll.core.events import RunStarted
 from plimsoll.journal.store import RunHead, Store
 
 __all__ = [
+    "check_id",
     "check_run_id",
     "child_id",
     "latest_link",
@@ -32,8 +33,20 @@ _UNDO = re.compile(r".*/undo(-[1-9][0-9]*)?", re.DOTALL)
 _LINK = re.compile(r"(?P<first>.*)~(?P<number>[1-9][0-9]*)", re.DOTALL)
 
 
+def check_id(given: object) -> None:
+    """Raises `Misuse` for what is no text, or empty, or cannot be written down: no run or session has that id."""
+    if not isinstance(given, str) or not given:
+        raise Misuse(f"{given!r} is no id: that is a text, and not empty")
+    try:
+        given.encode()
+    except UnicodeEncodeError as error:
+        raise Misuse(f"{given!r} is no id: {error}") from error
+
+
 def check_run_id(run_id: str) -> None:
-    """Raises `Misuse` for an id that would name a later run of another's chain, or one that takes something back."""
+    """Raises `Misuse` for an id that would name a later run of another's chain, or one that takes something back, and
+    for what is none at all."""
+    check_id(run_id)
     if _LINK.fullmatch(run_id):
         raise Misuse(f"{run_id!r} names a run of a chain; an id of your own does not end in ~ and a number")
     if _UNDO.fullmatch(run_id):

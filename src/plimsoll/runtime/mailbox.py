@@ -2,15 +2,22 @@
 
 from collections.abc import Iterable, Sequence
 
+from plimsoll.core.errors import Misuse
 from plimsoll.core.events import Event, SignalReceived
 from plimsoll.journal.store import InboxEntry, InboxKind
 from plimsoll.runtime.lineage import link_of
 
-__all__ = ["Mailbox"]
+__all__ = ["Mailbox", "check_signal_name"]
 
 _AT_ONCE = frozenset({InboxKind.SIGNAL, InboxKind.CANCEL, InboxKind.CHILD})
 """What a running run need not be woken for once more, but for the end of a child that it waits for. All else it acts on
 when it wakes the next time."""
+
+
+def check_signal_name(name: object) -> None:
+    """Raises `Misuse` for what no signal can be called."""
+    if not isinstance(name, str) or not name:
+        raise Misuse(f"a signal needs a name, a text that is not empty, and {name!r} is none")
 
 
 class Mailbox:

@@ -27,6 +27,7 @@ from plimsoll.runtime.doubts import answer_to, open_doubts, sendings
 from plimsoll.runtime.family import open_below
 from plimsoll.runtime.inbox import cancel_entry, check_entry, decision_entry, doubt_entry
 from plimsoll.runtime.lineage import latest_link, link_of, turn_id
+from plimsoll.runtime.mailbox import check_signal_name
 from plimsoll.runtime.messaging import deliver, send
 from plimsoll.runtime.result import RunResult, Undoable
 from plimsoll.runtime.undoable import UndoPlan, undo_plan, undoable_calls
@@ -201,8 +202,7 @@ class Operations:
         that went on as a new one gets it there. False when this very signal was sent already. Raises `UnknownRun`, and
         `Misuse` when the run has ended, the payload is no JSON, or the id was given to another signal.
         """
-        if not name:
-            raise Misuse("a signal needs a name: the one that the run waits for")
+        check_signal_name(name)
         payload, known = parse_json(canonical_json(payload)), signal_id or self.ids.new("signal")
         at = self.clock.now()
         new, stands = await send(self.store, run_id, name, payload, signal_id=known, by=by, at=at)

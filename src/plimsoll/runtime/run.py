@@ -7,13 +7,14 @@ from inspect import isawaitable
 from typing import Any, NoReturn, TypeVar
 
 from plimsoll.core.calls import Effect
-from plimsoll.core.canonical import canonical_json, parse_json
+from plimsoll.core.canonical import as_recorded
 from plimsoll.core.errors import Misuse, RunContinued, RunParked, SignalTimeout, Unwind
 from plimsoll.core.events import SignalReceived, TimerFired, ValueRecorded
 from plimsoll.runtime.children import taken_over
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.lineage import link_of, turn_of
+from plimsoll.runtime.mailbox import check_signal_name
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.pipeline import Settled, call, effect_of
 from plimsoll.runtime.replay import place_of
@@ -60,7 +61,12 @@ class Run:
         Raises `Rejected` when a policy or a person said no, `CallFailed` when the dependency failed, and
         `UnknownDependency` when no such tool is registered.
         """
-        exchange = self.state.env.tool_exchange(name, dict(args or {}))
+        try:
+            named = dict(args or {})
+        except (TypeError, ValueError) as error:
+            what = f"{name} was called with a {type(args).__name__}: its arguments are a mapping of names to values"
+            raise Misuse(f"{what}. Nothing was sent") from error
+        exchange = self.state.env.tool_exchange(name, named)
         return (await self.exchange(exchange, key=None if key is None else own(key))).unwrap()
 
     async def model(self, prompt: Any, *, name: str = "primary", key: str | None = None) -> ModelReply:
@@ -89,7 +95,7 @@ class Run:
 
         Whoever asks for this run gets the latest one's result. Limits count anew in each, except `seconds`.
         """
-        raise self._leaving(RunContinued(parse_json(canonical_json(input))))
+        raise self._leaving(RunContinued(as_recorded(input, what="the input of the next run")))
 
     def _leaving(self, signal: Unwind) -> Unwind:
         self.state.streams.check(asyncio.current_task(self.state.loop))
@@ -135,6 +141,7 @@ class Run:
         A signal may come before it is waited for. Each ends one wait, the oldest first. Raises `SignalTimeout` when
         none has come within `timeout_s` seconds; None waits for as long as it takes, parked.
         """
+        check_signal_name(name)
         within_s = math.inf if timeout_s is None else checked(timeout_s, what="timeout_s")
         until = None if timeout_s is None else lambda now: now + within_s
         ended = await self._wait("signal", key, until=until, signal=name)
@@ -172,7 +179,7 @@ class Run:
         """
 
         async def made() -> Any:
-            return parse_json(canonical_json(await make()))
+            return as_recorded(await make(), what=f"the value {name!r}")
 
         return await self._value(name, made, key=key)
 
@@ -258,10 +265,13 @@ def _seen(task: asyncio.Task[Any]) -> None:
         task.exception()
 
 
-def own(key: str | None) -> str | None:
+def own(key: object) -> str | None:
     """A key that the code gives, or none. Raises `Misuse` for one that could be that of another call."""
-    if key is not None and (not key or place_of(key)):
-        raise Misuse(f"{key!r} is no key of your own: that is not empty, and does not begin with a number and a colon")
+    if key is None:
+        return None
+    if not isinstance(key, str) or not key or place_of(key):
+        rule = "that is a text, not empty, and does not begin with a number and a colon"
+        raise Misuse(f"{key!r} is no key of your own: {rule}")
     return key
 
 

@@ -59,8 +59,6 @@ class Session:
     __slots__ = ("_harness", "id")
 
     def __init__(self, session_id: str, *, harness: Leader) -> None:
-        if not session_id:
-            raise Misuse("a session needs a name")
         check_run_id(session_id)
         self.id = session_id
         self._harness = harness
@@ -107,6 +105,8 @@ class Session:
             if not turn or turn.isdecimal():
                 raise Misuse(f"{turn!r} may be a number; a name of your own has more in it, such as message-{turn}")
             return next((number for number, head in turns.items() if head.turn == turn), following)
+        if isinstance(turn, bool) or not isinstance(turn, int):
+            raise Misuse(f"{turn!r} is no turn: that is a number, from 1, or a name of your own")
         if not 1 <= turn <= following:
             raise Misuse(f"session {self.id} has {following - 1} turn(s), so {following} is the next, and not {turn}")
         return turn

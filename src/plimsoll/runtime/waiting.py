@@ -30,7 +30,11 @@ Ended = TimerFired | SignalReceived
 
 def checked(seconds: float, *, what: str) -> float:
     """A duration or a time in seconds. Raises `Misuse` for what is none."""
-    if not 0 <= seconds < math.inf:
+    try:
+        fits = 0 <= seconds < math.inf
+    except TypeError:  # as of a text, or a `timedelta`
+        fits = False
+    if not fits:
         raise Misuse(f"{what} is {seconds!r}; it is a number of seconds, 0 or more")
     return float(seconds)
 

@@ -181,7 +181,7 @@ class HardenedAgent:
         now, and is no part of it: what it does is not journaled, and what it raises gives the run up, as cancelling
         does, and is raised here. Raises `JournalUnavailable` when the run cannot be recorded: nothing was done then.
         """
-        name = run_id or self.harness.env.ids.new("run")
+        name = self.harness.env.ids.new("run") if run_id is None else run_id
         running = partial(self._run, prompt, name, message_history, deps)
         return await self._audience.shown(name, event_stream_handler, running)
 
@@ -226,7 +226,7 @@ class HardenedAgent:
         ...         print(type(node).__name__)
         >>> result = nodes.result
         """
-        name = run_id or self.harness.env.ids.new("run")
+        name = self.harness.env.ids.new("run") if run_id is None else run_id
 
         async def running(handover: Handover) -> RunResult:
             with self._audience.of(name, handover=handover):
