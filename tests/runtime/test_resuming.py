@@ -8,6 +8,7 @@ import pytest
 
 from plimsoll.contract.model import Limits, Tool
 from plimsoll.core.calls import CallInfo, Effect, Ending
+from plimsoll.core.clock import LoopClock
 from plimsoll.core.events import RunResumed
 from plimsoll.journal.store import RunState
 from plimsoll.runtime.exchange import Exchange, Send
@@ -15,6 +16,20 @@ from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.run import Run
 from tests.runtime.bench import Crash, CrashingStore, Desk, pass_time, simulated
 from tests.runtime.test_waiting import desk_of, now
+
+
+async def looking_for_long(run: Run, request: Any) -> str:
+    await pass_time(100.0)  # code of the agent's own, which records nothing
+    return await looking_at_once(run, request)
+
+
+async def looking_at_once(run: Run, request: Any) -> str:
+    await run.call("look", {"order": "W1"})
+    return "looked"
+
+
+async def resumes(desk: Desk) -> list[RunResumed]:
+    return [record.event for record in await desk.store.read("r") if isinstance(record.event, RunResumed)]
 
 
 class Poison(Desk):
@@ -244,6 +259,74 @@ def test_a_crash_loop_uses_up_its_time() -> None:
 
 
 # ---------------------------------------------------------------------------------------- threads that outlive a call
+
+
+def test_a_run_that_its_caller_gives_up_has_not_crashed() -> None:
+    async def main() -> None:
+        desk = Desk(limits=Limits(max_resumes=1))
+        desk.agent = looking_for_long
+        harness = desk.live()
+        for _ in range(4):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await harness.run({}, run_id="r")
+        around = harness.env.surroundings
+        again = Harness(desk.contract, agent=looking_at_once, surroundings=around, tools=desk.tools, fingerprint="v1")
+        assert (await again.run({}, run_id="r")).ending is Ending.COMPLETE
+        assert not [event for event in await resumes(desk) if event.crashed]
+        assert desk.kinds() == []
+
+    simulated(main)
+
+
+def test_a_run_that_is_given_up_before_it_has_begun_again_has_not_crashed() -> None:
+    async def main() -> None:
+        desk = Desk()
+        desk.agent = looking_for_long
+        harness = desk.live()
+        for steps in range(6):
+            running = asyncio.ensure_future(harness.run({}, run_id="r"))
+            for _ in range(steps):
+                await pass_time(0)
+            running.cancel()
+            await asyncio.wait([running])
+        desk.agent = looking_at_once
+        assert not [event for event in await resumes(desk) if event.crashed]
+
+    simulated(main)
+
+
+def test_the_time_of_a_run_that_is_given_up_counts() -> None:
+    async def main() -> None:
+        async def slow(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            await pass_time(100.0)
+
+        look = Tool(effect=Effect.READ, timeout_s=50.0)
+        desk = Desk(limits=Limits(seconds=10.0), tools={"look": look}, intercept=slow)
+        desk.agent = looking_at_once
+        harness = desk.live()
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3.0):
+                    await harness.run({}, run_id="r")
+        last = await harness.run({}, run_id="r")
+        assert (last.ending, LoopClock().monotonic()) == (Ending.HALTED, pytest.approx(10.0))
+
+    simulated(main)
+
+
+def test_a_process_that_dies_after_it_gave_a_run_up_has_crashed() -> None:
+    async def main() -> None:
+        desk = Desk()
+        desk.agent = looking_for_long
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await desk.live().run({}, run_id="r")
+        desk.agent = looking_at_once
+        await desk.live().run({}, run_id="r")
+        assert [event.crashed for event in await resumes(desk)] == [True]
+
+    simulated(main)
 
 
 def test_a_second_harness_knows_of_the_threads_that_the_first_has_left_running() -> None:
