@@ -258,6 +258,57 @@ def test_a_crash_loop_uses_up_its_time() -> None:
     simulated(main)
 
 
+@pytest.mark.parametrize("effect", [Effect.READ, Effect.IDEMPOTENT])
+@pytest.mark.parametrize("skew_s", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_before_a_crash_gives_and_takes_no_active_time(skew_s: float, effect: Effect) -> None:
+    async def main() -> None:
+        async def work(seconds: float) -> str:
+            await pass_time(seconds)
+            return "ok"
+
+        async def sets_the_clock_and_dies(run: Run, request: Any) -> str:
+            await run.call("work", {"seconds": 5.0})
+            await run.call("work", {"seconds": 4.0})
+            first = desk.lives == 1
+            if first:
+                lives[0].env.clock.skew_s = skew_s  # type: ignore[attr-defined]
+            await run.call("work", {"seconds": 3.0})
+            await run.call("work", {"seconds": 2.0})
+            if first:
+                await lives[0].journal.close()
+                raise Crash
+            await run.call("work", {"seconds": seconds_left})
+            return "done"
+
+        tools = {"work": Tool(effect=effect, timeout_s=30.0)}
+        desk = desk_of(sets_the_clock_and_dies, tools=tools, limits=Limits(seconds=30.0))
+        desk.tools.append(work)
+        lives = [desk.live()]
+        with pytest.raises(Crash):
+            await lives[0].run(None, run_id="r")
+        seconds_left = 15.9
+        result = await desk.live().run(None, run_id="r")
+        assert result.ending is Ending.COMPLETE, result.reason
+        ended = (await desk.store.read("r"))[-1].event
+        assert ended.active_s == pytest.approx(29.9)  # type: ignore[union-attr]
+
+    simulated(main)
+
+
+def test_the_days_before_a_parked_run_is_adopted_are_no_active_time() -> None:
+    async def main() -> None:
+        desk = slow_desk(20.0)
+        await desk.live().run(None, run_id="r")
+        await pass_time(500.0)
+        desk.fingerprint = "v2"
+        assert (await desk.live().adopt("r", by="ana")).adopted
+        await pass_time(500.0)
+        (result,) = await desk.live().wake()
+        assert result.ending is Ending.COMPLETE, result.reason
+
+    simulated(main)
+
+
 # ---------------------------------------------------------------------------------------- threads that outlive a call
 
 
