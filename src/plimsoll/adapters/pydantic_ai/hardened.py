@@ -42,6 +42,7 @@ from plimsoll.runtime.surroundings import Surroundings
 __all__ = ["HardenedAgent", "harden"]
 
 _NOT_GIVEN: Any = object()
+_BROKEN_OFF = "its last response was left before its end"
 
 
 def harden(
@@ -391,11 +392,15 @@ class _Life:
             "infer_name": False,
             "capabilities": capabilities_of(binding),
         }
+        result: AgentRunResult[Any]
         handover = audience.handover(run)
         if handover is not None:
-            return await handover.over(run, lambda: agent.iter(prompt, **options), binding.leave)
+            result = await handover.over(run, lambda: agent.iter(prompt, **options), binding.leave)
+            if result.response.state in ("interrupted", "incomplete"):
+                run.state.degraded = run.state.degraded or _BROKEN_OFF
+            return result
         try:
-            result: AgentRunResult[Any] = await agent.run(prompt, event_stream_handler=audience.handler(run), **options)
+            result = await agent.run(prompt, event_stream_handler=audience.handler(run), **options)
         except Exception:
             binding.leave()  # a call that waits for a person goes before whatever went wrong beside it
             raise
