@@ -255,19 +255,21 @@ class HardenedAgent:
         run_id: str,
         *,
         take_over: bool = False,
+        forced_by: str = "",
         deps: Any = None,
         event_stream_handler: EventStreamHandler[Any] | None = None,
     ) -> RunResult:
         """Goes on with a run that parked, or whose process died. Raises `UnknownRun`, `ReplayMismatch`, `RunBusy`.
 
-        `take_over` takes it from an owner that still lives but is known to be stuck; see `Harness.resume`. `deps` are
-        for this run, as in `run`: where that was given some, and `harden` none, the run waits until it is given some
-        here. `event_stream_handler` is shown the run's events, from its beginning.
+        `take_over` takes it from an owner that still lives but is known to be stuck; `forced_by` lets it go on although
+        its process has died too often; see `Harness.resume`. `deps` are for this run, as in `run`: where that was given
+        some, and `harden` none, the run waits until it is given some here. `event_stream_handler` is shown the run's
+        events, from its beginning.
         """
 
         async def running() -> RunResult:
             with self._deps.during(run_id, deps):
-                return await self.harness.resume(run_id, take_over=take_over)
+                return await self.harness.resume(run_id, take_over=take_over, forced_by=forced_by)
 
         return await self._audience.shown(run_id, event_stream_handler, running)
 
