@@ -9,6 +9,7 @@ from pydantic_ai.messages import (
     ModelMessage,
     ModelResponse,
     PartDeltaEvent,
+    PartStartEvent,
     TextPart,
 )
 from pydantic_ai.models.function import AgentInfo, FunctionModel
@@ -152,14 +153,31 @@ def test_a_response_that_is_cut_off_is_cut_off_again_on_replay() -> None:
 
         desk = desk_of(streamed(["One ", "two ", "three ", "four"]))
         first = await cut_off(desk)
-        assert (first.ending, first.output) == (Ending.COMPLETE, "One two "), first.reason
+        assert (first.ending, first.output) == (Ending.DEGRADED, "One two ")
+        assert first.reason == "its last response was left before its end"
         (settled,) = await desk.events(CallSettled)
         assert (settled.outcome.status, settled.outcome.value["response"]["state"]) == (Status.ABANDONED, "interrupted")
         again = desk_of(streamed(["never asked"]))
         await again.store.claim("r", owner="life-0", at=0.0)
         await again.store.append((await desk.store.read("r"))[:-1])
         result = await cut_off(again)
-        assert (result.ending, result.output) == (Ending.COMPLETE, "One two "), result.reason
+        assert (result.ending, result.output) == (Ending.DEGRADED, "One two "), result.reason
         assert await calls(again) == ["1:primary"]
+
+    simulated(main)
+
+
+def test_an_answer_whose_receiver_left_before_its_end_is_no_whole_one() -> None:
+    async def main() -> None:
+        desk = desk_of(streamed(LOOK, ["All ", "done."]))
+        async with desk.live().iter("Look", run_id="r") as nodes:
+            async for node in nodes:
+                if Agent.is_model_request_node(node):
+                    async with node.stream(nodes.agent_run.ctx) as stream:
+                        async for event in stream:
+                            if isinstance(event, PartStartEvent) and isinstance(event.part, TextPart):
+                                break
+        assert (nodes.result.ending, nodes.result.output) == (Ending.DEGRADED, "All ")
+        assert nodes.result.reason == "its last response was left before its end"
 
     simulated(main)

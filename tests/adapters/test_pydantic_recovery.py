@@ -15,7 +15,7 @@ from pydantic_ai.tools import DeferredToolRequests, DeferredToolResults
 
 import plimsoll
 from plimsoll.adapters.pydantic_ai import harden
-from plimsoll.contract.model import Tool
+from plimsoll.contract.model import Limits, Tool
 from plimsoll.core.calls import CallInfo, Effect, Ending, Unknown
 from plimsoll.core.clock import LoopClock
 from plimsoll.core.errors import ReplayMismatch
@@ -52,6 +52,27 @@ def test_a_crash_at_any_append_neither_loses_nor_doubles(at: int, keep: int) -> 
         assert (result.ending, result.output) == (Ending.COMPLETE, "Both are paid back."), result.reason
         assert sorted(desk.shop.refunds) == [("W1", 20.0), ("W2", 30.0)]
         assert crashed or at > 4
+
+    simulated(main)
+
+
+def test_a_person_lets_a_run_go_on_that_died_too_often() -> None:
+    async def main() -> None:
+        async def crash(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            if desk.lives < 3:
+                raise Crash
+            return await send()
+
+        desk = Desk("Done.", intercept=crash, limits=Limits(max_resumes=0))
+        for _ in range(2):
+            hardened = desk.live()
+            try:
+                await hardened.run("Look", run_id="r")
+            except Crash:
+                hardened.harness.journal.abandon()
+        assert (await desk.live().resume("r")).reason.startswith("resumes: its process died")
+        result = await desk.live().resume("r", forced_by="ana")
+        assert (result.ending, result.output) == (Ending.COMPLETE, "Done."), result.reason
 
     simulated(main)
 

@@ -396,6 +396,8 @@ def test_a_run_that_parks_ends_its_stream_and_says_so() -> None:
         assert desk.shop.refunds == [("W1", 80.0)]
         async with desk.live().run_stream("Refund", run_id="r") as stream:  # it has ended: nothing to be shown
             assert [event async for event in stream] == []
+        async with desk.live().run_stream("Refund", run_id="r") as stream:
+            assert [text async for text in stream.stream_text()] == ["All done."], "the last text is the answer"
         assert stream.result.output == "All done."
 
     simulated(main)

@@ -108,6 +108,27 @@ def test_wake_alone_brings_a_crashed_chain_to_its_end(at: int) -> None:
     simulated(main)
 
 
+def test_a_new_version_makes_a_crash_between_two_runs_good_and_begins_the_next() -> None:
+    async def main() -> None:
+        between = 0
+        for at in range(1, 12):
+            one = desk()
+            with pytest.raises(Crash):
+                await one.live(CrashingStore(one.store, at=at, keep=99)).run({"left": 3}, run_id="r")
+            stands = await states(one.store)
+            last = [(await one.store.read(run_id))[-1].event for run_id, state in stands.items() if state == "running"]
+            if any(isinstance(event, RunContinuedEvent) and event.following not in stands for event in last):
+                between += 1
+                one.fingerprint = "v2"
+                await one.live().wake()
+                result = await one.live().result("r")
+                assert (result.ending, result.output) == (Ending.COMPLETE, {"paid": 3.0}), result.reason
+                assert [row[0] for row in one.shop.ledger] == ["3", "2", "1"]
+        assert between == 2
+
+    simulated(main)
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 8), st.integers(0, 2)), max_size=8), st.booleans())
 def test_any_number_of_crashes_at_any_place(crashes: list[tuple[int, int]], wakes: bool) -> None:

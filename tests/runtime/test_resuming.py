@@ -8,6 +8,7 @@ import pytest
 
 from plimsoll.contract.model import Limits, Tool
 from plimsoll.core.calls import CallInfo, Effect, Ending
+from plimsoll.core.clock import LoopClock
 from plimsoll.core.events import RunResumed
 from plimsoll.journal.store import RunState
 from plimsoll.runtime.exchange import Exchange, Send
@@ -15,6 +16,20 @@ from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.run import Run
 from tests.runtime.bench import Crash, CrashingStore, Desk, pass_time, simulated
 from tests.runtime.test_waiting import desk_of, now
+
+
+async def looking_for_long(run: Run, request: Any) -> str:
+    await pass_time(100.0)  # code of the agent's own, which records nothing
+    return await looking_at_once(run, request)
+
+
+async def looking_at_once(run: Run, request: Any) -> str:
+    await run.call("look", {"order": "W1"})
+    return "looked"
+
+
+async def resumes(desk: Desk) -> list[RunResumed]:
+    return [record.event for record in await desk.store.read("r") if isinstance(record.event, RunResumed)]
 
 
 class Poison(Desk):
@@ -243,7 +258,126 @@ def test_a_crash_loop_uses_up_its_time() -> None:
     simulated(main)
 
 
+@pytest.mark.parametrize("effect", [Effect.READ, Effect.IDEMPOTENT])
+@pytest.mark.parametrize("skew_s", [-3600.0, 3600.0])
+def test_a_clock_that_is_set_before_a_crash_gives_and_takes_no_active_time(skew_s: float, effect: Effect) -> None:
+    async def main() -> None:
+        async def work(seconds: float) -> str:
+            await pass_time(seconds)
+            return "ok"
+
+        async def sets_the_clock_and_dies(run: Run, request: Any) -> str:
+            await run.call("work", {"seconds": 5.0})
+            await run.call("work", {"seconds": 4.0})
+            first = desk.lives == 1
+            if first:
+                lives[0].env.clock.skew_s = skew_s  # type: ignore[attr-defined]
+            await run.call("work", {"seconds": 3.0})
+            await run.call("work", {"seconds": 2.0})
+            if first:
+                await lives[0].journal.close()
+                raise Crash
+            await run.call("work", {"seconds": seconds_left})
+            return "done"
+
+        tools = {"work": Tool(effect=effect, timeout_s=30.0)}
+        desk = desk_of(sets_the_clock_and_dies, tools=tools, limits=Limits(seconds=30.0))
+        desk.tools.append(work)
+        lives = [desk.live()]
+        with pytest.raises(Crash):
+            await lives[0].run(None, run_id="r")
+        seconds_left = 15.9
+        result = await desk.live().run(None, run_id="r")
+        assert result.ending is Ending.COMPLETE, result.reason
+        ended = (await desk.store.read("r"))[-1].event
+        assert ended.active_s == pytest.approx(29.9)  # type: ignore[union-attr]
+
+    simulated(main)
+
+
+def test_the_days_before_a_parked_run_is_adopted_are_no_active_time() -> None:
+    async def main() -> None:
+        desk = slow_desk(20.0)
+        await desk.live().run(None, run_id="r")
+        await pass_time(500.0)
+        desk.fingerprint = "v2"
+        assert (await desk.live().adopt("r", by="ana")).adopted
+        await pass_time(500.0)
+        (result,) = await desk.live().wake()
+        assert result.ending is Ending.COMPLETE, result.reason
+
+    simulated(main)
+
+
 # ---------------------------------------------------------------------------------------- threads that outlive a call
+
+
+def test_a_run_that_its_caller_gives_up_has_not_crashed() -> None:
+    async def main() -> None:
+        desk = Desk(limits=Limits(max_resumes=1))
+        desk.agent = looking_for_long
+        harness = desk.live()
+        for _ in range(4):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await harness.run({}, run_id="r")
+        around = harness.env.surroundings
+        again = Harness(desk.contract, agent=looking_at_once, surroundings=around, tools=desk.tools, fingerprint="v1")
+        assert (await again.run({}, run_id="r")).ending is Ending.COMPLETE
+        assert not [event for event in await resumes(desk) if event.crashed]
+        assert desk.kinds() == []
+
+    simulated(main)
+
+
+def test_a_run_that_is_given_up_before_it_has_begun_again_has_not_crashed() -> None:
+    async def main() -> None:
+        desk = Desk()
+        desk.agent = looking_for_long
+        harness = desk.live()
+        for steps in range(6):
+            running = asyncio.ensure_future(harness.run({}, run_id="r"))
+            for _ in range(steps):
+                await pass_time(0)
+            running.cancel()
+            await asyncio.wait([running])
+        desk.agent = looking_at_once
+        assert not [event for event in await resumes(desk) if event.crashed]
+
+    simulated(main)
+
+
+def test_the_time_of_a_run_that_is_given_up_counts() -> None:
+    async def main() -> None:
+        async def slow(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            await pass_time(100.0)
+
+        look = Tool(effect=Effect.READ, timeout_s=50.0)
+        desk = Desk(limits=Limits(seconds=10.0), tools={"look": look}, intercept=slow)
+        desk.agent = looking_at_once
+        harness = desk.live()
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3.0):
+                    await harness.run({}, run_id="r")
+        last = await harness.run({}, run_id="r")
+        assert (last.ending, LoopClock().monotonic()) == (Ending.HALTED, pytest.approx(10.0))
+
+    simulated(main)
+
+
+def test_a_process_that_dies_after_it_gave_a_run_up_has_crashed() -> None:
+    async def main() -> None:
+        desk = Desk()
+        desk.agent = looking_for_long
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await desk.live().run({}, run_id="r")
+        desk.agent = looking_at_once
+        await desk.live().run({}, run_id="r")
+        assert [event.crashed for event in await resumes(desk)] == [True]
+
+    simulated(main)
 
 
 def test_a_second_harness_knows_of_the_threads_that_the_first_has_left_running() -> None:

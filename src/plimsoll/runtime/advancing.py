@@ -47,7 +47,7 @@ async def advance(state: RunState, agent: AgentFunction, telling: Telling) -> Ru
     """Executes `agent` until the run ends, parks, or is to go on as a new one (`Ending.CONTINUED`).
 
     Raises `ReplayMismatch` when the code no longer follows the journal; the run is parked then. When the caller
-    cancels, calls under way are cancelled and awaited, and the run is left as a crash would leave it.
+    cancels, calls under way are cancelled and awaited, and the run is left where it was.
     """
     run = Run(state)
     token = run_context.set(run)

@@ -1,5 +1,6 @@
 """The harness: where everything is put together, and the only thing that starts, resumes and ends runs."""
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace as replace_result
@@ -146,7 +147,7 @@ class Harness:
         self._telling = Telling(output_of=output_of, carried_of=carried_of)
         self._undoing = undoing_of(ready.contract, compensators or {}, verifying, directory=directory)
         self._active = surroundings.active
-        self._used_s: dict[str, float] = {}
+        self._left = surroundings.left
 
     async def __aenter__(self) -> Self:
         return self
@@ -417,6 +418,9 @@ class Harness:
         self._active.add(run_id)
         try:
             yield
+        except asyncio.CancelledError:
+            self._left.setdefault(run_id, 0.0)
+            raise
         finally:
             self._active.discard(run_id)
 
@@ -477,10 +481,12 @@ class Harness:
         self._check_own(head)
         claimed = await self._claim(head, take_over=take_over)
         records = await self.store.read(head.run_id)
-        used_s = self._used_s.pop(head.run_id, 0.0)
+        left_s = self._left.pop(link_of(head.run_id)[0], None)
+        used_s = left_s or 0.0
         state, events = restored(claimed, records, env=self.env, log=self.journal.open(claimed), used_s=used_s)
         rehearsal = partial(rehearse, claimed, records, env=self.env, code_of=self._code_of)
-        crashed = head.state is HeadState.RUNNING
+        let_go = left_s is not None and head.owner == self.owner
+        crashed = head.state is HeadState.RUNNING and not let_go
         state.taken_from = head.owner if take_over and head.owner != self.owner else ""
         try:
             await go_on(state, events, crashed=crashed, forced_by=forced_by, rehearsal=rehearsal)
@@ -491,9 +497,15 @@ class Harness:
         return state
 
     async def _advance(self, state: RunState) -> RunResult:
-        result = await advance(state, self._code_of(state.started), PLAINLY if state.started.undoes else self._telling)
+        first, _ = link_of(state.id)
+        telling = PLAINLY if state.started.undoes else self._telling
+        try:
+            result = await advance(state, self._code_of(state.started), telling)
+        except asyncio.CancelledError:
+            self._left[first] = state.active_s  # its caller gave it up, and does not wait for the disk
+            raise
         if result.ending is Ending.PARKED and result.reason.startswith("journal:"):
-            self._used_s[state.id] = state.active_s  # the journal could not be told
+            self._left[first] = state.active_s  # the journal could not be told
         return await self._told(result)
 
     def _code_of(self, started: RunStarted) -> AgentFunction:

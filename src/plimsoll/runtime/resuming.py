@@ -32,9 +32,10 @@ async def go_on(
         copy_inbox(state, entry)
     state.mailbox.acted_on_all()
     state.replay.resolve(state.doubts)
-    if state.cancelled is not None and state.continued is None:
-        raise RunHalted(cancellation(state.cancelled))
-    await _check_version(state, version_of(events), rehearsal)
+    if state.continued is None:  # otherwise none of its code is executed any more: the next run begins
+        if state.cancelled is not None:
+            raise RunHalted(cancellation(state.cancelled))
+        await _check_version(state, version_of(events), rehearsal)
     _check_crashes(state, crashes([*events, resumed]))
     await state.commit()
 

@@ -24,6 +24,7 @@ from plimsoll.core.errors import (
 from plimsoll.core.events import (
     ApprovalDecided,
     ApprovalRequested,
+    AttemptSettled,
     CallIntended,
     CallSettled,
     CancelRequested,
@@ -31,6 +32,7 @@ from plimsoll.core.events import (
     Event,
     Finding,
     FindingRaised,
+    RunAdopted,
     RunContinuedEvent,
     RunParkedEvent,
     RunResumed,
@@ -71,6 +73,8 @@ BOOKED = frozenset(
 )
 """The events that the books of a run take note of."""
 _ENDS_A_WAIT = frozenset({TimerFired, SignalReceived})
+_BEGINS_A_SEGMENT = (RunResumed, RunAdopted)
+_MEASURED = (AttemptSettled, CallSettled)
 REPEATS = frozenset({"repeats"})
 _ANSWER_BY_RUNG = frozenset({CallKind.MODEL, CallKind.RUN})
 LONG_S = 1.0
@@ -323,14 +327,17 @@ class RunState:
     def restore(self, events: Sequence[Event], dates: Sequence[float], *, used_s: float = 0.0) -> None:
         """Brings counters, books and detectors to where `events` left them, without any finding or alert.
 
-        `dates` are the events' wall-clock times: active time is what passed between each start and its last event.
+        `dates` are the events' wall-clock times: active time is what passed between each start and its last event, as
+        far as that can be.
         `used_s` is what this process knows to be used up at least, where that could not be written.
         """
-        segment_began = last = dates[0]
+        last, segment_s = dates[0], 0.0
         for event, at in zip(events, dates, strict=True):
-            if isinstance(event, RunResumed):
-                self.active_before_s += max(0.0, last - segment_began)
-                segment_began = at
+            if isinstance(event, _BEGINS_A_SEGMENT):
+                self.active_before_s += segment_s
+                segment_s = 0.0
+            else:
+                segment_s += self._passed(event, at - last, before_s=self.active_before_s + segment_s)
             last = at
             if type(event) in BOOKED:
                 self._book(event)
@@ -345,11 +352,23 @@ class RunState:
                 self.account(event)
             elif isinstance(event, RunParkedEvent):
                 self.active_before_s = event.active_s
-                segment_began = at
+                segment_s = 0.0
             elif isinstance(event, RunContinuedEvent):
                 self.continued = event
-        self.active_before_s = max(used_s, self.active_before_s + max(0.0, last - segment_began))
+        self.active_before_s = max(used_s, self.active_before_s + segment_s)
         self.deadline = Deadline(self.segment_started + self.limits.limits.seconds - self.active_before_s)
+
+    def _passed(self, event: Event, gap_s: float, *, before_s: float) -> float:
+        """The active seconds between `event` and the one before it, `gap_s` by a wall clock that may have been set.
+
+        A run whose time is up makes no call. Where it made one after that, the clock was wrong, and what the call
+        itself took is all that is known.
+        """
+        took_s = event.duration_s if isinstance(event, _MEASURED) else 0.0
+        called = isinstance(event, (*_MEASURED, CallIntended))
+        if called and before_s + gap_s - took_s > self.limits.limits.seconds:
+            return min(took_s, gap_s)
+        return gap_s if gap_s >= 0 else took_s
 
     def _book(self, event: Event) -> None:
         """Keeps the books of the run, of an event that is live or replayed."""

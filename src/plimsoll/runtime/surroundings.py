@@ -34,5 +34,8 @@ class Surroundings:
     """Who makes the journal's checkpoints as its events become durable; None: nobody does."""
     active: set[str] = field(default_factory=set, init=False)
     """The runs that some harness in these surroundings is advancing now."""
+    left: dict[str, float] = field(default_factory=dict, init=False)
+    """The runs that this process has let go of in the middle without writing so, by the first of their chain, and the
+    active seconds that they have used up."""
     under_way: UnderWay = field(default_factory=UnderWay, init=False)
     """What outlived its attempt, and is still running in this process."""

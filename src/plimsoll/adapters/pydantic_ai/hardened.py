@@ -42,6 +42,7 @@ from plimsoll.runtime.surroundings import Surroundings
 __all__ = ["HardenedAgent", "harden"]
 
 _NOT_GIVEN: Any = object()
+_BROKEN_OFF = "its last response was left before its end"
 
 
 def harden(
@@ -254,19 +255,21 @@ class HardenedAgent:
         run_id: str,
         *,
         take_over: bool = False,
+        forced_by: str = "",
         deps: Any = None,
         event_stream_handler: EventStreamHandler[Any] | None = None,
     ) -> RunResult:
         """Goes on with a run that parked, or whose process died. Raises `UnknownRun`, `ReplayMismatch`, `RunBusy`.
 
-        `take_over` takes it from an owner that still lives but is known to be stuck; see `Harness.resume`. `deps` are
-        for this run, as in `run`: where that was given some, and `harden` none, the run waits until it is given some
-        here. `event_stream_handler` is shown the run's events, from its beginning.
+        `take_over` takes it from an owner that still lives but is known to be stuck; `forced_by` lets it go on although
+        its process has died too often; see `Harness.resume`. `deps` are for this run, as in `run`: where that was given
+        some, and `harden` none, the run waits until it is given some here. `event_stream_handler` is shown the run's
+        events, from its beginning.
         """
 
         async def running() -> RunResult:
             with self._deps.during(run_id, deps):
-                return await self.harness.resume(run_id, take_over=take_over)
+                return await self.harness.resume(run_id, take_over=take_over, forced_by=forced_by)
 
         return await self._audience.shown(run_id, event_stream_handler, running)
 
@@ -391,11 +394,15 @@ class _Life:
             "infer_name": False,
             "capabilities": capabilities_of(binding),
         }
+        result: AgentRunResult[Any]
         handover = audience.handover(run)
         if handover is not None:
-            return await handover.over(run, lambda: agent.iter(prompt, **options), binding.leave)
+            result = await handover.over(run, lambda: agent.iter(prompt, **options), binding.leave)
+            if result.response.state in ("interrupted", "incomplete"):
+                run.state.degraded = run.state.degraded or _BROKEN_OFF
+            return result
         try:
-            result: AgentRunResult[Any] = await agent.run(prompt, event_stream_handler=audience.handler(run), **options)
+            result = await agent.run(prompt, event_stream_handler=audience.handler(run), **options)
         except Exception:
             binding.leave()  # a call that waits for a person goes before whatever went wrong beside it
             raise

@@ -72,7 +72,8 @@ class HardenedStream:
     async def stream_text(self) -> AsyncGenerator[str]:
         """The text of the response that is coming, from its beginning each time: each takes the place of the last.
 
-        So nothing has to be taken back by whoever shows it. The last one is the answer, where that is text.
+        So nothing has to be taken back by whoever shows it. The last one is the answer, where that is text; of a run
+        that had ended before, it is the only one.
         """
         texts: dict[int, str] = {}
         said = ""
@@ -87,6 +88,9 @@ class HardenedStream:
             if text != said:
                 said = text
                 yield text
+        output = self.result.output
+        if isinstance(output, str) and output != said:
+            yield output
 
     async def _running(self) -> RunResult:
         try:
