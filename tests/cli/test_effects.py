@@ -82,3 +82,23 @@ def test_the_first_answer_stands_and_says_how_it_is_known(doubting: User) -> Non
 def test_what_did_not_happen_returned_nothing(doubting: User) -> None:
     message = doubting.refused("approvals", "resolve", "r", "--not-happened", "--result", "{}", code=2)
     assert "what did not happen returned nothing" in message
+
+
+def test_a_doubt_that_an_ended_run_left_is_listed_until_it_is_answered(doubting: User) -> None:
+    doubting.edit("[tools.issue_refund]\n", '[tools.issue_refund]\ncompensate = "shop.agent:take_refund_back"\n')
+    doubting.ok("runs", "cancel", "r", "--by", "bo")
+    doubting.ok("runs", "resume", "r")
+    assert doubting.json("runs", "show", "r")["state"] == "halted"
+    (doubt,) = doubting.json("approvals", "list")["doubts"]
+    assert (doubt["run_id"], doubt["tool"], doubt["ended"]) == ("r", "issue_refund", True)
+    assert doubt["args"] == {"order": "W1", "amount": 20.0}
+    assert "its run has ended: what you say is recorded, and nothing is sent again" in doubting.ok("approvals", "list")
+    answer = ("approvals", "resolve", "r", "--happened", "--result", '{"refunded": 20}', "--by", "ana")
+    assert "Its run has ended" in doubting.ok(*answer, "--note", "it is in the bank's list")
+    assert doubting.ok("approvals", "list") == "Nothing waits for a person.\n"
+    last = doubting.json("runs", "show", "r")["events"][-1]
+    assert (last["answer"], last["by"], last["note"]) == ("happened", "ana", "it is in the bank's list")
+    assert "happened, says ana" in doubting.ok("runs", "show", "r")
+    assert "nothing is in doubt in run r" in doubting.refused(*answer)
+    key = ("approvals", "resolve", "r", doubt["key"])
+    assert "ana has said already" in doubting.refused(*key, "--not-happened", "--by", "bo")

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
-from plimsoll.core.events import Event, RunAdopted, RunParkedEvent, RunResumed
+from plimsoll.core.events import DoubtResolved, Event, RunAdopted, RunParkedEvent, RunResumed
 from plimsoll.journal import InboxEntry, InboxKind, MemoryStore, RunHead, RunState, SQLiteStore, Store
+from plimsoll.journal.audit import audit
 from plimsoll.journal.sqlite.rows import ASKING, due_conditions
 from tests.journal.conftest import OpenStore
 from tests.journal.helpers import ENDED, STARTED, chain, in_loop
@@ -145,6 +146,21 @@ async def test_a_parked_run_asks_until_it_goes_on(open_store: OpenStore) -> None
     await store.close()
 
 
+@in_loop
+async def test_what_a_run_left_in_doubt_is_asked_until_somebody_has_answered(open_store: OpenStore) -> None:
+    store = open_store("one")
+    for run_id, asks in (("left", 2), ("silent", 0)):
+        await filled(
+            store, run_id, DoubtResolved(key="0:pay", answer="not_happened", by="bo"), replace(ENDED, asks=asks)
+        )
+    for asks, answer in ((2, "unknown"), (1, "happened"), (0, "not_happened"), (0, "happened")):
+        head = await store.claim("left", owner="one", at=0.0)
+        await store.append(chain(head, DoubtResolved(key="1:pay", answer=answer, by="ana")))
+        assert [(head.run_id, head.asks) for head in await store.asking()] == ([("left", asks)] if asks else [])
+    assert (await audit(store)).damages == []
+    await store.close()
+
+
 def test_no_look_at_who_asks_or_is_open_reads_the_runs_that_do_not(tmp_path: Path) -> None:
     async def main() -> None:
         store = SQLiteStore.open(tmp_path / "journal.db", owner="one")
@@ -249,7 +265,7 @@ class DueMachine(RuleBasedStateMachine):
         heads = self.do(self.store.heads())
         for state in RunState:
             assert self.do(self.store.heads(state=state)) == [head for head in heads if head.state is state]
-        asking = {head.run_id for head in heads if head.state is RunState.PARKED and head.asks}
+        asking = {head.run_id for head in heads if head.asks}
         assert {head.run_id for head in self.do(self.store.asking())} == asking
 
     def teardown(self) -> None:

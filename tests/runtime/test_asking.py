@@ -63,7 +63,7 @@ def test_of_many_that_wait_only_those_are_read_that_ask_somebody() -> None:
         (asked,) = (await harness.run({"amounts": [500.0]}, run_id="asks")).waiting_for
         store.was_read.clear()
         assert [request.asked.request_id for request in await harness.operations.requests()] == [asked.request_id]
-        assert await harness.operations.doubtful() == []
+        assert await harness.operations.in_doubt() == []
         assert set(store.was_read) == {"asks"}
 
     simulated(main)
@@ -76,8 +76,8 @@ def test_a_run_that_waits_for_several_tells_all_of_them() -> None:
         result = await harness.run({"amounts": [500.0, 20.0, 700.0]}, run_id="r")
         assert result.ending is Ending.PARKED and (await parked(desk, "r")).asks == 3
         assert len(await harness.operations.requests()) == 2
-        ((run_id, doubts),) = await harness.operations.doubtful()
-        assert (run_id, len(doubts)) == ("r", 1)
+        (doubt,) = await harness.operations.in_doubt()
+        assert (doubt.run_id, doubt.over) == ("r", False)
 
     simulated(main)
 
@@ -91,9 +91,10 @@ def test_what_was_answered_is_asked_no_more_and_what_is_left_still_is() -> None:
         assert await harness.operations.requests() == []
         await desk.live().wake()
         assert (await parked(desk, "r")).asks == 1
-        ((_, doubts),) = await harness.operations.doubtful()
-        await harness.operations.resolve("r", *doubts, happened=True, value={"refunded": 20.0}, by="ana")
-        assert await harness.operations.doubtful() == []
+        (doubt,) = await harness.operations.in_doubt()
+        await harness.operations.resolve("r", doubt.key, happened=True, value={"refunded": 20.0}, by="ana")
+        assert await harness.operations.doubts("r") == {}
+        assert [each.said is not None for each in await harness.operations.in_doubt()] == [True]
         await desk.live().wake()
         assert await desk.store.asking() == []
 

@@ -398,3 +398,36 @@ def test_a_run_that_did_nothing_of_the_kind_is_told_so() -> None:
             await desk.live().compensate("trip", by="ana")
 
     simulated(main)
+
+
+@pytest.mark.parametrize("happened", [False, True])
+def test_what_a_compensation_left_in_doubt_is_taken_back_again_where_it_did_not_happen(happened: bool) -> None:
+    async def main() -> None:
+        lost: list[str] = []
+
+        async def lose(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            if site == "book.compensate" and not lost:
+                lost.append(info.key)
+                if happened:
+                    await send()
+                raise ConnectionResetError("lost")
+            return await send()
+
+        desk = Desk(intercept=lose)
+        await desk.failed()
+        harness = desk.live()
+        assert (await harness.compensate("trip", by="ana")).reason == "doubt: 3:book"
+        await harness.operations.cancel("trip/undo", by="ana")
+        assert [result.ending for result in await harness.wake()] == [Ending.HALTED]
+        left = [call.key for call in await harness.operations.undoable("trip")]
+        assert left == ["1:book", "2:book"], "what may have been taken back is not taken back again"
+        value = {"freed": "b-car"} if happened else None
+        await harness.operations.resolve("trip/undo", "3:book", happened=happened, value=value, by="bo")
+        left = [call.key for call in await harness.operations.undoable("trip")]
+        assert left == (["1:book", "2:book"] if happened else ["1:book", "2:book", "3:book"])
+        result = await harness.compensate("trip", by="ana")
+        assert (result.run_id, result.output) == ("trip/undo-2", {"undone": len(left)})
+        assert desk.shop.log[4:] == ["-car", "-room", "-train"]
+        assert await harness.operations.undoable("trip") == ()
+
+    simulated(main)

@@ -200,7 +200,7 @@ def test_a_doubt_in_a_later_run_is_answered_by_the_first_id() -> None:
         one = desk(verify=False, intercept=lose)
         harness = one.live()
         assert (await harness.run({"left": 2}, run_id="r")).reason == "doubt: 1:refund"
-        assert list(await harness.operations.doubts("r")) == ["1:refund"]
+        assert list(await harness.operations.doubts("r")) == ["1:refund~2"]
         await harness.operations.resolve("r", "1:refund", happened=True, by="ana", value={"refunded": 1.0})
         (result,) = await one.live().wake()
         assert result.output == {"paid": 2.0}

@@ -1,7 +1,6 @@
 """`plimsoll approvals`: who may decide what, and the deciding."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,9 @@ from plimsoll.contract.loading import load_contract
 from plimsoll.contract.model import Tool
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import DecisionRefused, Misuse
-from plimsoll.core.events import CallIntended, DoubtRaised
-from plimsoll.journal.store import RunState
 from plimsoll.oversight.approvals import Request
 from plimsoll.policies.output_check import check_value
-from plimsoll.runtime.doubts import open_doubts
+from plimsoll.runtime.answering import InDoubt
 from plimsoll.runtime.operations import Operations
 
 __all__ = ["approvals"]
@@ -57,9 +54,7 @@ def list_requests(contract_path: Path, journal: Path | None, as_json: bool) -> N
 
     async def look(operations: Operations) -> tuple[list[Row], list[Row]]:
         asked = [_request_row(request) for request in await operations.requests()]
-        doubtful = await operations.doubtful()
-        doubts = [row for run_id, doubts in doubtful for row in await _doubt_rows(operations, run_id, doubts)]
-        return asked, doubts
+        return asked, [_doubt_row(doubt) for doubt in await operations.in_doubt() if doubt.said is None]
 
     asked, doubts = with_operations(contract_path, journal, look)
     if as_json:
@@ -86,19 +81,16 @@ def _request_row(request: Request) -> Row:
     }
 
 
-async def _doubt_rows(operations: Operations, run_id: str, doubts: Mapping[str, DoubtRaised]) -> list[Row]:
-    intents = {event.key: event for event in await operations.events(run_id) if isinstance(event, CallIntended)}
-    return [
-        {
-            "run_id": run_id,
-            "key": key,
-            "tool": doubt.dependency,
-            "args": intents[key].args if key in intents else None,
-            "idempotency_key": doubt.idempotency_key,
-            "why": doubt.message,
-        }
-        for key, doubt in doubts.items()
-    ]
+def _doubt_row(doubt: InDoubt) -> Row:
+    return {
+        "run_id": doubt.run_id,
+        "key": doubt.key,
+        "tool": doubt.intent.dependency,
+        "args": doubt.intent.args,
+        "idempotency_key": doubt.intent.idempotency_key,
+        "why": doubt.raised.message,
+        "ended": doubt.over,
+    }
 
 
 def _print_requests(rows: list[Row], options: str) -> None:
@@ -118,6 +110,8 @@ def _print_doubts(rows: list[Row], options: str) -> None:
         line(out, "  ", (row["run_id"], "bold cyan"), f"  {row['tool']} ", (arguments(row["args"]), "bold"))
         line(out, f"    nobody knows, because: {row['why']}")
         line(out, f"    call {row['key']}, sent with the idempotency key {row['idempotency_key']}")
+        if row["ended"]:
+            line(out, "    its run has ended: what you say is recorded, and nothing is sent again")
     line(out, f"  Find out, then: plimsoll approvals resolve RUN [CALL] --happened|--not-happened --by YOU{options}")
 
 
@@ -214,8 +208,9 @@ def resolve(
     """Says whether a write in doubt happened.
 
     CALL may be shortened, and left out where only one write of the run is in doubt. After --not-happened it is sent
-    again: say so only if it did not happen and cannot happen any more either. What it returned must be what the
-    contract says that the tool returns. The first answer stands. Exits with 0 when this one does, with 1 on an error.
+    again: say so only if it did not happen and cannot happen any more either. Of a run that has ended nothing is sent
+    again; your answer stands in its journal. What it returned must be what the contract says that the tool returns. The
+    first answer stands. Exits with 0 when this one does, with 1 on an error.
 
     \b
     Examples:
@@ -232,12 +227,12 @@ def resolve(
     contract = load_contract(contract_path) if contract_path.exists() else None
 
     async def settle(operations: Operations) -> tuple[str, bool, bool]:
-        call, doubt = await _call(operations, run_id, key)
+        doubt = await _doubt(operations, run_id, key)
         if found_out and doubt is not None and contract is not None:
-            _check_result(contract.tool(doubt.dependency), doubt.dependency, value)
+            _check_result(contract.tool(doubt.intent.dependency), doubt.intent.dependency, value)
+        call = key or "" if doubt is None else doubt.key
         new = await operations.resolve(run_id, call, happened=found_out, by=by, value=value, note=note)
-        head = await operations.store.head(run_id)
-        return call, new, head is not None and head.state is RunState.ENDED
+        return call, new, doubt is None or doubt.over
 
     call, new, ended = with_operations(contract_path, journal, settle)
     what = f"{clean(call)} of {clean(run_id)} {'happened' if happened else 'did not happen'}"
@@ -257,17 +252,17 @@ def _check_result(tool: Tool, name: str, value: Any) -> None:
         raise Misuse(f"that is no result of {name}: {problem.detail}. Say what it returned with --result")
 
 
-async def _call(operations: Operations, run_id: str, key: str | None) -> tuple[str, DoubtRaised | None]:
-    """The key of the write that is meant, and the doubt about it."""
-    doubts = open_doubts(await operations.events(run_id))
-    fitting = [each for each in doubts if key is None or each.startswith(key)]
-    if key is not None and (key in doubts or not fitting):
-        return key, doubts.get(key)
-    if not fitting:
+async def _doubt(operations: Operations, run_id: str, key: str | None) -> InDoubt | None:
+    """The doubt that is meant. None where `key` names none: then it may have been answered before."""
+    doubts = await operations.in_doubt(run_id)
+    exact = [each for each in doubts if key in (each.key, each.numbered)]
+    fitting = exact or [each for each in doubts if key is None or each.numbered.startswith(key)]
+    if not fitting and key is None:
         raise Misuse(f"nothing is in doubt in run {run_id}; `plimsoll approvals list` shows what is")
     if len(fitting) > 1:
-        raise Misuse(f"several writes of run {run_id} are in doubt; name one of: {', '.join(fitting)}")
-    return fitting[0], doubts[fitting[0]]
+        names = ", ".join(each.key for each in fitting)
+        raise Misuse(f"several writes of run {run_id} are in doubt; name one of: {names}")
+    return fitting[0] if fitting else None
 
 
 def _parsed(result: str | None) -> Any:

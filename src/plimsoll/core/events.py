@@ -286,7 +286,8 @@ class RunEnded(_Event, frozen=True, kw_only=True, tag="run_ended"):
 
     `did` names the tools that were carried out by then, for the runs that it is part of; `carried` is what the next
     turn of its session is handed besides the output. `leaves` names the runs of children that have not ended: the store
-    cancels them in the transaction that ends this one.
+    cancels them in the transaction that ends this one. `asks` is how many doubts it leaves for people to answer: what
+    they say is all that comes after this event.
     """
 
     ending: Ending
@@ -296,6 +297,7 @@ class RunEnded(_Event, frozen=True, kw_only=True, tag="run_ended"):
     did: tuple[str, ...] = ()
     carried: Any = None
     leaves: tuple[str, ...] = ()
+    asks: int = 0
 
 
 Event = (

@@ -14,7 +14,8 @@ from plimsoll.journal.store import CONTINUED, InboxEntry, InboxKind, RunHead, Ru
 __all__ = ["admit", "check_expected", "follow", "moved_on", "restated", "verify_chain", "words_at_end"]
 
 _ABOUT_THE_RUN = b'"type":"run_'
-"""Stands in the body of every event that changes a head's state, and in few others: only these are decoded."""
+"""Stands in the body of every event that changes a head's state, and in few others: only these are decoded, and what
+comes after a run's end."""
 
 _JSON = ord("{")  # what a body begins with that stands as it is
 
@@ -34,6 +35,7 @@ class _AboutTheRun(msgspec.Struct):
     seen: int = 0
     asks: int | None = None
     ending: Ending | None = None
+    answer: str = ""
     leaves: tuple[str, ...] = ()
 
 
@@ -105,7 +107,7 @@ def restated(head: RunHead, records: Sequence[Record]) -> RunHead:
     """What `records` say of the run's head, but for its place; the same head where they say nothing."""
     for record in records:
         json = record.body if record.body[0] == _JSON else readable(record.body)
-        if _ABOUT_THE_RUN in json:
+        if _ABOUT_THE_RUN in json or head.state is RunState.ENDED:
             head = _follow_event(head, _decoder.decode(json), record.at)
     return head
 
@@ -154,6 +156,9 @@ def _follow_event(head: RunHead, about: _AboutTheRun, at: float) -> RunHead:
         case "run_adopted":
             return replace(head, fingerprint=about.new)
         case "run_ended":
-            return replace(head, state=RunState.ENDED, ending=about.ending, reason=about.reason, wake_at=None, asks=0)
+            over = {"ending": about.ending, "reason": about.reason, "wake_at": None, "asks": about.asks or 0}
+            return replace(head, state=RunState.ENDED, **over)
+        case "doubt_resolved" if about.answer != "unknown":  # after the end: a person has said so
+            return replace(head, asks=max(0, head.asks - 1))
         case _:
             return head

@@ -38,7 +38,8 @@ class RunHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     is the wall-clock time at which a parked run may go on by itself. `parent`, `session` and `turn` are those of its
     first event; `fingerprint` is the version of the agent that it belongs to. `posted` is the position of the last
     message to it, `seen` that up to which it had acted on everything when it last parked, and `asks` how many approvals
-    and doubts it had open then. `erased_at` is when its personal fields were erased.
+    and doubts it had open then; of one that has ended, how many doubts it left that nobody has answered since.
+    `erased_at` is when its personal fields were erased.
     """
 
     run_id: str
@@ -175,9 +176,10 @@ class Store(Protocol):
         ...
 
     async def asking(self) -> list[RunHead]:
-        """The parked runs that had something for people to answer when they parked, the latest started first.
+        """The runs that have something for people to answer, the latest started first: what they asked when they
+        parked, or left in doubt when they ended. None that was erased.
 
-        Costs as much as there are of these. How many are parked besides makes no difference.
+        Costs as much as there are of these. How many there are besides makes no difference.
         """
         ...
 

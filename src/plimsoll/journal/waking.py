@@ -26,7 +26,7 @@ class Waking:
         """The head of a run, new or changed."""
         parked = head.state is RunState.PARKED
         _put(self._open, head, when=head.state is not RunState.ENDED)
-        _put(self._asking, head, when=parked and head.asks > 0)
+        _put(self._asking, head, when=head.asks > 0 and head.erased_at is None)
         _put(self._running, head, when=head.state is RunState.RUNNING and head.seq > 0)
         _put(self._news, head, when=parked and head.posted > head.seen)
         _put(self._of_other_versions, head, when=parked and head.reason == OTHER_VERSION)
@@ -43,7 +43,7 @@ class Waking:
 
     @property
     def asking(self) -> dict[str, RunHead]:
-        """The parked runs that have something for people to answer."""
+        """The runs that have something for people to answer."""
         return self._asking
 
     def at(self, now: float, *, fingerprint: str) -> Iterator[RunHead]:

@@ -19,7 +19,7 @@ from plimsoll.runtime.current import run_context
 from plimsoll.runtime.effects import settle_leftovers
 from plimsoll.runtime.foreign import is_cancelled
 from plimsoll.runtime.lineage import link_id, link_of
-from plimsoll.runtime.messaging import left_behind
+from plimsoll.runtime.messaging import left_behind, still_asked
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.state import RunState
@@ -86,8 +86,8 @@ async def _until_it_stops(run: Run, agent: AgentFunction, telling: Telling) -> R
             await state.commit(ended)
             state.continued = ended
             return RunResult(run_id=state.id, ending=Ending.CONTINUED)
-        leaves = await left_behind(state)
-        ended = replace(ended, active_s=round(state.active_s, 6), did=state.did, leaves=leaves)
+        leaves, asks = await left_behind(state), await still_asked(state)
+        ended = replace(ended, active_s=round(state.active_s, 6), did=state.did, leaves=leaves, asks=asks)
         await state.commit(ended)
     except RunParked as signal:  # the ending itself could not be written
         return await park(state, signal)
@@ -193,6 +193,7 @@ async def cut_short(state: RunState, signal: RunHalted) -> RunResult:
             active_s=round(state.active_s, 6),
             did=state.did,
             leaves=await left_behind(state),
+            asks=await still_asked(state),
         )
         await state.commit(ended)
     except RunParked as worse:
@@ -212,7 +213,7 @@ async def park(state: RunState, signal: RunParked) -> RunResult:
             until=state.waits.wake_at(signal.until, now=now) if signal.reason in _WAITS else signal.until,
             active_s=round(state.active_s, 6),
             seen=state.mailbox.seen_but_for(state.asked_below),
-            asks=len(state.approvals.open(now)) + sum(each.answer == "unknown" for each in state.doubts.values()),
+            asks=len(state.approvals.open(now)) + state.in_doubt,
         )
         try:
             await state.commit(parked)

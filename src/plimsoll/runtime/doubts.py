@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from plimsoll.core.events import CallIntended, DoubtRaised, DoubtResolved, Event
+from plimsoll.core.events import CallIntended, DoubtRaised, DoubtResolved, Event, RunEnded
 from plimsoll.journal.store import InboxEntry, InboxKind
 
-__all__ = ["answer_to", "answers", "open_doubts", "sendings"]
+__all__ = ["answer_to", "answers", "open_doubts", "said_after_the_end", "sendings"]
 
 
 def open_doubts(events: Sequence[Event]) -> dict[str, DoubtRaised]:
@@ -37,3 +37,10 @@ def answer_to(events: Sequence[Event], inbox: Sequence[InboxEntry], key: str) ->
     """What somebody has said to the doubt about the write as it was last sent."""
     send = sendings(events, key)
     return next((entry for entry in inbox if answers(entry, key, send)), None)
+
+
+def said_after_the_end(events: Sequence[Event], key: str) -> DoubtResolved | None:
+    """What somebody has said to a doubt that the run left when it ended."""
+    over = next((place for place, event in enumerate(events) if isinstance(event, RunEnded)), len(events))
+    said = [event for event in events[over:] if isinstance(event, DoubtResolved) and event.key == key]
+    return said[-1] if said else None

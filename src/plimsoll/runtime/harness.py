@@ -42,7 +42,7 @@ from plimsoll.runtime.fingerprint import default_fingerprint
 from plimsoll.runtime.imports import functions_of
 from plimsoll.runtime.kin import Descent
 from plimsoll.runtime.lineage import check_id, check_run_id, latest_link, link_of
-from plimsoll.runtime.messaging import hand_over, left_behind
+from plimsoll.runtime.messaging import hand_over, left_behind, still_asked
 from plimsoll.runtime.models import ModelFunction
 from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.rehearsing import Adoption, rehearse
@@ -143,7 +143,7 @@ class Harness:
         self._checkpointer = surroundings.checkpointer
         if self._checkpointer is not None:
             self.journal.subscribe(self._checkpointer.committed)
-        self.operations = Operations(self.store, clock=surroundings.clock, ids=surroundings.ids)
+        self.operations = Operations(self.store, clock=surroundings.clock, ids=surroundings.ids, owner=self.owner)
         self._telling = Telling(output_of=output_of, carried_of=carried_of)
         self._undoing = undoing_of(ready.contract, compensators or {}, verifying, directory=directory)
         self._active = surroundings.active
@@ -402,8 +402,9 @@ class Harness:
         try:
             await hand_over(state, state.continued.following)
             following = await self._taken(state.continued.following, _following(state, self))
-            leaves = await left_behind(state)
-            await state.commit(RunEnded(ending=Ending.CONTINUED, active_s=round(state.active_s, 6), leaves=leaves))
+            leaves, asks = await left_behind(state), await still_asked(state)
+            active_s = round(state.active_s, 6)
+            await state.commit(RunEnded(ending=Ending.CONTINUED, active_s=active_s, leaves=leaves, asks=asks))
         except JournalUnavailable as error:  # what is recorded says how to go on
             return RunResult(run_id=state.id, ending=Ending.PARKED, reason=f"journal: {error}")
         except RunParked as signal:

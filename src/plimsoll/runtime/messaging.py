@@ -13,13 +13,13 @@ from typing import Any
 from plimsoll.core.calls import CallKind, Ending
 from plimsoll.core.errors import JournalUnavailable, Misuse, RunErased, RunParked, UnknownRun
 from plimsoll.core.events import SignalReceived
-from plimsoll.journal.store import CONTINUED, InboxEntry, RunHead, RunState, Store
+from plimsoll.journal.store import CONTINUED, InboxEntry, InboxKind, RunHead, RunState, Store
 from plimsoll.runtime.heeding import collect
-from plimsoll.runtime.inbox import cancel_entry, signal_entry, signal_request
+from plimsoll.runtime.inbox import cancel_entry, copy_inbox, signal_entry, signal_request
 from plimsoll.runtime.lineage import child_id, latest_link, link_id, link_of
 from plimsoll.runtime.state import RunState as State
 
-__all__ = ["deliver", "hand_over", "left_behind", "send"]
+__all__ = ["deliver", "hand_over", "left_behind", "send", "still_asked"]
 
 
 async def deliver(store: Store, run_id: str, make: Callable[[str], InboxEntry], *, what: str) -> bool:
@@ -120,6 +120,22 @@ async def left_behind(state: State) -> tuple[str, ...]:
     except JournalUnavailable as error:
         raise RunParked("journal", detail=str(error)) from error
     return tuple(left)
+
+
+async def still_asked(state: State) -> int:
+    """How many doubts a run that ends leaves for people to answer. What they have said by now it takes note of.
+
+    Raises `RunParked` where the journal cannot be read.
+    """
+    if state.in_doubt:
+        try:
+            entries = await state.env.store.inbox(state.id)
+        except JournalUnavailable as error:
+            raise RunParked("journal", detail=str(error)) from error
+        for entry in entries:
+            if entry.kind is InboxKind.DOUBT:
+                copy_inbox(state, entry)
+    return state.in_doubt
 
 
 async def _target(store: Store, run_id: str, what: str | None) -> str:

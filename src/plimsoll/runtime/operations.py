@@ -15,6 +15,7 @@ from plimsoll.core.errors import DecisionRefused, Misuse, UnknownRequest, Unknow
 from plimsoll.core.events import (
     ApprovalRequested,
     DoubtRaised,
+    DoubtResolved,
     Event,
     FindingRaised,
     RunEnded,
@@ -23,10 +24,10 @@ from plimsoll.core.events import (
 from plimsoll.core.ids import Ids, RandomIds
 from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState, Store
 from plimsoll.oversight.approvals import ApprovalBook, Request
-from plimsoll.runtime.doubts import answer_to, open_doubts, sendings
+from plimsoll.runtime.answering import InDoubt, answer, in_doubt
 from plimsoll.runtime.family import open_below
-from plimsoll.runtime.inbox import cancel_entry, check_entry, decision_entry, doubt_entry
-from plimsoll.runtime.lineage import latest_link, link_of, turn_id
+from plimsoll.runtime.inbox import cancel_entry, check_entry, decision_entry
+from plimsoll.runtime.lineage import latest_link, link_id, link_of, turn_id
 from plimsoll.runtime.mailbox import check_signal_name
 from plimsoll.runtime.messaging import deliver, send
 from plimsoll.runtime.result import RunResult, Undoable
@@ -41,10 +42,13 @@ EVERYTHING = "*"
 class Operations:
     """Decides approvals, settles doubts, sends signals, cancels, and throws kill switches."""
 
-    def __init__(self, store: Store, *, clock: Clock | None = None, ids: Ids | None = None) -> None:
+    def __init__(
+        self, store: Store, *, clock: Clock | None = None, ids: Ids | None = None, owner: str | None = None
+    ) -> None:
         self.store = store
         self.clock = clock or SystemClock()
         self.ids = ids or RandomIds()
+        self._owner = owner or self.ids.new("operations")
 
     async def events(self, run_id: str) -> list[Event]:
         """The run's events, in order. Raises `UnknownRun`."""
@@ -84,7 +88,7 @@ class Operations:
 
     async def _latest(self, run_id: str) -> RunHead:
         """The run itself, or the one that it has gone on as. Raises `UnknownRun`."""
-        head = await self.store.head(run_id)
+        head = await self.store.head(link_id(*link_of(run_id)))
         if head is None:
             raise UnknownRun(run_id)
         return await latest_link(self.store, head)
@@ -102,6 +106,8 @@ class Operations:
         now = self.clock.now()
         found: list[Request] = []
         for head in reversed(await self.store.asking()):
+            if head.state is RunState.ENDED:
+                continue  # it left doubts, and nobody may let it do anything
             book = _book(await self.events(head.run_id))
             decided = {each.body["request_id"] for each in await self.store.inbox(head.run_id) if _decides(book, each)}
             found.extend(request for request in book.open(now) if request.asked.request_id not in decided)
@@ -145,7 +151,7 @@ class Operations:
         self, run_id: str, key: str, *, happened: bool, by: str, value: Any = None, note: str = ""
     ) -> bool:
         """Answers a doubt: whether the write `key` happened, what it returned (`value`, JSON), and how it is known
-        (`note`). The run's owner acts on it when it next wakes.
+        (`note`). The run's owner acts on it when it next wakes; for a run that has ended it is the last word.
 
         The answer is about the write as it was last sent: should it be sent again and be in doubt again, that is
         another doubt. False when this very answer was given already. Raises `UnknownRun`, and `Misuse` when the write
@@ -153,33 +159,22 @@ class Operations:
         """
         if value is not None and not happened:
             raise Misuse("what did not happen returned nothing; give a value only for what happened")
-        value = parse_json(canonical_json(value))
-        run_id = (await self._latest(run_id)).run_id
-        events = await self.events(run_id)
-        doubts = open_doubts(events)
-        if key not in doubts:
-            raise Misuse(f"{key!r} of run {run_id} is not in doubt; what is: {', '.join(doubts) or 'nothing'}")
-        earlier = answer_to(events, await self.store.inbox(run_id), key)
-        if earlier is not None:
-            if (earlier.body["happened"], earlier.body["value"]) == (happened, value):
-                return False
-            word = "happened" if earlier.body["happened"] else "did not happen"
-            raise Misuse(f"{earlier.by} has said already that {key!r} of run {run_id} {word}; that stands")
-        answer = {"happened": happened, "value": value, "note": note}
-        send = sendings(events, key)
-        return await self.store.post(doubt_entry(run_id, key, send=send, **answer, by=by, at=self.clock.now()))
+        found_out = "happened" if happened else "not_happened"
+        said = DoubtResolved(key=key, answer=found_out, by=by, value=parse_json(canonical_json(value)), note=note)
+        return await answer(self.store, run_id, key, said, owner=self._owner, clock=self.clock)
 
     async def doubts(self, run_id: str) -> Mapping[str, DoubtRaised]:
-        """The writes of a run that wait for a person to say whether they happened, by call key."""
-        run_id = (await self._latest(run_id)).run_id
-        events = await self.events(run_id)
-        inbox = await self.store.inbox(run_id)
-        return {key: doubt for key, doubt in open_doubts(events).items() if not answer_to(events, inbox, key)}
+        """The writes that wait for a person to say whether they happened, by call key: those of a run, ended or not,
+        and of the runs that it has continued as, whose keys end in `~` and their number. Raises `UnknownRun`."""
+        return {each.key: each.raised for each in await self.in_doubt(run_id) if each.said is None}
 
-    async def doubtful(self) -> list[tuple[str, Mapping[str, DoubtRaised]]]:
-        """The runs with writes that wait for a person, the oldest first, and those writes by call key."""
-        found = [(head.run_id, await self.doubts(head.run_id)) for head in reversed(await self.store.asking())]
-        return [(run_id, doubts) for run_id, doubts in found if doubts]
+    async def in_doubt(self, run_id: str | None = None) -> list[InDoubt]:
+        """As `doubts`, with all that is known of each; of all runs where none is named, the oldest first. Those that
+        somebody has answered, and whose run has not acted on it yet, are among them.
+
+        Costs as much as people are asked, however many runs there are. Raises `UnknownRun`.
+        """
+        return await in_doubt(self.store, run_id)
 
     async def kill(self, *, by: str, reason: str, scope: str = EVERYTHING) -> None:
         """Engages the kill switch on one run with its children, on one session, or on everything: no run in its scope

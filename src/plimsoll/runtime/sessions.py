@@ -177,9 +177,12 @@ async def turns_before(store: Store, session: str, number: int) -> tuple[Turn, .
 
 
 async def _last(store: Store, head: RunHead) -> Record | None:
-    """How a turn ended: the last record of the latest run of its chain. None where it has not."""
+    """How a turn ended: the ending of the latest run of its chain. None where it has not."""
     latest = await latest_link(store, head)
     if latest.state is not RunState.ENDED:
         return None
-    (last,) = await store.read(latest.run_id, after=latest.seq - 1)
-    return last
+    for before in range(latest.seq - 1, -1, -1):  # after the ending stand answers to doubts alone, and most have none
+        (record,) = await store.read(latest.run_id, after=before, limit=1)
+        if isinstance(record.event, RunEnded):
+            return record
+    return None

@@ -285,6 +285,11 @@ class RunState:
             raise RunHalted(str(error)) from error
         return outside
 
+    @property
+    def in_doubt(self) -> int:
+        """How many writes wait for a person to say whether they happened."""
+        return sum(doubt.answer == "unknown" for doubt in self.doubts.values())
+
     async def keep_time(self, spent_s: float) -> None:
         """After an attempt that took long, makes durable that this time is used up, if the journal can be written.
 

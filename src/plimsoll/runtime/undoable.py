@@ -186,7 +186,12 @@ async def _taken_back(store: Store, run_id: str) -> set[str]:
             taken.update(_asked(events))
             continue
         taken.update(event.key for event in events if isinstance(event, CallSettled) and event.outcome.ok)
-        taken.update(open_doubts(events))
+        taken.update(event.key for event in events if isinstance(event, DoubtResolved) and event.answer == "happened")
+        inbox = await store.inbox(head.run_id)
+        for key in open_doubts(events):
+            said = answer_to(events, inbox, key)
+            if said is None or said.body["happened"]:
+                taken.add(key)
     return taken
 
 

@@ -22,8 +22,8 @@ COLUMNS = (
 
 HEAD = ", ".join(COLUMNS)
 
-ASKING = "runs INDEXED BY runs_that_ask WHERE state = 'parked' AND asks > 0 ORDER BY started_at DESC, run_id"
-"""Where `Store.asking` looks: left to itself, SQLite takes the index of everything that is parked."""
+ASKING = "runs INDEXED BY runs_that_ask WHERE asks > 0 AND erased_at IS NULL ORDER BY started_at DESC, run_id"
+"""Where `Store.asking` looks, by its own index whatever SQLite thinks of the others."""
 
 
 def head_of(row: Sequence[Any]) -> RunHead:

@@ -67,7 +67,7 @@ UPDATE runs SET asks = 1 WHERE state = 'parked';
 UPDATE runs SET posted = coalesce((SELECT max(position) FROM inbox WHERE inbox.run_id = runs.run_id), 0);
 CREATE INDEX runs_by_time ON runs (agent, wake_at) WHERE state = 'parked' AND wake_at IS NOT NULL;
 CREATE INDEX runs_with_news ON runs (agent) WHERE state = 'parked' AND posted > seen;
-CREATE INDEX runs_that_ask ON runs (started_at) WHERE state = 'parked' AND asks > 0;
+CREATE INDEX runs_that_ask ON runs (started_at) WHERE asks > 0 AND erased_at IS NULL;
 CREATE INDEX runs_of_other_versions ON runs (agent, fingerprint) WHERE state = 'parked' AND reason = 'version';
 """
 
