@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from plimsoll.core.errors import Misuse
 from plimsoll.journal import RunHead, SQLiteStore
+from plimsoll.journal.codec import is_sealed, opened
 from plimsoll.journal.encryption import MasterKeys
 from plimsoll.journal.keys import WrappedKey
 from plimsoll.journal.sqlite.appending import Appender
@@ -82,3 +84,30 @@ async def test_a_begun_runs_key_is_kept_as_its_own(path: Path) -> None:
     assert [record.event for record in await again.read("sealed")] == [STARTED]
     assert await again.damages() == []
     await again.close()
+
+
+@in_loop
+async def test_who_begins_a_run_is_its_owner_from_then_on(path: Path) -> None:
+    store, other = SQLiteStore.open(path), SQLiteStore.open(path)
+    await store.begin("r", owner="late", at=1.0)
+    assert other.owner_alive("late")
+    await store.begin("s", owner="late", at=1.0)
+    with pytest.raises(Misuse, match="another process runs as owner 'late'"):
+        await other.begin("t", owner="late", at=1.0)
+    await store.close()
+    assert not other.owner_alive("late")
+    await other.close()
+
+
+@in_loop
+async def test_an_encrypted_run_is_sealed_and_read_by_whoever_has_the_key(path: Path) -> None:
+    keys = MasterKeys([bytes(32)])
+    store, other = SQLiteStore.open(path, owner="one", keys=keys), SQLiteStore.open(path, keys=keys)
+    await store.claim("r", owner="one", at=1.0)
+    body, json = other.encoder("r")(STARTED)
+    assert is_sealed(body) and opened(body, await store.run_key("r")) == json
+    await journal_on(store).open(await store.claim("r", owner="one", at=2.0)).commit(STARTED)
+    looking = SQLiteStore.look(path, keys=keys)
+    assert [record.event for record in await looking.read("r")] == [STARTED]
+    for each in (looking, other, store):
+        await each.close()
