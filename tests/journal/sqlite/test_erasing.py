@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from plimsoll.journal import SQLiteStore
+from plimsoll.journal import InboxEntry, InboxKind, SQLiteStore
 from plimsoll.journal.encryption import MasterKeys
 from tests.journal.helpers import ENDED, STARTED, in_loop, journal_on
 from tests.journal.sqlite.helpers import raw
@@ -84,4 +84,15 @@ async def test_many_keys_are_rewrapped_part_by_part(path: Path, monkeypatch: pyt
     store = SQLiteStore.open(path, keys=BOTH)
     assert await store.rewrap(by="ann", at=2.0) == MANY
     assert [act.reason for act in await store.acts()] == [f"{MANY} run keys"]
+    await store.close()
+
+
+@in_loop
+async def test_a_message_to_an_encrypted_run_stands_sealed_in_the_file(path: Path) -> None:
+    store = SQLiteStore.open(path, owner="one", keys=OLD)
+    await journal_on(store).open(await store.claim("r", owner="one", at=1.0)).commit(STARTED)
+    body = {"note": "for nobody else"}
+    await store.post(InboxEntry(request_id="r.a1", run_id="r", kind=InboxKind.DECISION, body=body, by="ann", at=2.0))
+    assert b"for nobody else" not in contents(path)
+    assert [(entry.request_id, entry.body) for entry in await store.inbox("r")] == [("r.a1", body)]
     await store.close()
