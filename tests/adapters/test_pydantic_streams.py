@@ -35,7 +35,7 @@ from plimsoll.gate.verdict import Injection, Reach
 from plimsoll.runtime.exchange import Exchange, Send
 from tests.adapters.bench import Shop, contract, shop_agent, simulated
 from tests.adapters.streamed import BROKEN, DONE, LOOK, REFUND, Audience, calls, desk_of, streamed, tool
-from tests.runtime.bench import Crash, CrashingStore
+from tests.runtime.bench import Crash, CrashingStore, Death
 
 
 def test_events_come_as_the_model_speaks() -> None:
@@ -253,7 +253,7 @@ def test_a_caller_that_gives_up_a_run_which_is_shown_is_cancelled_as_ever() -> N
 # -- crashes
 
 
-def crashing(at: int) -> FunctionModel:
+def streaming_until(at: int, death: Death) -> FunctionModel:
     """Streams two tool calls and an answer; the process dies when chunk number `at` is asked for, once."""
     steps: list[list[Any]] = [[*LOOK], [*REFUND], [*DONE]]
     count = 0
@@ -263,7 +263,7 @@ def crashing(at: int) -> FunctionModel:
         for chunk in steps[sum(isinstance(message, ModelResponse) for message in messages)]:
             count += 1
             if count == at:
-                raise Crash
+                await death.now()
             yield chunk
 
     return FunctionModel(stream_function=stream)
@@ -273,7 +273,9 @@ def crashing(at: int) -> FunctionModel:
 def test_a_crash_at_any_part_of_a_stream_neither_loses_nor_doubles(at: int) -> None:
     async def main() -> None:
         audience = Audience()
-        desk = desk_of(crashing(at))
+        death = Death()
+        desk = desk_of(streaming_until(at, death))
+        desk.intercept = death.intercept
         hardened = desk.live()
         with pytest.raises(Crash):
             await hardened.run("Refund", run_id="r", event_stream_handler=audience)
