@@ -1,5 +1,6 @@
 """A small shop, an agent without a framework, and processes that crash: what the runtime's tests share."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -177,6 +178,34 @@ class Desk:
 
 async def through(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
     return await send()
+
+
+class Death:
+    """Lets a process die in the middle of a call, once: `intercept` is its interceptor; what is called asks for it."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._over = False
+
+    async def now(self) -> None:
+        """Never returns, the first time."""
+        if not self._asked.is_set():
+            self._asked.set()
+            await asyncio.Event().wait()
+
+    async def intercept(self, site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+        if self._over:
+            return await send()
+        sending, asked = asyncio.ensure_future(send()), asyncio.ensure_future(self._asked.wait())
+        try:
+            await asyncio.wait([sending, asked], return_when=asyncio.FIRST_COMPLETED)
+            if self._asked.is_set():
+                self._over = True
+                raise Crash
+            return sending.result()
+        finally:
+            for task in (sending, asked):
+                task.cancel()
 
 
 def simulated(main: Callable[[], Any]) -> Any:

@@ -14,7 +14,7 @@ from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.showing import Restarted
-from tests.runtime.bench import Crash, Desk, pass_time, simulated
+from tests.runtime.bench import Crash, Death, pass_time, simulated
 from tests.runtime.screens import (
     BROKEN,
     HELLO,
@@ -162,34 +162,25 @@ def test_tokens_of_a_stream_that_was_left_count() -> None:
 # -- the run leaves
 
 
-def dying(desk: Desk, at: str) -> Desk:
-    """Its model streams; the process dies when that is asked for what comes after `at`, once."""
-    reached = asyncio.Event()
+def streaming_until(at: str, death: Death) -> Any:
+    """Streams; the process dies when it is asked for what comes after `at`, once."""
 
     async def model(prompt: Any) -> AsyncGenerator[str | ModelReply]:
         for part in ("One ", "two ", "three"):
             yield part
-            if part == at and not reached.is_set():
-                reached.set()
-                await asyncio.Event().wait()
+            if part == at:
+                await death.now()
         yield ModelReply()
 
-    async def intercept(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
-        sending = asyncio.ensure_future(send())
-        if desk.lives == 1:
-            await reached.wait()
-            sending.cancel()
-            raise Crash
-        return await sending
-
-    desk.models["primary"], desk.intercept = model, intercept
-    return desk
+    return model
 
 
 def test_a_crash_in_mid_stream_begins_the_call_anew_and_says_so() -> None:
     async def main() -> None:
         screen = Screen()
-        desk = dying(desk_of(None, chat(screen)), at="two ")
+        death = Death()
+        desk = desk_of(streaming_until("two ", death), chat(screen))
+        desk.intercept = death.intercept
         first = desk.live()
         with pytest.raises(Crash):
             await first.run("hi", run_id="r")
