@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from pydantic_ai import ModelMessage, ModelResponse, TextPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
@@ -151,5 +152,19 @@ def test_what_is_taken_back_while_a_later_turn_waits_does_not_change_what_that_w
         assert (result.run_id, result.output, result.reason) == ("s/2", "said", "")
         assert "taken back" not in talker.told[-1]
         assert ("W3", 500.0) in shop.shop.refunds
+
+    simulated(main)
+
+
+def test_a_compensator_that_is_handed_over_needs_no_word_in_the_contract() -> None:
+    async def main() -> None:
+        shop = desk()
+        tools = {name: replace(tool, compensate=None) for name, tool in shop.contract.tools.items()}
+        shop.contract = replace(shop.contract, tools=tools)
+        shop.agent.output_validator(_refuse)
+        hardened = live(shop, lambda: shop.shop)
+        assert [call.tool for call in (await hardened.run("Refund W1", run_id="r")).undoable] == ["refund"]
+        assert (await hardened.compensate("r", by="ana")).ending is Ending.COMPLETE
+        assert shop.shop.refunds == [("W1", 5.0), ("W1", -5.0)]
 
     simulated(main)

@@ -449,3 +449,16 @@ def test_a_later_turn_does_not_count_as_done_what_was_taken_back(keys: list[str]
         assert isinstance(last, RunEnded) and set(last.did) == {"book", "note"}
 
     simulated(main)
+
+
+def test_a_compensator_that_is_handed_over_needs_no_word_in_the_contract() -> None:
+    async def main() -> None:
+        desk = Desk()
+        tools = {name: replace(tool, compensate=None) for name, tool in desk.contract.tools.items()}
+        desk.contract = replace(desk.contract, tools=tools)
+        result = await desk.failed()
+        assert [call.key for call in result.undoable] == ["1:book", "2:book", "3:book"]
+        assert (await desk.live().compensate("trip", by="ana")).output == {"undone": 3}
+        assert desk.shop.log[4:] == ["-car", "-room", "-train"]
+
+    simulated(main)
