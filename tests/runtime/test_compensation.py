@@ -10,7 +10,7 @@ from plimsoll.contract.model import AgentSection, Contract, Limits, Tool
 from plimsoll.core.calls import CallInfo, Effect, Ending, Happened, NotHappenedAndCannot
 from plimsoll.core.clock import LoopClock
 from plimsoll.core.errors import Misuse, RunBusy, UnknownRun
-from plimsoll.core.events import CallIntended, DoubtRaised, RunStarted
+from plimsoll.core.events import CallIntended, DoubtRaised, RunEnded, RunStarted
 from plimsoll.core.ids import SequentialIds
 from plimsoll.core.rng import seeded_rng
 from plimsoll.journal.memory import MemoryStore
@@ -429,5 +429,36 @@ def test_what_a_compensation_left_in_doubt_is_taken_back_again_where_it_did_not_
         assert (result.run_id, result.output) == ("trip/undo-2", {"undone": len(left)})
         assert desk.shop.log[4:] == ["-car", "-room", "-train"]
         assert await harness.operations.undoable("trip") == ()
+
+    simulated(main)
+
+
+@pytest.mark.parametrize(("keys", "did"), [(["1:book"], ("book", "note")), (None, ("note",))])
+def test_a_later_turn_does_not_count_as_done_what_was_taken_back(keys: list[str] | None, did: tuple[str, ...]) -> None:
+    async def main() -> None:
+        desk = Desk()
+        harness = desk.live()
+        session = harness.session("s")
+        await session.run({"book": ["train", "room"]})
+        assert (await harness.compensate("s/1", by="ana", keys=keys)).ending is Ending.COMPLETE
+        await session.run({"book": [], "fails": False})
+        await session.run({"book": ["car"], "fails": False})
+        started = (await desk.store.read("s/2"))[0].event
+        assert isinstance(started, RunStarted) and started.did == did
+        last = (await desk.store.read("s/3"))[-1].event
+        assert isinstance(last, RunEnded) and set(last.did) == {"book", "note"}
+
+    simulated(main)
+
+
+def test_a_compensator_that_is_handed_over_needs_no_word_in_the_contract() -> None:
+    async def main() -> None:
+        desk = Desk()
+        tools = {name: replace(tool, compensate=None) for name, tool in desk.contract.tools.items()}
+        desk.contract = replace(desk.contract, tools=tools)
+        result = await desk.failed()
+        assert [call.key for call in result.undoable] == ["1:book", "2:book", "3:book"]
+        assert (await desk.live().compensate("trip", by="ana")).output == {"undone": 3}
+        assert desk.shop.log[4:] == ["-car", "-room", "-train"]
 
     simulated(main)

@@ -34,7 +34,7 @@ async def desk(run: Run, request: Any) -> str:
     """Books a train, has its child book a car, books a room, and fails."""
     await run.call("book", {"what": "train"})
     if request.get("child", True):
-        await run.child("cars", {"again": request.get("again", False)})
+        await run.child("cars", {"again": request.get("again", False)}, key=request.get("key"))
     await run.call("book", {"what": "room"})
     raise RuntimeError("the boat was full")
 
@@ -122,6 +122,19 @@ def test_of_one_run_alone_its_children_keep_what_they_did() -> None:
         await agency.live().run({}, run_id="trip")
         await agency.live().compensate("trip", by="ana")
         assert agency.shop.log[3:] == ["-room", "-train"]
+
+    simulated(main)
+
+
+@pytest.mark.parametrize("key", ["undo", "undo-2"])
+def test_a_child_is_not_taken_for_the_run_that_takes_things_back_whatever_its_key(key: str) -> None:
+    async def main() -> None:
+        agency = Agency()
+        result = await agency.live().run({"key": key}, run_id="trip")
+        assert [call.key for call in result.undoable] == ["1:book", "2:book"]
+        results = await agency.live().compensate_family("trip", by="ana")
+        assert [result.ending for result in results] == [Ending.COMPLETE] * 3
+        assert agency.shop.log[3:] == ["-room", "-car", "-train"]
 
     simulated(main)
 

@@ -76,7 +76,7 @@ class RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
 class CallIntended(_Event, frozen=True, kw_only=True, tag="call_intended"):
     """A call with an effect is about to be sent. Durable before it is. Consumes the decision that it names.
 
-    `undoable` is whether the contract had a `compensate` for it.
+    `undoable` is whether something was there that takes it back.
     """
 
     key: str

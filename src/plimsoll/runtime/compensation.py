@@ -32,8 +32,13 @@ class Undoing:
     verifiers: Mapping[str, Verifier] = field(default_factory=dict)
 
 
-UndoingOf = Callable[[Run], Awaitable[Undoing]]
-"""What takes calls back, for a run that is about to."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UndoingOf:
+    """What takes calls back, for a run that is about to: `make` brings it. `tools` are those whose calls it can take
+    back although the contract names nothing for them."""
+
+    tools: frozenset[str]
+    make: Callable[[Run], Awaitable[Undoing]]
 
 
 def undoing_of(
@@ -44,19 +49,19 @@ def undoing_of(
     directory: str | Path,
 ) -> UndoingOf:
     """What takes calls back: as it was handed over, and what was not by the contract, imported when it is needed."""
-    if not isinstance(compensators, Mapping):
+    if isinstance(compensators, UndoingOf):
         return compensators
 
     async def undoing(run: Run) -> Undoing:
         found = functions_of(contract, "compensate", given=compensators, directory=directory)
         return Undoing(compensators=found, verifiers=verifiers)
 
-    return undoing
+    return UndoingOf(tools=frozenset(compensators), make=undoing)
 
 
 async def undo(run: Run, asked: Mapping[str, Any], *, undoing: UndoingOf) -> dict[str, int]:
     """The agent of a run that takes calls back, one after the other. The first that cannot be ends it."""
-    given = await undoing(run)
+    given = await undoing.make(run)
     for call in asked["calls"]:
         exchange = _exchange(run.state.env, call, given)
         (await run.exchange(exchange, key=call["key"])).unwrap()

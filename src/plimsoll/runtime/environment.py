@@ -42,6 +42,8 @@ class Environment:
     verifiers: Mapping[str, Verifier]
     transactions: Transactions = field(default_factory=lambda: Transactions({}))
     children: Mapping[str, Kin] = field(default_factory=dict)
+    undoable: frozenset[str] = frozenset()
+    """The tools whose calls can be taken back."""
     store: Store = field(init=False)
     clock: Clock = field(init=False)
     rng: Rng = field(init=False)

@@ -117,6 +117,8 @@ class Harness:
         verifying = functions_of(ready.contract, "verify", given=verifiers or {}, directory=directory)
         self.children = _brought_up(children or {}, surroundings)
         self._made_here = [child for child in self.children.values() if child not in (children or {}).values()]
+        self._undoing = undoing_of(ready.contract, compensators or {}, verifying, directory=directory)
+        named = {name for name, tool in ready.contract.tools.items() if tool.compensate is not None}
         self.env: Environment = Environment(
             compiled=ready,
             fingerprint=fingerprint
@@ -133,6 +135,7 @@ class Harness:
             verifiers=verifying,
             transactions=Transactions(open_databases(ready.contract, given=connections or {}, directory=directory)),
             children=self.children,
+            undoable=self._undoing.tools | named,
         )
         self.journal = Journal(
             self.store,
@@ -145,7 +148,6 @@ class Harness:
             self.journal.subscribe(self._checkpointer.committed)
         self.operations = Operations(self.store, clock=surroundings.clock, ids=surroundings.ids, owner=self.owner)
         self._telling = Telling(output_of=output_of, carried_of=carried_of)
-        self._undoing = undoing_of(ready.contract, compensators or {}, verifying, directory=directory)
         self._active = surroundings.active
         self._left = surroundings.left
 

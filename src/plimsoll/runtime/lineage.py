@@ -54,8 +54,9 @@ def check_run_id(run_id: str) -> None:
 
 
 def child_id(parent: str, key: str) -> str:
-    """The id of the child that the call `key` of the run `parent` begins: the same after any crash."""
-    return f"{parent}/{quote(key, safe=':').replace('~', '%7E')}"
+    """The id of the child that the call `key` of the run `parent` begins: the same after any crash, and no other's."""
+    name = quote(key, safe=":").replace("~", "%7E")
+    return f"{parent}/{name.replace('u', '%75', 1)}" if _UNDO.fullmatch(f"/{name}") else f"{parent}/{name}"
 
 
 def turn_id(session: str, number: int) -> str:

@@ -153,7 +153,7 @@ async def _send(state: RunState, exchange: Exchange, key: str, effect: Effect) -
         args_digest=exchange.args_digest,
         idempotency_key=idempotency_key(state.id, key),
         decision_id=decision_id,
-        undoable=state.env.tool(exchange.dependency).compensate is not None,
+        undoable=exchange.dependency in state.env.undoable,
     )
     await state.commit(intent)
     if has_news(state):

@@ -10,8 +10,9 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.errors import Misuse, RunBusy, SessionBusy
 from plimsoll.core.events import Record, RunEnded, RunParkedEvent, RunStarted
 from plimsoll.journal.store import RunHead, RunState, Store
-from plimsoll.runtime.lineage import check_run_id, latest_link, turn_id, turn_of
+from plimsoll.runtime.lineage import check_run_id, latest_link, turn_id, turn_of, undo_id
 from plimsoll.runtime.result import RunResult
+from plimsoll.runtime.undoable import tools_undone
 
 __all__ = ["Session", "Turn", "turns_before"]
 
@@ -144,6 +145,9 @@ class Session:
         before = await _last(store, turns[number - 1]) if number > 1 else None
         name = turn if isinstance(turn, str) else ""
         did = before.event.did if before is not None and isinstance(before.event, RunEnded) else ()
+        if did and any([await store.head(undo_id(turn_id(self.id, each), 1)) for each in turns]):
+            undone = await tools_undone(store, [turn_id(self.id, each) for each in turns])
+            did = tuple(tool for tool in did if tool not in undone)
         return replace(self._harness.beginning(input), session=self.id, turn=name, within=(self.id,), did=did)
 
 

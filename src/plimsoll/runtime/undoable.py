@@ -1,6 +1,7 @@
 """What a run has done and can be taken back, by its journal and those of the runs that took something back already."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+import math
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -12,7 +13,7 @@ from plimsoll.runtime.doubts import answer_to, open_doubts
 from plimsoll.runtime.lineage import child_id, latest_link, link_id, link_of, undo_id
 from plimsoll.runtime.result import Undoable
 
-__all__ = ["UndoPlan", "UndoStep", "undo_plan", "undo_steps", "undoable_calls"]
+__all__ = ["UndoPlan", "UndoStep", "taken_back", "tools_undone", "undo_plan", "undo_steps", "undoable_calls"]
 
 
 class UndoPlan:
@@ -193,6 +194,44 @@ async def _taken_back(store: Store, run_id: str) -> set[str]:
             if said is None or said.body["happened"]:
                 taken.add(key)
     return taken
+
+
+async def taken_back(store: Store, run_id: str, *, before: float = math.inf) -> dict[str, bool]:
+    """The calls of a run, and of those that it went on as, that somebody had taken back before a wall-clock time, by
+    their keys. False: perhaps, for nobody knows."""
+    taken: dict[str, bool] = {}
+    for head in await _undo_runs(store, run_id):
+        for record in await store.read(head.run_id):
+            event = record.event
+            if record.at >= before or not isinstance(event, (CallIntended, CallSettled, DoubtResolved)):
+                continue
+            if isinstance(event, CallIntended) or (isinstance(event, DoubtResolved) and event.answer == "unknown"):
+                taken.setdefault(event.key, False)
+            elif event.answer == "happened" if isinstance(event, DoubtResolved) else event.outcome.ok:
+                taken[event.key] = True
+            elif not taken.get(event.key):
+                taken.pop(event.key, None)
+    return taken
+
+
+async def tools_undone(store: Store, run_ids: Iterable[str]) -> frozenset[str]:
+    """The tools that these runs, each with those that it went on as, have carried out, and of which nothing stands: all
+    of it was taken back."""
+    stands: set[str] = set()
+    gone: set[str] = set()
+    for run_id in run_ids:
+        taken = await taken_back(store, run_id)
+        for number in count(1):
+            events = [record.event for record in await store.read(link_id(run_id, number))]
+            if not events:
+                break
+            place = f"~{number}" if number > 1 else ""
+            for event in events:
+                if isinstance(event, CallIntended):
+                    (gone if taken.get(f"{event.key}{place}") else stands).add(event.dependency)
+                elif isinstance(event, CallSettled) and event.kind is CallKind.RUN and event.outcome.value:
+                    stands.update(event.outcome.value["did"])
+    return frozenset(gone - stands)
 
 
 def _asked(events: Sequence[Event]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Conversations: a session's turns, and what the model of a turn is told of those before it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import count
@@ -27,8 +28,12 @@ from plimsoll.runtime.lineage import link_id
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.sessions import Session, Turn
+from plimsoll.runtime.undoable import taken_back
 
 __all__ = ["Conversation", "carried_of", "messages_before"]
+
+_TAKEN = ", which somebody has taken back"
+_PERHAPS_TAKEN = ", which somebody has perhaps taken back"
 
 
 class Conversation:
@@ -84,32 +89,45 @@ def carried_of(result: AgentRunResult[Any]) -> Any:
 
 
 async def messages_before(run: Run) -> list[ModelMessage]:
-    """The messages of the session's earlier turns."""
+    """The messages of the session's earlier turns, and what somebody had taken back of them when this run began."""
+    store = run.state.env.store
+    head = await store.head(run.id)
     messages: list[ModelMessage] = []
     for turn in await run.history():
+        taken = await taken_back(store, turn.run_id, before=head.started_at if head is not None else 0.0)
         if isinstance(turn.carried, list):
             messages += ModelMessagesTypeAdapter.validate_python(turn.carried)
         else:
-            messages += await _retold(run, turn)
+            messages += await _retold(run, turn, taken)
+        if turn.answered and taken:
+            gone = "; ".join([call async for key, call in _effects(run, turn, taken) if key in taken])
+            messages[-1] = _with(messages[-1], f"[Of this: {gone}.]", at=datetime.fromtimestamp(turn.ended_at, UTC))
     return messages
 
 
-async def _retold(run: Run, turn: Turn) -> list[ModelMessage]:
+def _with(message: ModelMessage, text: str, *, at: datetime) -> ModelMessage:
+    """The message with something more in it: one more message could be taken for the beginning of the next turn."""
+    if isinstance(message, ModelResponse):
+        return replace(message, parts=[*message.parts, TextPart(text)])
+    return replace(message, parts=[*message.parts, UserPromptPart(text, timestamp=at)])
+
+
+async def _retold(run: Run, turn: Turn, taken: Mapping[str, bool]) -> list[ModelMessage]:
     """A turn that left no messages, as it did not end well or another agent took over: what was asked, what came of it,
     and whatever was done, so that no model does it again for want of knowing."""
     prompt, _ = decode_input(turn.input)
     if turn.answered:
         said = turn.output if isinstance(turn.output, str) else canonical_json(turn.output).decode()
     else:
-        done = "; ".join([call async for call in _effects(run, turn)]) or "nothing"
+        done = "; ".join([call async for _, call in _effects(run, turn, taken)]) or "nothing"
         said = f"[This was not completed ({turn.ending}: {turn.reason}). What was done: {done}.]"
     at = datetime.fromtimestamp(turn.started_at, UTC)
     asked = ModelRequest(parts=[UserPromptPart("" if prompt is None else prompt, timestamp=at)], timestamp=at)
     return [asked, ModelResponse(parts=[TextPart(said)], timestamp=at)]
 
 
-async def _effects(run: Run, turn: Turn) -> AsyncIterator[str]:
-    """What a turn changed in the world, in words, with what may have been."""
+async def _effects(run: Run, turn: Turn, taken: Mapping[str, bool]) -> AsyncIterator[tuple[str, str]]:
+    """What a turn changed in the world, by call key and in words, with what may have been, and what was taken back."""
     for number in count(1):
         events = [record.event for record in await run.state.env.store.read(link_id(turn.run_id, number))]
         settled = {event.key: event.outcome for event in events if isinstance(event, CallSettled)}
@@ -117,7 +135,9 @@ async def _effects(run: Run, turn: Turn) -> AsyncIterator[str]:
             if isinstance(event, CallIntended):
                 outcome = settled.pop(event.key, None)
                 if outcome is None or outcome.ok:
+                    key = event.key if number == 1 else f"{event.key}~{number}"
                     call = f"{event.dependency} {canonical_json(event.args).decode()}"
-                    yield call if outcome is not None else f"perhaps {call}"
+                    since = "" if key not in taken else _TAKEN if taken[key] else _PERHAPS_TAKEN
+                    yield key, (call if outcome is not None else f"perhaps {call}") + since
         if not events:
             return

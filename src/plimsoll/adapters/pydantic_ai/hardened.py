@@ -27,7 +27,7 @@ from plimsoll.adapters.pydantic_ai.watching import HardenedStream
 from plimsoll.contract.loading import contract_digest, load_contract
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
-from plimsoll.runtime.compensation import Undoing
+from plimsoll.runtime.compensation import Undoing, UndoingOf
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.databases.opening import stand_ins
 from plimsoll.runtime.fingerprint import fingerprint_of
@@ -325,7 +325,7 @@ class HardenedAgent:
             agent=life.advance,
             surroundings=surroundings,
             verifiers=life.verifiers,
-            compensators=life.undoing,
+            compensators=UndoingOf(tools=frozenset(self._compensators), make=life.undoing),
             children={
                 name: partial(kin.process, models=_models_of(name, models), deps=deps, connections=connections)
                 for name, kin in self._kin.items()
