@@ -15,6 +15,7 @@ from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.run import Run
 from tests.runtime.bench import Crash, CrashingStore, Desk, pass_time, simulated
+from tests.runtime.firm import Firm
 from tests.runtime.test_waiting import desk_of, now
 
 
@@ -343,6 +344,30 @@ def test_a_run_that_is_given_up_before_it_has_begun_again_has_not_crashed() -> N
             await asyncio.wait([running])
         desk.agent = looking_at_once
         assert not [event for event in await resumes(desk) if event.crashed]
+
+    simulated(main)
+
+
+def test_a_child_that_its_parents_code_gives_up_has_not_crashed_and_stands_where_it_was() -> None:
+    async def main() -> None:
+        async def impatient(run: Run, request: Any) -> str:
+            try:
+                async with asyncio.timeout(1.0):
+                    await run.child("billing", {"order": "W1"})
+            except TimeoutError:
+                return str(await run.wait_for_signal("go"))
+            return "it was in time"
+
+        async def slow(run: Run, request: Any) -> str:
+            await pass_time(100.0)
+            return "done at last"
+
+        firm = Firm(front=impatient, billing=slow)
+        harness = firm.live()
+        assert (await harness.run({}, run_id="r")).ending is Ending.PARKED
+        (child,) = await harness.children["billing"].wake()
+        assert (child.run_id, child.output) == ("r/1:billing", "done at last")
+        assert firm.kinds() == []
 
     simulated(main)
 

@@ -16,7 +16,7 @@ from plimsoll.journal.memory import MemoryStore
 from plimsoll.runtime.current import current_call
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.run import Run
-from plimsoll.runtime.tools import tool
+from plimsoll.runtime.tools import ToolSpec, tool
 from plimsoll.runtime.underway import UnderWay, Watch, in_thread, watch_context
 from tests.runtime.bench import Desk, pass_time, simulated
 from tests.runtime.threads import LONG_S, SOON_S, Slow, surroundings
@@ -154,6 +154,36 @@ def test_a_write_for_which_no_thread_was_free_is_not_in_doubt() -> None:
         await asyncio.gather(*busy)
         assert (await desk.run({}, run_id="again")).ending is Ending.COMPLETE
         assert len(slow.paid) == 1
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("effect", [Effect.READ, Effect.WRITE])
+def test_that_no_thread_was_free_is_told_of_a_read_and_of_verify_too(effect: Effect) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        gate = threading.Event()
+        busy = [loop.run_in_executor(None, gate.wait, LONG_S) for _ in range(64)]
+
+        async def lost(amount: float) -> None:
+            raise ConnectionResetError("the answer was lost")
+
+        def look(amount: float) -> None:
+            raise AssertionError("it never begins")
+
+        harness = Harness(
+            paying(effect), agent=payer, surroundings=surroundings(MemoryStore()),
+            tools=[ToolSpec("pay", look if effect is Effect.READ else lost)],
+            verifiers={"pay": lambda args, key: NotHappenedAndCannot()},
+        )  # fmt: skip
+        try:
+            result = await harness.run({}, run_id="r")
+        finally:
+            gate.set()
+        resolved = [event.value for event in await harness.operations.events("r") if isinstance(event, DoubtResolved)]
+        told = result.reason if effect is Effect.READ else resolved[0]
+        assert f"no thread was free for {'pay' if effect is Effect.READ else 'it'} within {SOON_S:g} s" in told
+        await asyncio.gather(*busy)
 
     asyncio.run(main())
 

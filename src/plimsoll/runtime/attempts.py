@@ -26,6 +26,7 @@ from plimsoll.runtime.heeding import has_news, heed
 from plimsoll.runtime.models import estimate_tokens
 from plimsoll.runtime.showing import Showing, showing_context
 from plimsoll.runtime.state import RunState
+from plimsoll.runtime.underway import waited_for_a_thread
 
 __all__ = ["Answer", "Attempt", "Footing", "ask", "climb", "retrying"]
 
@@ -329,10 +330,10 @@ async def _sent(
         return await within(timeout_s, sending, loop=footing.state.loop, stopwatch=stopwatch), None
     except Misuse:
         raise
-    except Expired:
+    except Expired as error:
         assert timeout_s is not None
         late = await _late(footing, info, timeout_s)
-        return late or (None, _timed_out(footing, info, timeout_s))
+        return late or (None, _timed_out(footing, info, timeout_s, error))
     except asyncio.CancelledError as error:
         if is_cancelled(error):
             raise
@@ -345,10 +346,10 @@ async def _sent(
             showing_context.reset(shown)
 
 
-def _timed_out(footing: Footing, info: CallInfo, timeout_s: float) -> ErrorRecord:
+def _timed_out(footing: Footing, info: CallInfo, timeout_s: float, error: Expired) -> ErrorRecord:
     env = footing.state.env
     timed_out = classify(CallTimeout(footing.site, timeout_s=timeout_s), now=env.clock.now())
-    if env.under_way.never_began(info.idempotency_key):
+    if env.under_way.never_began(info.idempotency_key) or waited_for_a_thread(error):
         why = f"no thread was free for {footing.site} within {timeout_s:g} s"
         return replace(timed_out, type=_NEVER_BEGAN, message=why)
     return timed_out

@@ -28,6 +28,7 @@ from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.foreign import is_cancelled
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.transactions import looked_up_by, proves_nothing_happened
+from plimsoll.runtime.underway import waited_for_a_thread
 
 __all__ = ["recover_intent", "settle_leftovers", "write"]
 
@@ -175,7 +176,8 @@ async def _verify_once(state: RunState, exchange: Exchange, intent: CallIntended
     except (Exception, asyncio.CancelledError) as error:  # a verify that fails has verified nothing, however it fails
         if is_cancelled(error):
             raise
-        return Unknown(f"verify failed: {type(error).__name__}: {as_text(error)}")
+        starved = f"no thread was free for it within {timeout_s:g} s" if waited_for_a_thread(error) else ""
+        return Unknown(f"verify failed: {type(error).__name__}: {starved or as_text(error)}")
     finally:
         call_context.reset(token)
     return _in_json(answer)

@@ -50,7 +50,10 @@ class Run:
         return self.state.started.session
 
     async def history(self) -> tuple[Turn, ...]:
-        """The earlier turns of this run's session, the oldest first, as they are recorded: a replay gets the same."""
+        """The earlier turns of this run's session, the oldest first, as they are recorded.
+
+        A replay gets the same, but for what has been erased since.
+        """
         number = turn_of(self.session, link_of(self.id)[0]) if self.session else 1
         return await turns_before(self.state.env.store, self.session, number)
 

@@ -1,6 +1,5 @@
 """Tools without a framework: any function, made a call by `@plimsoll.tool` or by registering it."""
 
-import asyncio
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -18,8 +17,8 @@ from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import check_value
 from plimsoll.runtime.current import call_context, run_context, watch_context
 from plimsoll.runtime.exchange import Inspection
-from plimsoll.runtime.foreign import fail_if_foreign, in_its_thread
-from plimsoll.runtime.underway import UnderWay, Watch, in_thread
+from plimsoll.runtime.foreign import fail_if_foreign
+from plimsoll.runtime.underway import UnderWay, Watch, in_some_thread, in_thread
 
 __all__ = ["BoundTool", "ToolExchange", "ToolSpec", "Verifier", "ask_verifier", "run_function", "tool", "tool_spec"]
 
@@ -274,7 +273,7 @@ async def ask_verifier(verifier: Callable[..., Any], *args: Any, **options: Any)
     try:
         if inspect.iscoroutinefunction(verifier):
             return await verifier(*args, **options)
-        answer = await asyncio.to_thread(in_its_thread, verifier, *args, **options)
+        answer = await in_some_thread(verifier, *args, **options)
         return await answer if inspect.isawaitable(answer) else answer
     except BaseException as error:
         fail_if_foreign(error)

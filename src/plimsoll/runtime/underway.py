@@ -13,7 +13,9 @@ from typing import Any
 from plimsoll.runtime.current import watch_context
 from plimsoll.runtime.foreign import in_its_thread
 
-__all__ = ["UnderWay", "Watch", "in_thread"]
+__all__ = ["UnderWay", "Watch", "in_some_thread", "in_thread", "waited_for_a_thread"]
+
+_NO_THREAD = "no thread was free for it"
 
 Work = asyncio.Future[Any]
 
@@ -90,7 +92,7 @@ async def in_thread(function: Callable[..., Any], arguments: Mapping[str, Any], 
     """
     watch = watch_context.get()
     if watch is None:
-        return await asyncio.to_thread(in_its_thread, function, **arguments)
+        return await in_some_thread(function, **arguments)
     job = _Job(function, arguments)
     work = asyncio.get_running_loop().run_in_executor(None, copy_context().run, job)
     try:
@@ -101,6 +103,32 @@ async def in_thread(function: Callable[..., Any], arguments: Mapping[str, Any], 
         elif answers:
             watch.withdraw()
         raise
+
+
+async def in_some_thread(function: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+    """Calls a sync function in a thread that nobody watches. Given up before one was free, it notes so in the error."""
+    begun = False
+
+    def call() -> Any:
+        nonlocal begun
+        begun = True
+        return in_its_thread(function, *args, **options)
+
+    try:
+        return await asyncio.to_thread(call)
+    except asyncio.CancelledError as error:
+        if not begun:
+            error.add_note(_NO_THREAD)
+        raise
+
+
+def waited_for_a_thread(error: BaseException | None) -> bool:
+    """Whether what timed out, as `error` tells, was still waiting for a thread to be free."""
+    while error is not None:
+        if _NO_THREAD in getattr(error, "__notes__", ()):
+            return True
+        error = error.__cause__
+    return False
 
 
 class _Job:
