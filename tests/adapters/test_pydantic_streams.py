@@ -33,9 +33,9 @@ from plimsoll.gate.stage import Stage
 from plimsoll.gate.trial import Plan, try_plan
 from plimsoll.gate.verdict import Injection, Reach
 from plimsoll.runtime.exchange import Exchange, Send
-from tests.adapters.bench import Desk, Shop, contract, shop_agent, simulated
+from tests.adapters.bench import Shop, contract, shop_agent, simulated
 from tests.adapters.streamed import BROKEN, DONE, LOOK, REFUND, Audience, calls, desk_of, streamed, tool
-from tests.runtime.bench import Crash, CrashingStore
+from tests.runtime.bench import Crash, CrashingStore, Death
 
 
 def test_events_come_as_the_model_speaks() -> None:
@@ -253,10 +253,9 @@ def test_a_caller_that_gives_up_a_run_which_is_shown_is_cancelled_as_ever() -> N
 # -- crashes
 
 
-def dying(at: int) -> Desk:
-    """Its model streams two tool calls and an answer; the process dies when chunk number `at` is asked for, once."""
+def streaming_until(at: int, death: Death) -> FunctionModel:
+    """Streams two tool calls and an answer; the process dies when chunk number `at` is asked for, once."""
     steps: list[list[Any]] = [[*LOOK], [*REFUND], [*DONE]]
-    reached = asyncio.Event()
     count = 0
 
     async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[Any]:
@@ -264,31 +263,19 @@ def dying(at: int) -> Desk:
         for chunk in steps[sum(isinstance(message, ModelResponse) for message in messages)]:
             count += 1
             if count == at:
-                reached.set()
-                await asyncio.Event().wait()
+                await death.now()
             yield chunk
 
-    async def intercept(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
-        sending = asyncio.ensure_future(send())
-        if desk.lives == 1:
-            dead = asyncio.ensure_future(reached.wait())
-            await asyncio.wait([sending, dead], return_when=asyncio.FIRST_COMPLETED)
-            if dead.done():
-                sending.cancel()
-                raise Crash
-            dead.cancel()
-        return await sending
-
-    desk = desk_of(FunctionModel(stream_function=stream))
-    desk.intercept = intercept
-    return desk
+    return FunctionModel(stream_function=stream)
 
 
 @pytest.mark.parametrize("at", range(1, 9))
 def test_a_crash_at_any_part_of_a_stream_neither_loses_nor_doubles(at: int) -> None:
     async def main() -> None:
         audience = Audience()
-        desk = dying(at)
+        death = Death()
+        desk = desk_of(streaming_until(at, death))
+        desk.intercept = death.intercept
         hardened = desk.live()
         with pytest.raises(Crash):
             await hardened.run("Refund", run_id="r", event_stream_handler=audience)
