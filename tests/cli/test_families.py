@@ -172,6 +172,13 @@ def test_who_else_was_told_of_what_is_erased_is_named(sealed: User) -> None:
     assert sealed.json("audit", "verify")["runs"] == sealed.json("audit", "verify")["erased"] == 8
 
 
+def test_a_turn_that_was_told_of_what_is_erased_and_has_not_ended_is_warned_of(sealed: User) -> None:
+    lives({"amount": 1}, {"amount": 100}, session="chat", encrypt=True)
+    said = sealed.ok("erase", "chat/1", "--reason", "asked", width=200)
+    assert "chat/2 has not ended, and is told [erased] from now on: if it made use of it, it cannot go on" in said
+    assert sealed.json("erase", "chat/1", "--reason", "asked")["waiting"] == ["chat/2"]
+
+
 def test_where_one_of_them_has_not_ended_none_is_erased(sealed: User) -> None:
     lives({"amount": 100}, run_id="t1", encrypt=True)
     assert "run t1 is parked" in sealed.refused("erase", "t1", "--reason", "asked")

@@ -17,6 +17,7 @@ from plimsoll.core.ids import RandomIds
 from plimsoll.journal.erasing import check_over, erase_run, parts_of
 from plimsoll.journal.evidence import Erased
 from plimsoll.journal.sqlite import SQLiteStore
+from plimsoll.journal.store import RunState
 from plimsoll.runtime.lineage import link_of
 
 __all__ = ["erase"]
@@ -69,6 +70,7 @@ def erase(  # noqa: PLR0917 -- click hands every option over
                 else:
                     done.parts[part] = erased
         done.elsewhere = await _elsewhere(store, first)
+        done.waiting = await _waiting(store, first)
         return done
 
     done = with_store(open_store(contract_path, journal), work)
@@ -77,10 +79,11 @@ def erase(  # noqa: PLR0917 -- click hands every option over
 
 @dataclass(slots=True)
 class _Done:
-    """What came of each part, or why it could not be erased; and who else was told of it."""
+    """What came of each part, or why it could not be erased; who else was told of it, and which of these goes on."""
 
     parts: dict[str, Erased | str] = field(default_factory=dict)
     elsewhere: list[str] = field(default_factory=list)
+    waiting: list[str] = field(default_factory=list)
 
     @property
     def erased(self) -> list[dict[str, Any]]:
@@ -107,18 +110,30 @@ async def _elsewhere(store: SQLiteStore, run_id: str) -> list[str]:
     return [*found, head.session] if any(turn.erased_at is None for turn in turns) else found
 
 
+async def _waiting(store: SQLiteStore, run_id: str) -> list[str]:
+    """The ids of the later turns that were told of this one, and have not ended."""
+    head = await store.head(run_id)
+    if head is None or not head.session:
+        return []
+    return [turn.run_id for turn in await store.heads(session=head.session) if turn.state is not RunState.ENDED]
+
+
 def _show(done: _Done, *, as_json: bool) -> None:
     refused = [each for each in done.parts.values() if isinstance(each, str)]
     if refused and len(refused) == len(done.parts):
         raise Misuse(refused[0])
     erased = done.erased
     if as_json:
-        click.echo(json.dumps({"erased": erased, "elsewhere": done.elsewhere, "refused": refused}))
+        told = {"erased": erased, "elsewhere": done.elsewhere, "waiting": done.waiting, "refused": refused}
+        click.echo(json.dumps(told))
     else:
         for each in erased:
             click.echo(f"Run {clean(each['run_id'])} is erased, by {clean(each['by'])}: {clean(each['reason'])}")
         for place in done.elsewhere:
             click.echo(f"What it told {clean(place)} stands there. To erase that: plimsoll erase {shlex.quote(place)}")
+        for run_id in done.waiting:
+            what = "has not ended, and is told [erased] from now on: if it made use of it, it cannot go on"
+            click.echo(f"{clean(run_id)} {what}")
     if refused and not as_json:
         raise Misuse(f"{len(refused)} of {len(done.parts)} runs could not be erased: {'; '.join(refused)}")
     if refused:
