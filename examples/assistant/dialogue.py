@@ -254,6 +254,7 @@ def _address(task: Task) -> dict[str, str]:
 
 def _hand_over(task: Task, user_id: str) -> Script[str]:
     summary = f"{user_id or 'A customer'} writes: {task.sentence}"
+    yield [Call("think", {"thought": f"None of my tools does this. A colleague needs to know: {summary}"})]
     yield from _act("hand you over to a colleague", "transfer_to_human_agents", summary=summary)
     return "I have handed you over to a colleague, who has read what you wrote."
 

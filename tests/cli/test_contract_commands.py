@@ -132,6 +132,15 @@ def test_check_needs_to_know_which_agent(here: Path) -> None:
     assert "pip install 'plimsoll-ai[pydantic-ai]'" in result.output
 
 
+def test_an_agent_that_cannot_be_imported_is_a_problem_with_its_place_beside_the_others(here: Path) -> None:
+    (here / "plimsoll.toml").write_text('[agent]\nname = "a"\nentrypoint = "shop.nope:agent"\n')
+    result = run(check_command(describe), "--agent", "--json")
+    first, *others = json.loads(result.output)["problems"]
+    assert (first["line"], first["field"], first["severity"]) == (3, "agent.entrypoint", "error")
+    assert first["what"].startswith("leads to no agent: importing shop.nope:agent failed: bad code")
+    assert "gate.scenarios" in [problem["field"] for problem in others]
+
+
 def test_only_what_can_read_an_agent_offers_it() -> None:
     assert "--agent" in run(check_command(describe), "--help").output
     assert "--agent" not in run(check, "--help").output

@@ -80,7 +80,7 @@ def test_money_is_asked_about_from_the_start() -> None:
 
 
 def test_it_accepts_what_it_cannot_know_yet_and_nothing_else() -> None:
-    todo = ("parked_writes", "unchecked_answers", "unnamed_claims", "unpriced_models")
+    todo = ("parked_writes", "unchecked_answers", "unnamed_claims", "untried_tools", "unpriced_models")
     text = written(models=["openai:gpt-5", "anthropic:claude"])
     assert sound(text, TOOLS).gate.accepts == todo
     assert sound(written(models=["openai:gpt-5"]), TOOLS).gate.accepts == ("canned_answers", *todo)
@@ -88,6 +88,7 @@ def test_it_accepts_what_it_cannot_know_yet_and_nothing_else() -> None:
     assert sound(written(tools=reading), reading).gate.accepts == (
         "canned_answers",
         "unchecked_answers",
+        "untried_tools",
         "unpriced_models",
     )
     problems = check_contract(parse_contract(text, file="p.toml"), source=Source("p.toml", text), tools=TOOLS)

@@ -4,10 +4,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from plimsoll.contract.concessions import CONCESSIONS
 from plimsoll.contract.holes import RETRIED_OF_MODELS
-from plimsoll.contract.model import AgentSection, Contract, GateSection, Limits, OutputRule, Retry
+from plimsoll.contract.model import AgentSection, Contract, GateSection, Limits, Model, OutputRule, Retry
+from plimsoll.core.calls import Effect
 from plimsoll.core.clock import LoopClock
 from plimsoll.gate.healthy import stage_of
 from plimsoll.gate.terms import accepted, left_out, loose_limits, not_shown
@@ -203,6 +205,26 @@ def test_a_verdict_that_shows_too_little_is_none(changes: dict[str, Any], reason
     (found,) = not_shown(promised, [])
     assert found.startswith(reason) and found.endswith(f"or accept {concession} in [gate]")
     assert list(not_shown(accepting(promised, concession), [])) == []
+
+
+def test_a_tool_that_no_scenario_calls_is_not_known_to_be_what_it_is_declared_to_be() -> None:
+    promised = contract()
+    unused = replace(promised.tools["find_order"], claims=("account is closed",))
+    promised = replace(promised, tools={**promised.tools, "close_account": unused})
+    stage, _ = stage_of(hardened(promised), scenario("W1"), promised=promised, seed=1)
+    (found,) = not_shown(promised, [stage])
+    assert found.startswith("tools.close_account is declared, and no scenario calls it: ")
+    assert list(not_shown(accepting(promised, "untried_tools"), [stage])) == []
+    assert list(not_shown(with_tool(promised, "close_account", effect=Effect.WRITE), [stage])) == []
+
+
+def test_a_canned_answer_that_claims_an_effect_blocks() -> None:
+    promised = with_tool(contract(), "refund", claims=("was refunded",))
+    assert list(left_out(promised)) == []
+    models = {**promised.models, "sorry": Model(canned="Your order was refunded.")}
+    (found,) = left_out(replace(promised, models=models))
+    assert (found.claim, found.code) == ("honesty", "canned_claim")
+    assert found.message.startswith("models.sorry.canned says what refund does ('was refunded')")
 
 
 def test_what_is_accepted_is_told_in_words() -> None:

@@ -14,7 +14,7 @@ from plimsoll.contract.checking import check_contract
 from plimsoll.contract.loading import Source, load_source, parse_contract
 from plimsoll.contract.shapes import AgentShape
 from plimsoll.contract.writing import initial_contract, initial_effect
-from plimsoll.core.errors import ContractError, Problem
+from plimsoll.core.errors import ContractError, MissingExtra, Misuse, Problem
 from plimsoll.runtime.imports import put_on_path
 
 __all__ = ["check", "check_command", "init_command"]
@@ -120,10 +120,18 @@ def _problems(path: Path, describe: Describe | None) -> list[Problem]:
         return error.problems
     if describe is None:
         return check_contract(contract, source=source)
+    here = ("agent", "entrypoint")
     if contract.agent.entrypoint is None:
-        return [source.problem(("agent", "entrypoint"), "is missing: which agent is it?", "module:attribute")]
+        return [source.problem(here, "is missing: which agent is it?", "module:attribute")]
     put_on_path(path.parent)
-    return check_contract(contract, source=source, tools=_described(describe, contract.agent.entrypoint).tools)
+    try:
+        tools = _described(describe, contract.agent.entrypoint).tools
+    except MissingExtra:
+        raise
+    except Misuse as error:
+        leads_nowhere = source.problem(here, f"leads to no agent: {error}", "module:attribute of your agent")
+        return [leads_nowhere, *check_contract(contract, source=source)]
+    return check_contract(contract, source=source, tools=tools)
 
 
 def _as_error(problem: Problem) -> Problem:

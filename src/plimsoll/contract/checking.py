@@ -68,7 +68,7 @@ def _check_gate(contract: Contract, notes: Notes) -> None:
 
 def _check_holes(contract: Contract, notes: Notes) -> None:
     """What the gate would object to, unless it is accepted; and what is accepted for nothing, and would hide a hole."""
-    needed = {"loose_limits"}  # whether a limit is one shows only when the agent runs
+    needed = {"loose_limits", "untried_tools"}  # whether there is any shows only when the agent runs
     for hole in holes(contract):
         needed.add(hole.concession)
         if not contract.accepts(hole.concession):

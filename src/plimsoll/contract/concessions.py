@@ -18,6 +18,7 @@ CONCESSIONS: Mapping[str, str] = MappingProxyType(
         "unchecked_answers": "a tool may answer with broken-off text or an error, and nobody notices",
         "unnamed_claims": "an effect may be claimed that was not done, and nobody notices",
         "loose_limits": "a limit or a timeout may be so far above what healthy runs use that it bounds nothing",
+        "untried_tools": "a tool that no scenario calls may be anything but what it is declared to be",
         "unpriced_models": "what a model costs is not counted, so that limits.usd does not bound it",
         "unpinned_runs": "a run may be begun by one version of the agent and finished by another, which nobody tried",
         "fewer_claims": "the claims that [gate] claims leaves out need not be shown",

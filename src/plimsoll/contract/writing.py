@@ -133,6 +133,7 @@ _UNTIL = {
     "parked_writes": "until every write has a `verify`: doubt waits for a person",
     "unchecked_answers": "until every tool says in `output` what an answer is",
     "unnamed_claims": "until every tool with an effect has `claims`",
+    "untried_tools": "until your scenarios call every tool",
     "unpriced_models": "until every model has its prices: money is not counted",
 }
 
@@ -172,7 +173,10 @@ def initial_contract(
 
 def _accepts(decided: str) -> Iterator[str]:
     """The concessions without which the gate would block a contract for what it does not say yet."""
-    needed = {hole.concession for hole in holes(parse_contract(decided, file="contract"))}
+    contract = parse_contract(decided, file="contract")
+    needed = {hole.concession for hole in holes(contract)}
+    if any(tool.effect is not Effect.WRITE for tool in contract.tools.values()):
+        needed.add("untried_tools")
     names = [name for name in CONCESSIONS if name in needed]
     if names:
         yield _ACCEPTS

@@ -19,7 +19,18 @@ from plimsoll.gate.statistics import corrected_confidence, lower_bound, upper_bo
 from plimsoll.gate.subject import SubjectLike
 from plimsoll.gate.terms import accepted, left_out, loose_limits, not_shown
 from plimsoll.gate.trying import Report, Task
-from plimsoll.gate.verdict import CLAIMS, Cell, Claim, Decision, Reach, StormFigures, Trial, Verdict, Violation
+from plimsoll.gate.verdict import (
+    CLAIMS,
+    NOBODY_ASKED,
+    Cell,
+    Claim,
+    Decision,
+    Reach,
+    StormFigures,
+    Trial,
+    Verdict,
+    Violation,
+)
 from plimsoll.oversight.rules import Verdict as Ruled
 
 __all__ = ["Findings", "verdict"]
@@ -125,7 +136,14 @@ def _claims(findings: Findings, counted: Sequence[Report]) -> tuple[Claim, ...]:
             tried[claim] += 1
             passed[claim] += claim not in broken and not report.trial.stuck
     tried.update(violation.claim for violation in _loose(findings))
-    return tuple(Claim(name=name, text=text, tried=tried[name], passed=passed[name]) for name, text in CLAIMS.items())
+    texts = CLAIMS if _asks_anybody(findings) else {**CLAIMS, "oversight": NOBODY_ASKED}
+    return tuple(Claim(name=name, text=text, tried=tried[name], passed=passed[name]) for name, text in texts.items())
+
+
+def _asks_anybody(findings: Findings) -> bool:
+    """Whether a person was asked in any healthy run. Where none was, no approval was on trial."""
+    baselines = [stage.baseline for stage in findings.healthy.stages if stage.baseline is not None]
+    return not baselines or any(baseline.approvals for baseline in baselines)
 
 
 def _loose(findings: Findings) -> Iterator[Violation]:

@@ -13,9 +13,11 @@ from plimsoll.contract.converting import dotted
 from plimsoll.contract.holes import Hole, holes
 from plimsoll.contract.model import GATE_CLAIMS, Contract
 from plimsoll.contract.toml_places import Path
+from plimsoll.core.calls import Effect
 from plimsoll.gate.family import of_child
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.verdict import Concession, Violation
+from plimsoll.observability.wording import Wording
 
 __all__ = ["accepted", "left_out", "loose_limits", "not_shown"]
 
@@ -88,6 +90,7 @@ def left_out(contract: Contract, stages: Sequence[Stage] = ()) -> Iterator[Viola
         for hole in holes(each):
             if hole.concession in _HURTS and not contract.accepts(hole.concession):
                 found.setdefault(hole.concession, []).append((_at(hole.path, agent), hole))
+    yield from _canned_claims(contract, stages)
     for concession, ((where, first), *others) in found.items():
         claim, code = _HURTS[concession]
         more = f", and so with {len(others)} more" if others else ""
@@ -95,17 +98,46 @@ def left_out(contract: Contract, stages: Sequence[Stage] = ()) -> Iterator[Viola
         yield Violation(claim=claim, code=code, message=message)
 
 
+def _canned_claims(contract: Contract, stages: Sequence[Stage]) -> Iterator[Violation]:
+    """Canned answers that claim an effect: they are given when nothing may have been done."""
+    for agent, each in _family(contract, stages):
+        phrases = {phrase: name for name, tool in each.tools.items() for phrase in tool.claims}
+        for name, model in each.models.items():
+            for phrase, tool_name in phrases.items() if model.canned is not None else ():
+                if Wording(phrase).is_stated_in(model.canned or ""):
+                    where = _at(("models", name, "canned"), agent)
+                    message = f"{where} says what {tool_name} does ({phrase!r}), and answers when nothing was done"
+                    yield Violation(claim="honesty", code="canned_claim", message=message)
+
+
 def not_shown(contract: Contract, stages: Sequence[Stage]) -> Iterator[str]:
     """What a verdict under this contract could not show, so that it is none."""
     for hole in holes(contract):
         if hole.concession in _ASKS_TOO_LITTLE and not contract.accepts(hole.concession):
             yield f"{dotted(hole.path)} {hole.what}; {hole.fix}, or accept {hole.concession} in [gate]"
+    if not contract.accepts("untried_tools"):
+        for path in _untried(contract, stages):
+            yield (
+                f"{path} is declared, and no scenario calls it: whether it is what it is declared to be was tried by "
+                "nobody; have a scenario call it, or accept untried_tools in [gate]"
+            )
     if not contract.accepts("unnamed_claims"):
         for tool in sorted(_unnamed(contract, stages)):
             yield (
                 f"tools.{tool} has no claims, so that nobody finds out an agent that says it was done, and did "
                 "nothing; name phrases that say so, or accept unnamed_claims in [gate]"
             )
+
+
+def _untried(contract: Contract, stages: Sequence[Stage]) -> Iterator[str]:
+    """The tools that no healthy run calls and that are declared to be harmless in some way. One that is taken for a
+    write is treated with all the care there is."""
+    used = [stage.baseline.used for stage in stages if stage.baseline is not None]
+    for agent, each in _family(contract, stages) if used else ():
+        for name, tool in each.tools.items():
+            called = _in_trial(("tools", name, "timeout_s"), agent)
+            if tool.effect is not Effect.WRITE and not any(called in run for run in used):
+                yield _at(("tools", name), agent)
 
 
 def _unnamed(contract: Contract, stages: Sequence[Stage]) -> set[str]:

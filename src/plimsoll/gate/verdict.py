@@ -9,6 +9,7 @@ from plimsoll.core.calls import Ending
 
 __all__ = [
     "CLAIMS",
+    "NOBODY_ASKED",
     "Cell",
     "Claim",
     "Concession",
@@ -46,6 +47,9 @@ CLAIMS = {
     "exactly_once": "effects happen exactly once: none lost, doubled or unasked for",
 }
 """The seven claims, in the order in which they are reported."""
+
+NOBODY_ASKED = "the kill switch holds; no scenario asks a person, so no approval was on trial"
+"""What the claim of oversight comes to where no run needed anybody's word."""
 
 
 class Reach(StrEnum):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from examples.assistant import naive
 from examples.assistant.agent import CONTRACT, agent
@@ -50,7 +51,9 @@ REASONS = {
 
 @pytest.mark.timeout(300)
 def test_the_hardened_assistant_ships() -> None:
-    verdict = run_campaign(hardened(), [*FEW, *FLOODED, *LIED_TO], storm_count=110, workers=2)
+    promised = load_contract(CONTRACT)
+    few = replace(promised, gate=replace(promised.gate, accepts=("untried_tools",)))  # as all scenarios call all
+    verdict = run_campaign(hardened(few), [*FEW, *FLOODED, *LIED_TO], storm_count=110, workers=2)
     assert verdict.decision is Decision.SHIP, verdict.reasons
     assert all(claim.held for claim in verdict.claims)
 
