@@ -137,7 +137,7 @@ def test_an_agent_that_cannot_be_imported_is_a_problem_with_its_place_beside_the
     result = run(check_command(describe), "--agent", "--json")
     first, *others = json.loads(result.output)["problems"]
     assert (first["line"], first["field"], first["severity"]) == (3, "agent.entrypoint", "error")
-    assert first["what"].startswith("leads to no agent: importing shop.nope:agent failed: bad code")
+    assert first["what"].startswith("leads to no agent: importing shop.nope:agent failed: SyntaxError: bad code")
     assert "gate.scenarios" in [problem["field"] for problem in others]
 
 
