@@ -15,7 +15,7 @@ from benchmarks.common import RESULTS
 __all__ = ["PAGE", "filled"]
 
 PAGE = Path(__file__).parent.parent / "docs" / "figures.md"
-_PLACE = re.compile(r"(<!-- (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Result = dict[str, Any]
 
@@ -97,7 +97,12 @@ def _parked(result: Result) -> str:
     )
 
 
-_TABLES: dict[str, Callable[[Result], str]] = {"journal": _journal, "durable": _durable, "parked": _parked}
+_TABLES: dict[str, Callable[[Result], str]] = {
+    "journal": _journal,
+    "journal-2ms": _journal,
+    "durable": _durable,
+    "parked": _parked,
+}
 
 
 def filled(page: str) -> str:

@@ -12,8 +12,6 @@ from plimsoll.core.errors import PlimsollError
 __all__ = ["GroupCommit"]
 
 _T = TypeVar("_T")
-_GIVES_WAY_S = 0.002
-"""For how long the event loop gives way to the thread, at most."""
 
 
 class _Change:
@@ -46,10 +44,6 @@ class _Change:
             self.future.set_exception(self.error)
 
 
-def _nobody_gave_way() -> None:
-    """The group was begun by the thread itself."""
-
-
 class GroupCommit:
     """Makes changes in a thread of its own, in the order in which they were asked for, inside `transaction`.
 
@@ -70,19 +64,9 @@ class GroupCommit:
             self._asked.append(asked)
             idle, self._at_work = not self._at_work, True
         if idle:
-            self._begin()
+            self._thread.submit(self._work)
         made: _T = await asked.future
         return made
-
-    def _begin(self) -> None:
-        """Has the thread write a group, and gives way to it until it syncs: from there on it needs no interpreter.
-
-        Otherwise a busy event loop would take the interpreter from it at each of its steps, and be idle when it syncs.
-        """
-        until_it_syncs = threading.Lock()
-        until_it_syncs.acquire()
-        self._thread.submit(self._work, until_it_syncs.release)
-        until_it_syncs.acquire(timeout=_GIVES_WAY_S)
 
     async def aside(self, work: Callable[[], _T]) -> _T:
         """What `work` returns, done in the same thread between two transactions."""
@@ -95,11 +79,11 @@ class GroupCommit:
         await self.aside(last)
         self._thread.shutdown(wait=False)
 
-    def _work(self, syncing: Callable[[], None] = _nobody_gave_way) -> None:
+    def _work(self) -> None:
         """Writes one group. The next waits behind whatever is to be done aside by now."""
         with self._lock:
             group, self._asked = self._asked, []
-        self._commit(group, syncing)
+        self._commit(group)
         for loop in {change.loop for change in group}:
             with suppress(RuntimeError):  # it was closed: nobody waits there any more
                 loop.call_soon_threadsafe(_tell, [change for change in group if change.loop is loop])
@@ -108,7 +92,7 @@ class GroupCommit:
             if self._at_work:
                 self._thread.submit(self._work)
 
-    def _commit(self, group: list[_Change], syncing: Callable[[], None] = _nobody_gave_way) -> None:
+    def _commit(self, group: list[_Change]) -> None:
         broken: BaseException | None = None
         try:
             with self._transaction():
@@ -118,7 +102,6 @@ class GroupCommit:
                     except BaseException as error:
                         broken = error
                         raise
-                syncing()
         except BaseException as error:
             if broken is not None and len(group) > 1:
                 for change in group:
