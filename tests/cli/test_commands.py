@@ -222,7 +222,9 @@ def test_an_error_in_the_users_module_names_its_place(user: User, code: str, wor
         assert message.startswith("Error: importing shop.broken:") and words in message
     assert not (user.folder / "x.toml").exists()
     user.edit("shop.agent:agent", "shop.broken:agent")
-    assert words in user.refused("check", "--agent")
+    checked = user.run("check", "--agent", width=400)
+    assert checked.exit_code == 1 and words in checked.stdout
+    assert "agent.entrypoint leads to no agent: importing shop.broken:agent" in checked.stdout
 
 
 @pytest.mark.parametrize(

@@ -175,7 +175,7 @@ def _accepts(decided: str) -> Iterator[str]:
     """The concessions without which the gate would block a contract for what it does not say yet."""
     contract = parse_contract(decided, file="contract")
     needed = {hole.concession for hole in holes(contract)}
-    if any(tool.effect is not Effect.WRITE for tool in contract.tools.values()):
+    if contract.tools:
         needed.add("untried_tools")
     names = [name for name in CONCESSIONS if name in needed]
     if names:
