@@ -42,7 +42,7 @@ def test_it_ships_and_says_on_what_terms(fresh: User) -> None:
     code, verdict, said = gate(fresh, "--storms", "100")
     assert (code, verdict["decision"], verdict["accepts"]) == (0, "ship", list(TODO)), verdict["reasons"]
     assert "Every promise held but those it goes without." in said
-    assert f"accepting {', '.join(name.replace('_', ' ') for name in TODO)}" in " ".join(said.split())
+    assert f"accepting {', '.join(name.replace('_', ' ') for name in TODO)}" in " ".join(said.replace("┃", " ").split())
     assert "parked writes" in Path(verdict["report"]).read_text()
 
 
