@@ -8,7 +8,7 @@ from typing import Any
 from plimsoll.core.calls import CallInfo, Fault
 from plimsoll.gate.fault_kinds import How
 from plimsoll.gate.scene import CallMade, Life, Planned, Scene
-from plimsoll.gate.sites import dependency_of, tool_of
+from plimsoll.gate.sites import tool_of
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.showing import cut_context
@@ -32,18 +32,21 @@ class Injector:
         life, scene = self._life, self._scene
         life.check()
         call = scene.begin(site, info, exchange)
-        site = dependency_of(call.site)
+        site = call.name
         if len(scene.calls) > scene.stage.max_calls:
             scene.overrun = True
             raise life.end("the gate gave up on it")
         planned = scene.strike(call.site, site)
         call.struck = planned is not None
-        send = _noting(call, send)
         cutting = cut_context.set(self._cut(call, planned)) if call.is_model else None
         try:
             if scene.latency:
                 await self._delay(_LATENCY_SHARE * scene.rng.random() * scene.stage.slow_s(tool_of(site)))
-            native = await (send() if planned is None else self._struck(planned, site, exchange, send))
+            if planned is None:
+                native = await send()
+                call.done = True
+            else:
+                native = await self._struck(planned, site, exchange, _noting(call, send))
             call.native = native
         except BaseException as error:
             call.error = type(error).__name__

@@ -100,9 +100,12 @@ def _unseen(case: Case) -> Iterator[Violation]:
 def _declared(case: Case) -> Iterator[Violation]:
     """Tools do no more than the contract declares: a read has no effect, an idempotent tool may be asked again."""
     scene, tools = case.scene, case.scene.stage.contract.tools
-    for name in Counter(row.tool for row in case.effects) - scene.earlier:
-        if name in tools and tools[name].effect is Effect.READ:
+    rows = Counter(row.tool for row in case.effects)
+    for name in rows:
+        if name in tools and tools[name].effect is Effect.READ and rows[name] > scene.earlier[name]:
             yield _violation("effect_of_a_read", f"{name} is declared a read, and the ledger shows what it did")
+    if not any(tool.effect is Effect.IDEMPOTENT for tool in tools.values()):
+        return
     done: set[str] = set()
     for call in scene.calls:
         if call.is_model or scene.stage.contract.tool(dependency_of(call.site)).effect is not Effect.IDEMPOTENT:

@@ -4,7 +4,7 @@ Injector, store and people all write here; the oracles read it when the trial is
 """
 
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Container, Coroutine, Iterator, Sequence
 from copy import copy
 from typing import Any, Self, TypeVar
 
@@ -62,7 +62,8 @@ class Life:
 class CallMade:
     """One attempt that was seen on its way to a dependency. `ended_s` is None while it is under way.
 
-    `site` is where it is in the trial, `dependency` whom it asks, by the name in its own agent's contract. `streamed`
+    `site` is where it is in the trial, `name` whom it asks there, `dependency` the name of that in its own agent's
+    contract. `streamed`
     is whether its answer came in parts, `done` whether the dependency did what it was asked to, whatever became of its
     answer, and `struck` whether a fault struck it.
     """
@@ -74,6 +75,7 @@ class CallMade:
         "error",
         "exchange",
         "info",
+        "name",
         "native",
         "site",
         "started_s",
@@ -83,6 +85,7 @@ class CallMade:
 
     def __init__(self, site: str, dependency: str, info: CallInfo, exchange: Any, started_s: float) -> None:
         self.site = site
+        self.name = dependency
         self.dependency = dependency
         self.info = info
         self.exchange = exchange
@@ -134,21 +137,21 @@ _NUMBERED = (SiteKind.APPEND, SiteKind.APPROVAL)
 
 
 class Alerts:
-    """The trial's alert sink: what arrived, and when by its clock. `named` is how a trial calls a dependency."""
+    """The trial's alert sink: what arrived, and when by its clock. Dependencies of `children` bear their names."""
 
-    __slots__ = ("_clock", "_named", "_steps", "entries")
+    __slots__ = ("_children", "_clock", "_steps", "entries")
 
-    def __init__(self, clock: Clock, steps: list[Step] | None, *, named: Callable[[str, str], str]) -> None:
+    def __init__(self, clock: Clock, steps: list[Step] | None, *, children: Container[str]) -> None:
         self._clock = clock
-        self._named = named
+        self._children = children
         self._steps = steps
         self.entries: list[tuple[float, Finding]] = []
 
     def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> None:
         """Keeps a finding."""
         now_s = self._clock.monotonic()
-        if finding.dependency:
-            finding = replace(finding, dependency=self._named(agent, finding.dependency))
+        if finding.dependency and agent in self._children:
+            finding = replace(finding, dependency=of_child(agent, finding.dependency))
         self.entries.append((now_s, finding))
         if self._steps is not None:
             self._steps.append(Step(at_s=now_s, who="alert", text=f"{finding.severity}: {finding.message}"))
@@ -207,7 +210,7 @@ class Scene:
         self.earlier = Counter(row.tool for row in self.world.effects())
         self.store = MemoryStore()
         self.steps: list[Step] | None = [] if recording else None
-        self.alerts = Alerts(self.clock, self.steps, named=self._named)
+        self.alerts = Alerts(self.clock, self.steps, children=stage.children)
         self.planned = [Planned(injection, stage) for injection in injections]
         self.by_site = {each.injection.site: each for each in self.planned if each.site_kind in CALLS}
         self.by_append = {each.number: each for each in self.planned if each.site_kind is SiteKind.APPEND}
@@ -240,10 +243,11 @@ class Scene:
 
     def begin(self, dependency: str, info: CallInfo, exchange: Any) -> CallMade:
         """Notes that a call is about to be sent, at a site that names the run where that is not the first one."""
-        name = self.named(info.run_id, dependency)
-        within = info.run_id.removeprefix(RUN_ID).removeprefix("/") if info.run_id.startswith(RUN_ID) else ""
-        site = f"{name}@{within}/{info.key}" if within else f"{name}@{info.key}"
-        call = CallMade(site, dependency, info, exchange, self.clock.monotonic())
+        call = CallMade(f"{dependency}@{info.key}", dependency, info, exchange, self.clock.monotonic())
+        if info.run_id != RUN_ID:
+            call.name = self.named(info.run_id, dependency)
+            within = info.run_id.removeprefix(RUN_ID).removeprefix("/") if info.run_id.startswith(RUN_ID) else ""
+            call.site = f"{call.name}@{within}/{info.key}" if within else f"{call.name}@{info.key}"
         self.calls.append(call)
         return call
 
@@ -260,10 +264,9 @@ class Scene:
 
     def named(self, run_id: str, dependency: str) -> str:
         """How the trial calls a dependency that the run `run_id` asks: a child's bears its agent's name."""
-        return self._named(self._agent_of(run_id), dependency) if self.stage.children else dependency
-
-    def _named(self, agent: str, dependency: str) -> str:
-        return of_child(agent, dependency) if agent in self.stage.children else dependency
+        children = self.stage.children
+        agent = self._agent_of(run_id) if children else ""
+        return of_child(agent, dependency) if agent in children else dependency
 
     def _agent_of(self, run_id: str) -> str:
         head = _at_once(self.store.head(run_id))
@@ -271,8 +274,9 @@ class Scene:
 
     def by_run(self) -> Iterator[tuple[Limits, Self]]:
         """Each run that made calls: the limits that it is under, and the scene with its calls alone."""
-        for run_id in dict.fromkeys(call.info.run_id for call in self.calls):
-            part = copy(self)
+        run_ids = dict.fromkeys(call.info.run_id for call in self.calls)
+        for run_id in run_ids:
+            part = self if len(run_ids) == 1 else copy(self)
             part.calls = [call for call in self.calls if call.info.run_id == run_id]
             yield self.stage.children.get(self._agent_of(run_id), self.stage.contract).limits, part
 

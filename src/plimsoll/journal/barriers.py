@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
+from weakref import WeakMethod
 
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import JournalUnavailable, Superseded
@@ -47,9 +48,12 @@ class _Barrier:
 
 
 class Barriers:
-    """All barriers of one journal. `silent` is asked for the error when the store gives no answer for too long."""
+    """All barriers of one journal. `silent` is asked for the error when the store gives no answer for too long: by a
+    weak reference, since it is the journal's own."""
 
-    def __init__(self, *, clock: Clock, patience_s: float, silent: Callable[[], JournalUnavailable]) -> None:
+    def __init__(
+        self, *, clock: Clock, patience_s: float, silent: "WeakMethod[Callable[[], JournalUnavailable]]"
+    ) -> None:
         self._clock = clock
         self._patience_s = patience_s
         self._silent = silent
@@ -131,7 +135,8 @@ class Barriers:
         self._forget_done()
         overdue = [barrier for barrier in self._waiting if barrier.gives_up_at <= at]
         if overdue:
-            self._fail(overdue, self._silent())
+            silent = self._silent()
+            self._fail(overdue, JournalUnavailable("the journal is gone") if silent is None else silent())
         if self._waiting:
             first = self._waiting[0].gives_up_at
             self._timer = self._waiting[0].future.get_loop().call_at(first, self._give_up, first)

@@ -12,7 +12,7 @@ from contextvars import Context
 from itertools import islice
 from types import coroutine
 from typing import NoReturn, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakMethod, WeakValueDictionary
 
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import JournalUnavailable, Misuse, Superseded
@@ -130,7 +130,7 @@ class Journal:
         self._appended = 0  # counts the queue's entries ever
         self._written = 0  # and those that left it
         self._logs: WeakValueDictionary[str, RunLog] = WeakValueDictionary()
-        self._barriers = Barriers(clock=clock, patience_s=patience_s, silent=self._silent)
+        self._barriers = Barriers(clock=clock, patience_s=patience_s, silent=WeakMethod(self._silent))
         self._readers: list[Callable[[Sequence[Record]], None]] = []
         self._lock = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None

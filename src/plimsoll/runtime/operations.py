@@ -48,7 +48,7 @@ class Operations:
         self.store = store
         self.clock = clock or SystemClock()
         self.ids = ids or RandomIds()
-        self._owner = owner or self.ids.new("operations")
+        self._owner = owner
 
     async def events(self, run_id: str) -> list[Event]:
         """The run's events, in order. Raises `UnknownRun`."""
@@ -161,6 +161,7 @@ class Operations:
             raise Misuse("what did not happen returned nothing; give a value only for what happened")
         found_out = "happened" if happened else "not_happened"
         said = DoubtResolved(key=key, answer=found_out, by=by, value=parse_json(canonical_json(value)), note=note)
+        self._owner = self._owner or self.ids.new("operations")  # under which name it writes, where a run has ended
         return await answer(self.store, run_id, key, said, owner=self._owner, clock=self.clock)
 
     async def doubts(self, run_id: str) -> Mapping[str, DoubtRaised]:
