@@ -5,7 +5,7 @@ See design section 3. Whatever is stored is a frozen `msgspec.Struct`, so that i
 
 import hashlib
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import msgspec
@@ -13,6 +13,7 @@ import msgspec
 __all__ = [
     "CallInfo",
     "CallKind",
+    "Criticality",
     "Effect",
     "Ending",
     "ErrorRecord",
@@ -79,6 +80,14 @@ class Ending(StrEnum):
     """It goes on as a new run with a journal of its own. `run` and `resume` follow it there and never return this."""
 
 
+class Criticality(IntEnum):
+    """How much it matters that a call is made. When not all can be, the least critical is shed first."""
+
+    SHEDDABLE = 0
+    DEFAULT = 1
+    CRITICAL = 2
+
+
 class Fault(StrEnum):
     """What was wrong with an attempt: the *cause* that findings name and that the gate injects."""
 
@@ -100,6 +109,12 @@ class Fault(StrEnum):
     """The process died between sending a write and recording what came of it."""
     REFUSED = "refused"
     """The dependency itself refused, for a reason of its trade, and proved thereby that nothing happened."""
+    CIRCUIT_OPEN = "circuit_open"
+    """It was not asked: its circuit breaker is open."""
+    SHED = "shed"
+    """It was not asked: too many calls were under way, and waited."""
+    THROTTLED = "throttled"
+    """It was not asked: our own rate limit for it was reached."""
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -5,6 +5,9 @@
     ├── Rejected                    a policy or a person said no; nothing was sent
     │   ├── LimitExceeded           a limit of the contract would be passed
     │   ├── ApprovalRefused         denied, expired, voided, or nobody may approve
+    │   ├── CircuitOpen             the dependency's circuit breaker is open
+    │   ├── Shed                    the dependency's bulkhead is full
+    │   ├── RateLimited             our own rate limit for the dependency is reached
     │   └── KillSwitchEngaged       an operator stopped this run, or all runs
     ├── OperationFailed             it was tried and did not work
     │   ├── CallFailed              a dependency failed after every attempt that policy allows
@@ -38,6 +41,7 @@ __all__ = [
     "ApprovalRefused",
     "CallFailed",
     "CallTimeout",
+    "CircuitOpen",
     "ContractError",
     "DecisionRefused",
     "JournalCorrupt",
@@ -51,6 +55,7 @@ __all__ = [
     "OutputRejected",
     "PlimsollError",
     "Problem",
+    "RateLimited",
     "Rejected",
     "ReplayMismatch",
     "RunBusy",
@@ -60,6 +65,7 @@ __all__ = [
     "RunHandedOff",
     "RunParked",
     "SessionBusy",
+    "Shed",
     "SignalTimeout",
     "Superseded",
     "UnknownDependency",
@@ -110,6 +116,37 @@ class ApprovalRefused(Rejected):
         self.reason = reason
         self.note = note
         super().__init__(f"{dependency} was not approved ({reason}){': ' + note if note else ''}. Nothing was done.")
+
+
+class CircuitOpen(Rejected):
+    """The dependency's circuit breaker is `state` (`open`, `half_open` with all probes under way, or `isolated`).
+
+    `retry_after_s` is in how many seconds a call may pass; infinite where only an operator can say so.
+    """
+
+    def __init__(self, dependency: str, *, state: str, retry_after_s: float) -> None:
+        self.dependency = dependency
+        self.state = state
+        self.retry_after_s = retry_after_s
+        wait = "until an operator restores it" if state == "isolated" else f"for {retry_after_s:.3g} s more"
+        super().__init__(f"{dependency} was not asked: its circuit is {state} {wait}")
+
+
+class Shed(Rejected):
+    """The dependency's bulkhead did not let the call in."""
+
+    def __init__(self, dependency: str, *, why: str) -> None:
+        self.dependency = dependency
+        super().__init__(f"{dependency} was not asked: {why}")
+
+
+class RateLimited(Rejected):
+    """Our own rate limit for the dependency would be passed. `retry_after_s` is when it would not be any more."""
+
+    def __init__(self, dependency: str, *, retry_after_s: float) -> None:
+        self.dependency = dependency
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{dependency} was not asked: its rate limit lets the call pass in {retry_after_s:.3g} s")
 
 
 class KillSwitchEngaged(Rejected):

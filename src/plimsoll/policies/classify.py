@@ -14,10 +14,16 @@ import msgspec
 
 from plimsoll.core.calls import ErrorRecord, Fault
 from plimsoll.core.canonical import as_text
-from plimsoll.core.errors import CallFailed, CallTimeout, OutputRejected
+from plimsoll.core.errors import CallFailed, CallTimeout, CircuitOpen, OutputRejected, RateLimited, Shed
 
 __all__ = ["classify", "fault_of_status"]
 
+_FAULT_OF_OURS = (
+    (CallTimeout, Fault.TIMEOUT),
+    (CircuitOpen, Fault.CIRCUIT_OPEN),
+    (RateLimited, Fault.THROTTLED),
+    (Shed, Fault.SHED),
+)
 _MESSAGE_CHARS = 500
 _MAX_DEPTH = 5
 
@@ -106,8 +112,9 @@ def fault_of_status(status: int) -> Fault | None:
 def _fault(error: BaseException, depth: int) -> Fault:
     if isinstance(error, (OutputRejected, CallFailed)):
         return _own_fault(error.fault)
-    if isinstance(error, CallTimeout):
-        return Fault.TIMEOUT
+    for kind, fault in _FAULT_OF_OURS:
+        if isinstance(error, kind):
+            return fault
     return (
         _fault_of_http(error)
         or _fault_of_group(error, depth)

@@ -1,10 +1,11 @@
 """An attempt's timeout, armed only once the attempt has to wait."""
 
 import asyncio
-from collections.abc import Coroutine, Generator, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from types import coroutine
 from typing import Any, TypeVar
+
+from plimsoll.policies.begun import resumed
 
 __all__ = ["Expired", "Stopwatch", "within"]
 
@@ -79,31 +80,14 @@ async def within(
         returned: T = done.value
         return returned
     if seconds is None:
-        return await _resumed(work, waits_for)
+        return await resumed(work, waits_for)
     scope = asyncio.timeout_at(began_s + seconds)
     try:
         async with scope:
             if stopwatch is not None:
                 stopwatch.begin(scope)
-            return await _resumed(work, waits_for)
+            return await resumed(work, waits_for)
     except TimeoutError as error:
         if scope.expired():
             raise Expired from error
         raise
-
-
-@coroutine
-def _resumed(work: Coroutine[Any, Any, T], waits_for: Any) -> Generator[Any, Any, T]:
-    """Goes on with a coroutine that has begun and waits: what `await` does for one that has not."""
-    while True:
-        try:
-            yield waits_for
-        except BaseException as error:
-            try:
-                waits_for = work.throw(error)
-            except StopIteration as done:
-                returned: T = done.value
-                return returned
-        else:
-            result: T = yield from work
-            return result

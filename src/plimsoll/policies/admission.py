@@ -1,0 +1,144 @@
+"""Admission: circuit breaker, rate limit and bulkhead of one dependency, in this order. Each attempt passes all three.
+
+What is refused by the breaker does not use up the rate; what has to wait for its rate takes no place meanwhile.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from plimsoll.core.calls import Criticality, Fault
+from plimsoll.core.clock import Clock
+from plimsoll.core.errors import CircuitOpen, RateLimited, Rejected, Shed
+from plimsoll.policies.bulkhead import Bulkhead, Compartment
+from plimsoll.policies.circuit_breaker import Circuit, CircuitBreaker, CircuitChanged, Permit
+from plimsoll.policies.rate_limit import RateLimit, Throttle
+
+__all__ = ["Admission", "Admitted", "Protected"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protected:
+    """What one dependency is protected by; None: not by that. Those in `observed` refuse nothing."""
+
+    circuit_breaker: CircuitBreaker | None = None
+    rate_limit: RateLimit | None = None
+    bulkhead: Bulkhead | None = None
+    observed: frozenset[str] = frozenset()
+    """Names of the fields above."""
+
+
+class Admission:
+    """The state of one dependency's breaker, rate limit and bulkhead.
+
+    `on_change` is told how its circuit changes, and `would_refuse` what a protection that only observes would have
+    refused, with the calls that it let pass.
+    """
+
+    __slots__ = ("_observed", "_would_refuse", "circuit", "compartment", "dependency", "throttle")
+
+    def __init__(
+        self,
+        protected: Protected,
+        *,
+        dependency: str,
+        clock: Clock,
+        on_change: Callable[[CircuitChanged], None] | None = None,
+        would_refuse: Callable[[Rejected], None] | None = None,
+    ) -> None:
+        breaker, limit, bulkhead = protected.circuit_breaker, protected.rate_limit, protected.bulkhead
+        self.dependency = dependency
+        self.circuit = (
+            None if breaker is None else Circuit(breaker, dependency=dependency, clock=clock, on_change=on_change)
+        )
+        self.throttle = None if limit is None else Throttle(limit, dependency=dependency, clock=clock)
+        self.compartment = None if bulkhead is None else Compartment(bulkhead, dependency=dependency)
+        self._observed = protected.observed
+        self._would_refuse = would_refuse
+
+    async def enter(
+        self,
+        *,
+        criticality: Criticality = Criticality.DEFAULT,
+        tokens: int = 0,
+        at_most_s: float = math.inf,
+    ) -> "Admitted":
+        """Leave for one attempt, of so many tokens, once it is its turn; it may be held back for `at_most_s` seconds.
+
+        Whoever has it has to end it. Raises `CircuitOpen`, `RateLimited` or `Shed`; nothing is to be sent then.
+        """
+        permit = None if self.circuit is None else self._permit(self.circuit)
+        try:
+            if self.throttle is not None:
+                await self._held_back(self.throttle, tokens, at_most_s)
+            if self.compartment is not None:
+                await self._let_in(self.compartment, criticality, at_most_s)
+        except BaseException:
+            if permit is not None:
+                permit.cancelled()
+            raise
+        return Admitted(permit, self.compartment)
+
+    def _permit(self, circuit: Circuit) -> Permit | None:
+        try:
+            return circuit.admit()
+        except CircuitOpen as refusal:
+            self._refuse("circuit_breaker", refusal)
+            return None
+
+    async def _held_back(self, throttle: Throttle, tokens: int, at_most_s: float) -> None:
+        if "rate_limit" not in self._observed:
+            await throttle.admit(tokens=tokens, at_most_s=at_most_s)
+            return
+        wait_s = throttle.wait_s(tokens=tokens)
+        throttle.book(tokens=tokens)
+        if wait_s > 0:
+            self._refuse("rate_limit", RateLimited(self.dependency, retry_after_s=wait_s))
+
+    async def _let_in(self, compartment: Compartment, criticality: Criticality, at_most_s: float) -> None:
+        if "bulkhead" not in self._observed:
+            await compartment.enter(criticality, at_most_s=at_most_s)
+            return
+        is_full = compartment.is_full
+        compartment.inside += 1
+        if is_full:
+            self._refuse("bulkhead", Shed(self.dependency, why=f"{compartment.inside - 1} calls are under way"))
+
+    def _refuse(self, protection: str, refusal: Rejected) -> None:
+        if protection not in self._observed:
+            raise refusal
+        if self._would_refuse is not None:
+            self._would_refuse(refusal)
+
+
+class Admitted:
+    """The leave for one attempt. Whatever happens, end it by one of its three methods; a second does nothing."""
+
+    __slots__ = ("_compartment", "_permit")
+
+    def __init__(self, permit: Permit | None, compartment: Compartment | None) -> None:
+        self._permit = permit
+        self._compartment = compartment
+
+    def succeeded(self, duration_s: float) -> None:
+        """An answer came after `duration_s` seconds."""
+        if self._permit is not None:
+            self._permit.succeeded(duration_s)
+        self._leave()
+
+    def failed(self, fault: Fault, duration_s: float) -> None:
+        """It failed by `fault` after `duration_s` seconds."""
+        if self._permit is not None:
+            self._permit.failed(fault, duration_s)
+        self._leave()
+
+    def cancelled(self) -> None:
+        """Nobody waited for the outcome."""
+        if self._permit is not None:
+            self._permit.cancelled()
+        self._leave()
+
+    def _leave(self) -> None:
+        compartment, self._compartment = self._compartment, None
+        if compartment is not None:
+            compartment.leave()

@@ -1,0 +1,147 @@
+"""All policies around any async function, without a contract, a journal or a run:
+
+    retry → hedge → circuit breaker → rate limit → bulkhead → timeout → the function → output check
+
+>>> ask = ResiliencePipeline("search", retry=RetryPolicy(on=(Fault.CONNECTION,)), hedge=Hedge(), timeout_s=2.0)
+>>> answer = await ask.call(search, "laminated maps")
+"""
+
+from collections.abc import Callable, Coroutine
+from copy import copy
+from functools import wraps
+from typing import Any, ParamSpec, Self, TypeVar
+
+from plimsoll.core.calls import Criticality
+from plimsoll.core.clock import Clock, SystemClock
+from plimsoll.core.errors import CallTimeout, Misuse, OutputRejected, Rejected
+from plimsoll.core.rng import Rng, system_rng
+from plimsoll.policies.admission import Admission, Protected
+from plimsoll.policies.bulkhead import Bulkhead
+from plimsoll.policies.circuit_breaker import CircuitBreaker, CircuitChanged
+from plimsoll.policies.classify import classify
+from plimsoll.policies.hedge import Hedge, HedgeBook, Race
+from plimsoll.policies.output_check import OutputProblem
+from plimsoll.policies.rate_limit import RateLimit
+from plimsoll.policies.retry import RetryBudget, RetryPolicy
+from plimsoll.policies.timeout import Expired, within
+
+__all__ = ["ResiliencePipeline"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ResiliencePipeline:
+    """The policies of one dependency, and their state: make one for each, and share it among all who call that.
+
+    Each policy may be left out. `timeout_s` is of one attempt, in seconds. `check` says what is wrong with an answer,
+    which counts as a failure then. A `hedge` sends what is late a second time: only for what changes nothing. The
+    `budget` is that of retries. `on_change` is told how the circuit changes. Raises `Misuse` for values that make no
+    sense.
+    """
+
+    def __init__(
+        self,
+        dependency: str,
+        *,
+        retry: RetryPolicy | None = None,
+        hedge: Hedge | None = None,
+        circuit_breaker: CircuitBreaker | None = None,
+        rate_limit: RateLimit | None = None,
+        bulkhead: Bulkhead | None = None,
+        timeout_s: float | None = None,
+        check: Callable[[Any], OutputProblem | None] | None = None,
+        budget: RetryBudget | None = None,
+        clock: Clock | None = None,
+        rng: Rng | None = None,
+        on_change: Callable[[CircuitChanged], None] | None = None,
+    ) -> None:
+        if timeout_s is not None and timeout_s <= 0:
+            raise Misuse(f"timeout_s is {timeout_s!r}; it is a positive number of seconds, or None")
+        self.dependency = dependency
+        self._retry = retry
+        self._clock = clock or SystemClock()
+        self._rng = rng or system_rng()
+        self._timeout_s = timeout_s
+        self._check = check
+        self._budget = budget or RetryBudget()
+        self.hedging = None if hedge is None else HedgeBook(hedge)
+        self._criticality = Criticality.DEFAULT
+        protected = Protected(circuit_breaker=circuit_breaker, rate_limit=rate_limit, bulkhead=bulkhead)
+        self.admission = Admission(protected, dependency=dependency, clock=self._clock, on_change=on_change)
+
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+        """As a decorator: the function, called through the policies."""
+
+        @wraps(function)
+        async def protected(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await self.call(function, *args, **kwargs)
+
+        return protected
+
+    def with_criticality(self, criticality: Criticality) -> Self:
+        """The same pipeline, with the same state, for calls that matter more or less than others."""
+        pipeline = copy(self)
+        pipeline._criticality = criticality
+        return pipeline
+
+    async def call(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `function` answers. Raises the last attempt's own error, `CallTimeout` or `OutputRejected` where that
+        failed, and `CircuitOpen`, `RateLimited` or `Shed` where nothing was sent."""
+        number = 0
+        while True:
+            number += 1
+            try:
+                answer = await self._hedged(lambda: function(*args, **kwargs))
+            except Exception as error:
+                delay_s = self._delay_s(number, error)
+                if delay_s is None:
+                    raise
+            else:
+                self._budget.succeeded()
+                return answer
+            await self._clock.sleep(delay_s)
+
+    def _delay_s(self, number: int, error: Exception) -> float | None:
+        """Seconds until the next attempt, after attempt `number` failed; None where there is none."""
+        record = classify(error, now=self._clock.now())
+        if not isinstance(error, Rejected):  # that one was never sent
+            self._budget.failed()
+        if self._retry is None or not self._retry.retries(record.fault, number) or not self._budget.allows():
+            return None
+        return self._retry.delay_s(number, rng=self._rng, retry_after_s=record.retry_after_s)
+
+    async def _hedged(self, send: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        hedging = self.hedging
+        if hedging is None:
+            return await self._attempt(send)
+        began_s = self._clock.monotonic()
+        after_s = hedging.begin()
+        if after_s is None:
+            answer = await self._attempt(send)
+        else:
+            race: Race[T] = Race(lambda race: self._attempt(send) if hedging.spend() else None)
+            answer = await race.run(self._attempt(send), after_s=after_s)
+        hedging.observe(self._clock.monotonic() - began_s)
+        return answer
+
+    async def _attempt(self, send: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        admitted = await self.admission.enter(criticality=self._criticality)
+        began_s = self._clock.monotonic()
+        try:
+            answer = await within(self._timeout_s, send())
+            problem = None if self._check is None else self._check(answer)
+            if problem is not None:
+                raise OutputRejected(self.dependency, fault=problem.fault, detail=problem.detail)
+        except Expired as error:
+            timed_out = CallTimeout(self.dependency, timeout_s=self._timeout_s or 0.0)
+            admitted.failed(classify(timed_out).fault, self._clock.monotonic() - began_s)
+            raise timed_out from error
+        except Exception as error:
+            admitted.failed(classify(error).fault, self._clock.monotonic() - began_s)
+            raise
+        except BaseException:
+            admitted.cancelled()
+            raise
+        admitted.succeeded(self._clock.monotonic() - began_s)
+        return answer
