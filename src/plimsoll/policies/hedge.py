@@ -83,7 +83,7 @@ class HedgeBook:
         if self._old.count >= self.policy.min_observations and (
             self._after_s is None or self._since >= _LOOKED_UP_EVERY
         ):
-            self._after_s = _MARGIN * self._old.get_quantile_value(self.policy.quantile)
+            self._after_s = _MARGIN * (self._old.get_quantile_value(self.policy.quantile) or 0.0)
             self._since = 0
 
     def spend(self) -> bool:

@@ -1,4 +1,4 @@
-"""Attempts: the ladder, retries within a rung, one attempt under its timeout, and what its answer is worth."""
+"""One attempt: under its timeout, seen by the interceptor, and what its answer is worth."""
 
 import asyncio
 from typing import Any
@@ -7,16 +7,14 @@ import msgspec
 from msgspec.structs import replace
 
 from plimsoll.contract.model import Mode, Model
-from plimsoll.core.calls import CallInfo, Effect, ErrorRecord, Fault, Outcome, Status, Usage, idempotency_key
+from plimsoll.core.calls import CallInfo, Effect, ErrorRecord, Fault, Usage
 from plimsoll.core.canonical import canonical_json
 from plimsoll.core.errors import CallTimeout, LimitExceeded, Misuse
-from plimsoll.core.events import AttemptSettled, Finding, RungChanged
+from plimsoll.core.events import AttemptSettled, Finding
 from plimsoll.observability.findings import output_finding
 from plimsoll.policies.classify import classify
 from plimsoll.policies.deadline import attempt_timeout_s
 from plimsoll.policies.ladder import Rung
-from plimsoll.policies.limits import add_usage
-from plimsoll.policies.retry import RetryPolicy
 from plimsoll.policies.timeout import Expired, within
 from plimsoll.runtime.compiled import Terms
 from plimsoll.runtime.current import call_context
@@ -28,23 +26,10 @@ from plimsoll.runtime.showing import Showing, showing_context
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.underway import waited_for_a_thread
 
-__all__ = ["Answer", "Attempt", "Footing", "ask", "climb", "retrying"]
-
-_NO_RUNG = ErrorRecord(type="NoRung", message="the ladder has no rung")
-
-_SENT_AGAIN = RetryPolicy(on=tuple(Fault), max_attempts=2)
-"""What is deduplicated is sent again when nobody knows what came of it, whatever its own retry says."""
+__all__ = ["Attempt", "Footing", "attempted", "note_slow", "would"]
 
 _NEVER_BEGAN = "NeverBegan"
 """The error of an attempt that waited for a thread until it was given up: it proves that nothing happened."""
-
-
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """An outcome, and the native answer where there is one in this process."""
-
-    outcome: Outcome
-    native: Any = None
-    has_native: bool = False
 
 
 class Attempt(msgspec.Struct, frozen=True, gc=False):
@@ -108,146 +93,7 @@ class Footing(msgspec.Struct, frozen=True):
         )
 
 
-async def ask(state: RunState, exchange: Exchange, key: str) -> Answer:
-    """Asks what has no ladder, and changes nothing: a tool that reads."""
-    terms = state.env.compiled.tools[exchange.dependency]
-    tried = await retrying(Footing(state, exchange, key, Effect.READ, exchange.dependency, terms))
-    if tried.error is not None:
-        return Answer(Outcome(status=Status.FAILED, error=tried.error, attempts=tried.number, usage=tried.usage))
-    outcome = Outcome(status=Status.OK, value=tried.value, attempts=tried.number, usage=tried.usage)
-    return Answer(outcome, tried.value, has_native=True)
-
-
-async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
-    """Tries the rungs of a model's ladder from the top down until one answers.
-
-    A rung that would pass a limit of the run at its price is not asked. Where none answered and one was not asked for
-    that reason, the run halts.
-    """
-    compiled = state.env.compiled
-    ladder = compiled.ladders[exchange.dependency]
-    attempts = 0
-    spent: Usage | None = None
-    barred: LimitExceeded | None = None
-    last = _NO_RUNG
-    for index, rung in enumerate(ladder.rungs):
-        reserve_s = ladder.reserve_below_s(index, state.env.windows)
-        terms = compiled.models[rung.name]
-        footing = Footing(state, exchange, key, Effect.READ, rung.name, terms, index, rung, reserve_s)
-        if index > 0:
-            over = footing.barred(spent)
-            if over is not None:
-                state.raise_finding(_not_asked(footing, over))
-                barred = over
-                continue
-            _descended(footing, last.fault)
-        tried = await retrying(footing, spent)
-        attempts += tried.number
-        spent = tried.usage
-        if tried.error is None:
-            outcome = Outcome(status=Status.OK, value=tried.value, rung=index, attempts=attempts, usage=spent)
-            return Answer(outcome, tried.native, has_native=True)
-        last, barred = tried.error, tried.barred or barred
-        if index + 1 < len(ladder.rungs) and not _may_descend(footing, last.fault):
-            break
-    if barred is not None:
-        state.halt_at(barred)
-    return Answer(Outcome(status=Status.FAILED, error=last, attempts=attempts, usage=spent))
-
-
-def _may_descend(footing: Footing, fault: Fault) -> bool:
-    state = footing.state
-    if state.env.contract.protections.fallback is Mode.ENFORCE:
-        return True
-    state.raise_finding(_would("fall_back", footing.site, fault, "the next rung would have been asked"))
-    return False
-
-
-def _not_asked(footing: Footing, over: LimitExceeded) -> Finding:
-    return Finding(
-        kind="limit",
-        severity="warning",
-        message=f"{footing.site} was not asked: limit {over.limit} allows {over.allowed:g}, {over.needed:g} needed",
-        dependency=footing.site,
-        fault=over.limit,
-    )
-
-
-def _descended(footing: Footing, fault: Fault) -> None:
-    footing.state.record(
-        RungChanged(
-            key=footing.key,
-            dependency=footing.exchange.dependency,
-            rung=footing.index,
-            to=footing.site,
-            fault=fault,
-        )
-    )
-
-
-async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
-    """Attempts at one rung, as often as its retry policy, the retry budget, the limits and the deadline allow.
-
-    A write is attempted again only after an error that proves that nothing happened; what is deduplicated, once at
-    least, unless a thread of it still runs. `spent` is what the call has used up before; the attempt that is returned
-    tells all that it has used up since it began.
-    """
-    env = footing.state.env
-    budget = env.budgets[footing.site]
-    number = 0
-    while True:
-        number += 1
-        tried = await _attempt(footing, number)
-        spent = tried.usage if spent is None else add_usage(spent, tried.usage)
-        error = tried.error
-        if error is None:
-            budget.succeeded()
-            return tried if spent is tried.usage else replace(tried, usage=spent)
-        proven = error.type in footing.refusals
-        if proven and error.fault is Fault.EXCEPTION:
-            error = replace(error, fault=Fault.REFUSED)
-            tried = replace(tried, error=error)
-            if tried.duration_s >= footing.terms.slow_s:
-                _note_slow(footing, tried)
-        else:
-            footing.note(number, error.fault, error.message, tried.duration_s)
-            await footing.state.keep_time(tried.duration_s)
-            budget.failed()
-        policy = _repeated_by(footing, number, error.fault, proven=proven)
-        if policy is None or not budget.allows():
-            return replace(tried, usage=spent)
-        delay_s = policy.delay_s(number, rng=env.rng, retry_after_s=error.retry_after_s)
-        if delay_s >= footing.remaining_s() - footing.reserve_s:
-            return replace(tried, usage=spent)
-        await env.clock.sleep(delay_s)
-        footing.state.guard()
-        barred = footing.barred(spent)
-        if barred is not None:
-            return replace(tried, usage=spent, barred=barred)
-
-
-def _repeated_by(footing: Footing, number: int, fault: Fault, *, proven: bool) -> RetryPolicy | None:
-    """The policy by which attempt `number`, which failed so, is followed by another; None where it is by none.
-
-    Reports the retry that a policy which only observes would have made. `proven`: nothing happened.
-    """
-    env = footing.state.env
-    if footing.effect is Effect.WRITE and not proven:
-        return None
-    policy = env.retries.get(footing.site)
-    if policy is not None and policy.retries(fault, number):
-        return policy
-    observed = env.compiled.observed_retries.get(footing.site) if policy is None else None
-    if observed is not None and observed.retries(fault, number):
-        footing.state.raise_finding(_would("retry", footing.site, fault, "it would have been tried again"))
-        return None
-    if footing.effect is not Effect.IDEMPOTENT or proven or not _SENT_AGAIN.retries(fault, number):
-        return None
-    under_way = env.under_way.of(idempotency_key(footing.state.id, footing.key))
-    return None if under_way else _SENT_AGAIN
-
-
-def _would(what: str, dependency: str, fault: Fault, words: str) -> Finding:
+def would(what: str, dependency: str, fault: Fault, words: str) -> Finding:
     """What a protection that only observes would have done."""
     return Finding(
         kind=f"would_{what}",
@@ -259,7 +105,7 @@ def _would(what: str, dependency: str, fault: Fault, words: str) -> Finding:
     )
 
 
-async def _attempt(footing: Footing, number: int) -> Attempt:
+async def attempted(footing: Footing, number: int) -> Attempt:
     """One attempt: within its timeout, seen by the interceptor, its answer checked."""
     state, exchange, env = footing.state, footing.exchange, footing.state.env
     if has_news(state):
@@ -293,7 +139,7 @@ async def _attempt(footing: Footing, number: int) -> Attempt:
         window.observe(duration_s)
     attempt = _inspected(footing, number, duration_s, native)
     if duration_s >= footing.terms.slow_s and attempt.error is None:
-        _note_slow(footing, attempt)
+        note_slow(footing, attempt)
     return attempt
 
 
@@ -315,7 +161,7 @@ def _note_patience(footing: Footing, allowed_s: float, duration_s: float, showin
         words = f"it would have been given up after a silence of {idle_s:.3g} s"
     else:
         return
-    footing.state.raise_finding(_would("time_out", footing.site, Fault.TIMEOUT, words))
+    footing.state.raise_finding(would("time_out", footing.site, Fault.TIMEOUT, words))
 
 
 async def _sent(
@@ -412,6 +258,6 @@ def _estimated(exchange: Exchange, written: bytes) -> Usage:
     return Usage(input_tokens=exchange.input_tokens, output_tokens=estimate_tokens(written))
 
 
-def _note_slow(footing: Footing, attempt: Attempt) -> None:
+def note_slow(footing: Footing, attempt: Attempt) -> None:
     message = f"answered after {attempt.duration_s:.3g} s; from {footing.terms.slow_s:g} s on is slow"
     footing.note(attempt.number, Fault.SLOW, message, attempt.duration_s)

@@ -22,7 +22,8 @@ from plimsoll.core.calls import (
 from plimsoll.core.canonical import as_recorded, as_text
 from plimsoll.core.errors import Misuse, RunParked
 from plimsoll.core.events import CallIntended, DoubtRaised, DoubtResolved
-from plimsoll.runtime.attempts import Answer, Attempt, Footing, retrying
+from plimsoll.runtime.asking import Answer, retrying
+from plimsoll.runtime.attempts import Attempt, Footing
 from plimsoll.runtime.current import call_context
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.foreign import is_cancelled

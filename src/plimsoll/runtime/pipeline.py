@@ -20,7 +20,7 @@ from plimsoll.core.errors import (
 )
 from plimsoll.core.events import CallIntended, CallSettled
 from plimsoll.runtime.approving import approve
-from plimsoll.runtime.attempts import Answer, ask, climb
+from plimsoll.runtime.asking import Answer, ask, climb
 from plimsoll.runtime.children import follow
 from plimsoll.runtime.effects import recover_intent, write
 from plimsoll.runtime.exchange import Exchange

@@ -1,0 +1,170 @@
+"""Asking until somebody answers: retries at one rung, and the rungs of a ladder from the top down."""
+
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from plimsoll.contract.model import Mode
+from plimsoll.core.calls import Effect, ErrorRecord, Fault, Outcome, Status, Usage, idempotency_key
+from plimsoll.core.errors import LimitExceeded
+from plimsoll.core.events import Finding, RungChanged
+from plimsoll.policies.limits import add_usage
+from plimsoll.policies.retry import RetryPolicy
+from plimsoll.runtime.attempts import Attempt, Footing, attempted, note_slow, would
+from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.state import RunState
+
+__all__ = ["Answer", "ask", "climb", "retrying"]
+
+_NO_RUNG = ErrorRecord(type="NoRung", message="the ladder has no rung")
+
+_SENT_AGAIN = RetryPolicy(on=tuple(Fault), max_attempts=2)
+"""What is deduplicated is sent again when nobody knows what came of it, whatever its own retry says."""
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """An outcome, and the native answer where there is one in this process."""
+
+    outcome: Outcome
+    native: Any = None
+    has_native: bool = False
+
+
+async def ask(state: RunState, exchange: Exchange, key: str) -> Answer:
+    """Asks what has no ladder, and changes nothing: a tool that reads."""
+    terms = state.env.compiled.tools[exchange.dependency]
+    tried = await retrying(Footing(state, exchange, key, Effect.READ, exchange.dependency, terms))
+    if tried.error is not None:
+        return Answer(Outcome(status=Status.FAILED, error=tried.error, attempts=tried.number, usage=tried.usage))
+    outcome = Outcome(status=Status.OK, value=tried.value, attempts=tried.number, usage=tried.usage)
+    return Answer(outcome, tried.value, has_native=True)
+
+
+async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
+    """Tries the rungs of a model's ladder from the top down until one answers.
+
+    A rung that would pass a limit of the run at its price is not asked. Where none answered and one was not asked for
+    that reason, the run halts.
+    """
+    compiled = state.env.compiled
+    ladder = compiled.ladders[exchange.dependency]
+    attempts = 0
+    spent: Usage | None = None
+    barred: LimitExceeded | None = None
+    last = _NO_RUNG
+    for index, rung in enumerate(ladder.rungs):
+        reserve_s = ladder.reserve_below_s(index, state.env.windows)
+        terms = compiled.models[rung.name]
+        footing = Footing(state, exchange, key, Effect.READ, rung.name, terms, index, rung, reserve_s)
+        if index > 0:
+            over = footing.barred(spent)
+            if over is not None:
+                state.raise_finding(_not_asked(footing, over))
+                barred = over
+                continue
+            _descended(footing, last.fault)
+        tried = await retrying(footing, spent)
+        attempts += tried.number
+        spent = tried.usage
+        if tried.error is None:
+            outcome = Outcome(status=Status.OK, value=tried.value, rung=index, attempts=attempts, usage=spent)
+            return Answer(outcome, tried.native, has_native=True)
+        last, barred = tried.error, tried.barred or barred
+        if index + 1 < len(ladder.rungs) and not _may_descend(footing, last.fault):
+            break
+    if barred is not None:
+        state.halt_at(barred)
+    return Answer(Outcome(status=Status.FAILED, error=last, attempts=attempts, usage=spent))
+
+
+def _may_descend(footing: Footing, fault: Fault) -> bool:
+    state = footing.state
+    if state.env.contract.protections.fallback is Mode.ENFORCE:
+        return True
+    state.raise_finding(would("fall_back", footing.site, fault, "the next rung would have been asked"))
+    return False
+
+
+def _not_asked(footing: Footing, over: LimitExceeded) -> Finding:
+    return Finding(
+        kind="limit",
+        severity="warning",
+        message=f"{footing.site} was not asked: limit {over.limit} allows {over.allowed:g}, {over.needed:g} needed",
+        dependency=footing.site,
+        fault=over.limit,
+    )
+
+
+def _descended(footing: Footing, fault: Fault) -> None:
+    footing.state.record(
+        RungChanged(
+            key=footing.key,
+            dependency=footing.exchange.dependency,
+            rung=footing.index,
+            to=footing.site,
+            fault=fault,
+        )
+    )
+
+
+async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
+    """Attempts at one rung, as often as its retry policy, the retry budget, the limits and the deadline allow.
+
+    A write is attempted again only after an error that proves that nothing happened; what is deduplicated, once at
+    least, unless a thread of it still runs. `spent` is what the call has used up before; the attempt that is returned
+    tells all that it has used up since it began.
+    """
+    env = footing.state.env
+    budget = env.budgets[footing.site]
+    number = 0
+    while True:
+        number += 1
+        tried = await attempted(footing, number)
+        spent = tried.usage if spent is None else add_usage(spent, tried.usage)
+        error = tried.error
+        if error is None:
+            budget.succeeded()
+            return tried if spent is tried.usage else replace(tried, usage=spent)
+        proven = error.type in footing.refusals
+        if proven and error.fault is Fault.EXCEPTION:
+            error = replace(error, fault=Fault.REFUSED)
+            tried = replace(tried, error=error)
+            if tried.duration_s >= footing.terms.slow_s:
+                note_slow(footing, tried)
+        else:
+            footing.note(number, error.fault, error.message, tried.duration_s)
+            await footing.state.keep_time(tried.duration_s)
+            budget.failed()
+        policy = _repeated_by(footing, number, error.fault, proven=proven)
+        if policy is None or not budget.allows():
+            return replace(tried, usage=spent)
+        delay_s = policy.delay_s(number, rng=env.rng, retry_after_s=error.retry_after_s)
+        if delay_s >= footing.remaining_s() - footing.reserve_s:
+            return replace(tried, usage=spent)
+        await env.clock.sleep(delay_s)
+        footing.state.guard()
+        barred = footing.barred(spent)
+        if barred is not None:
+            return replace(tried, usage=spent, barred=barred)
+
+
+def _repeated_by(footing: Footing, number: int, fault: Fault, *, proven: bool) -> RetryPolicy | None:
+    """The policy by which attempt `number`, which failed so, is followed by another; None where it is by none.
+
+    Reports the retry that a policy which only observes would have made. `proven`: nothing happened.
+    """
+    env = footing.state.env
+    if footing.effect is Effect.WRITE and not proven:
+        return None
+    policy = env.retries.get(footing.site)
+    if policy is not None and policy.retries(fault, number):
+        return policy
+    observed = env.compiled.observed_retries.get(footing.site) if policy is None else None
+    if observed is not None and observed.retries(fault, number):
+        footing.state.raise_finding(would("retry", footing.site, fault, "it would have been tried again"))
+        return None
+    if footing.effect is not Effect.IDEMPOTENT or proven or not _SENT_AGAIN.retries(fault, number):
+        return None
+    under_way = env.under_way.of(idempotency_key(footing.state.id, footing.key))
+    return None if under_way else _SENT_AGAIN
