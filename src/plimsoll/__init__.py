@@ -12,6 +12,7 @@ from plimsoll.adapters import harden
 from plimsoll.contract.loading import load_contract
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import CallInfo, Ending, Happened, NotHappenedAndCannot, Unknown
+from plimsoll.core.criticality import Criticality, criticality
 from plimsoll.core.errors import PlimsollError, SignalTimeout
 from plimsoll.core.events import Finding
 from plimsoll.runtime.current import current_call, current_connection
@@ -30,6 +31,7 @@ from plimsoll.runtime.tools import tool
 __all__ = [
     "CallInfo",
     "Contract",
+    "Criticality",
     "Dispatcher",
     "Ending",
     "Finding",
@@ -47,6 +49,7 @@ __all__ = [
     "Surroundings",
     "Turn",
     "Unknown",
+    "criticality",
     "current_call",
     "current_connection",
     "current_run",

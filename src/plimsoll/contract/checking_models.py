@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping
 
+from plimsoll.contract.checking_policies import POLICIES, check_policies
 from plimsoll.contract.concessions import SPIKE
 from plimsoll.contract.model import Contract, Model, Retry
 from plimsoll.contract.notes import Notes
@@ -48,7 +49,7 @@ def _check_primary(models: Mapping[str, Model], notes: Notes) -> None:
 def _check_model(name: str, model: Model, contract: Contract, notes: Notes) -> None:
     here: Path = ("models", name)
     if model.canned is not None:
-        for other in ("id", "retry"):
+        for other in ("id", "retry", *POLICIES):
             if getattr(model, other) is not None:
                 notes.error((*here, other), "a canned answer asks no model", "keep canned, or this")
         return
@@ -60,6 +61,7 @@ def _check_model(name: str, model: Model, contract: Contract, notes: Notes) -> N
     _check_worst_case(here, model, contract, notes)
     if model.retry is not None:
         check_retry((*here, "retry"), model.retry, notes)
+    check_policies(here, model, notes)
 
 
 def _check_worst_case(here: Path, model: Model, contract: Contract, notes: Notes) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from plimsoll.contract.argument_kinds import argument_facts, argument_names
 from plimsoll.contract.checking_connections import COMPENSATE
 from plimsoll.contract.checking_models import check_retry, check_slow
+from plimsoll.contract.checking_policies import check_policies
 from plimsoll.contract.converting import check_pattern
 from plimsoll.contract.expressions import Rule, RuleSyntaxError, RuleUndecided, compile_rule
 from plimsoll.contract.model import Approval, Contract, Tool
@@ -29,6 +30,7 @@ def check_tools(contract: Contract, shapes: Sequence[ToolShape] | None, notes: N
         here: Path = ("tools", name)
         _check_effect(here, tool, notes)
         _check_time(here, tool, contract.limits.seconds, notes)
+        check_policies(here, tool, notes)
         _check_rules(here, tool, known.get(name), notes)
         _check_output(here, tool, notes)
         if tool.approval is not None:

@@ -15,15 +15,19 @@ __all__ = [
     "GATE_CLAIMS",
     "AgentSection",
     "Approval",
+    "BulkheadSection",
+    "CircuitBreakerSection",
     "Connection",
     "Contract",
     "GateSection",
+    "HedgeSection",
     "JournalSection",
     "Limits",
     "Mode",
     "Model",
     "OutputRule",
     "Protections",
+    "RateLimitSection",
     "Retry",
     "Tool",
 ]
@@ -32,6 +36,7 @@ Positive = Annotated[float, Meta(gt=0)]
 AtLeastOne = Annotated[int, Meta(ge=1)]
 NonNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(gt=0, lt=1)]
+WholeShare = Annotated[float, Meta(gt=0, le=1)]
 Named = Annotated[
     str,
     Meta(
@@ -128,6 +133,56 @@ class Retry(_Section, frozen=True, kw_only=True):
     cap_s: Positive = 8.0
 
 
+class CircuitBreakerSection(_Section, frozen=True, kw_only=True):
+    """When a dependency is not asked any more, and when again.
+
+    Looked at are the last `window` attempts that ended within `window_s` seconds, once they are `min_calls`. It opens
+    where the share of failed ones is `failure_ratio` or more, or that of slow ones (by the dependency's `slow_s`)
+    `slow_ratio`. After `open_s` seconds so many `probes` are let through at a time; as many successes close it.
+    """
+
+    failure_ratio: WholeShare = 0.5
+    slow_ratio: WholeShare = 0.8
+    window: AtLeastOne = 20
+    window_s: Positive = 60.0
+    min_calls: AtLeastOne = 5
+    open_s: Positive = 15.0
+    probes: AtLeastOne = 1
+
+
+class HedgeSection(_Section, frozen=True, kw_only=True):
+    """An attempt that is later than the `quantile` of all was is made a second time, and the first answer is taken.
+
+    Not before `min_observations` answers, and for no more than `max_extra` of the calls.
+    """
+
+    quantile: Annotated[float, Meta(ge=0.5, lt=1)] = 0.97
+    min_observations: AtLeastOne = 20
+    max_extra: WholeShare = 0.05
+
+
+class BulkheadSection(_Section, frozen=True, kw_only=True):
+    """How many attempts at a dependency may be under way at once, in this process, and how many more may wait for
+    their turn, for how many seconds each. The least critical runs are shed first."""
+
+    max_concurrent: AtLeastOne
+    max_queue: Annotated[int, Meta(ge=0)] = 0
+    max_wait_s: Positive = 10.0
+
+
+class RateLimitSection(_Section, frozen=True, kw_only=True):
+    """How many attempts at a dependency, and tokens of a model's prompts, this process may send in a minute.
+
+    `burst_s` seconds' worth of them may go at once after a pause. One that would be held back for longer than
+    `max_wait_s` is not made.
+    """
+
+    calls_per_minute: Annotated[float, Meta(ge=1)] | None = None
+    tokens_per_minute: Annotated[float, Meta(ge=1)] | None = None
+    burst_s: NonNegative = 10.0
+    max_wait_s: NonNegative = 10.0
+
+
 class OutputRule(_Section, frozen=True, kw_only=True):
     """What an answer must be to count as one.
 
@@ -173,6 +228,10 @@ class Model(_Section, frozen=True, kw_only=True):
     idle_timeout_s: Positive | None = None
     slow_s: Positive | None = None
     retry: Retry | None = None
+    hedge: HedgeSection | None = None
+    circuit_breaker: CircuitBreakerSection | None = None
+    rate_limit: RateLimitSection | None = None
+    bulkhead: BulkheadSection | None = None
     max_output_tokens: AtLeastOne = 4096
     usd_per_million_input_tokens: NonNegative = 0.0
     usd_per_million_output_tokens: NonNegative = 0.0
@@ -196,6 +255,10 @@ class Tool(_Section, frozen=True, kw_only=True):
     timeout_s: Positive = 10.0
     slow_s: Positive | None = None
     retry: Retry | None = None
+    hedge: HedgeSection | None = None
+    circuit_breaker: CircuitBreakerSection | None = None
+    rate_limit: RateLimitSection | None = None
+    bulkhead: BulkheadSection | None = None
     approval: Approval | None = None
     refuse_when: RuleSource | None = None
     max_per_run: AtLeastOne | None = None
@@ -225,6 +288,10 @@ class Protections(_Section, frozen=True, kw_only=True):
     fallback: Mode = Mode.ENFORCE
     retry: Mode = Mode.ENFORCE
     timeout: Mode = Mode.ENFORCE
+    hedge: Mode = Mode.ENFORCE
+    circuit_breaker: Mode = Mode.ENFORCE
+    rate_limit: Mode = Mode.ENFORCE
+    bulkhead: Mode = Mode.ENFORCE
     output_check: Mode = Mode.ENFORCE
     loops: Mode = Mode.ENFORCE
     silent_failures: Mode = Mode.ENFORCE

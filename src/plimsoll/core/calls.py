@@ -5,7 +5,7 @@ See design section 3. Whatever is stored is a frozen `msgspec.Struct`, so that i
 
 import hashlib
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import StrEnum
 from typing import Any
 
 import msgspec
@@ -13,7 +13,6 @@ import msgspec
 __all__ = [
     "CallInfo",
     "CallKind",
-    "Criticality",
     "Effect",
     "Ending",
     "ErrorRecord",
@@ -80,14 +79,6 @@ class Ending(StrEnum):
     """It goes on as a new run with a journal of its own. `run` and `resume` follow it there and never return this."""
 
 
-class Criticality(IntEnum):
-    """How much it matters that a call is made. When not all can be, the least critical is shed first."""
-
-    SHEDDABLE = 0
-    DEFAULT = 1
-    CRITICAL = 2
-
-
 class Fault(StrEnum):
     """What was wrong with an attempt: the *cause* that findings name and that the gate injects."""
 
@@ -115,6 +106,8 @@ class Fault(StrEnum):
     """It was not asked: too many calls were under way, and waited."""
     THROTTLED = "throttled"
     """It was not asked: our own rate limit for it was reached."""
+    OUTRUN = "outrun"
+    """Nothing: another attempt at the same call answered first, and this one was given up."""
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from plimsoll.core.calls import CallKind, Effect, Ending, Fault, Outcome
+from plimsoll.core.criticality import Criticality
 
 __all__ = [
     "GENESIS",
@@ -56,7 +57,8 @@ class RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
     `parent` is the run that it is a child of, `session` the conversation that it is a turn of, `turn` the caller's own
     name for that turn. `within` names whatever it is part of, the outermost first: who halts one of these halts this
     run too. `allowed_s` are the active seconds that its parent had left, `used_s` those that earlier runs of its chain
-    used up. `did` names the tools that were carried out before, in its session or its chain.
+    used up. `did` names the tools that were carried out before, in its session or its chain. `criticality` is how much
+    it matters, beside other runs, when not all calls can be made.
     """
 
     agent: str
@@ -71,6 +73,7 @@ class RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
     used_s: float = 0.0
     did: tuple[str, ...] = ()
     undoes: str = ""
+    criticality: Criticality = Criticality.DEFAULT
 
 
 class CallIntended(_Event, frozen=True, kw_only=True, tag="call_intended"):

@@ -6,7 +6,7 @@ from typing import Any
 from plimsoll.core.calls import CallKind, Effect, Fault, Status
 from plimsoll.core.events import AttemptSettled, CallSettled, Event, Finding, RungChanged, RunResumed
 
-__all__ = ["SILENT_FAULTS", "AttemptDetector", "RecoveryDetector"]
+__all__ = ["SILENT_FAULTS", "UNSENT_FAULTS", "AttemptDetector", "RecoveryDetector"]
 
 SILENT_FAULTS = frozenset(
     {
@@ -20,6 +20,10 @@ SILENT_FAULTS = frozenset(
     }
 )
 """Faults of an answer that came in time and without an error, and is none."""
+
+
+UNSENT_FAULTS = frozenset({Fault.CIRCUIT_OPEN, Fault.SHED, Fault.THROTTLED})
+"""Faults of an attempt that a policy of ours did not let through."""
 
 
 class AttemptDetector:
@@ -43,9 +47,11 @@ class AttemptDetector:
         """Nothing to rebuild: it keeps no state."""
 
     def _attempt(self, event: AttemptSettled) -> Sequence[Finding]:
-        if event.fault is Fault.REFUSED:
+        if event.fault in (Fault.REFUSED, Fault.OUTRUN):
             return ()
-        if event.fault is Fault.SLOW:
+        if event.fault in UNSENT_FAULTS:
+            kind, words = "not_asked", f"was not asked ({event.fault})"
+        elif event.fault is Fault.SLOW:
             kind, words = "slow", "answered slowly"
         elif event.fault in SILENT_FAULTS:
             kind, words = "silent_failure", f"gave an answer that is none ({event.fault})"

@@ -157,6 +157,18 @@ def limit_finding(error: LimitExceeded, *, observed: bool = False) -> Finding:
     )
 
 
+def circuit_finding(dependency: str, *, state: str, why: str) -> Finding:
+    """A dependency's circuit breaker opened, was isolated by an operator, or closed again."""
+    closed = state == "closed"
+    return Finding(
+        kind="circuit_closed" if closed else "circuit_open",
+        severity="info" if closed else "warning",
+        message=f"{dependency} is {'asked again' if closed else 'not asked any more'}: {why}",
+        dependency=dependency,
+        fault="circuit_open",
+    )
+
+
 def kill_finding(error: KillSwitchEngaged) -> Finding:
     """An operator stopped the run. The fault is `all` or `run`: what the switch was pulled on."""
     scope = "all" if error.scope == "*" else "run"

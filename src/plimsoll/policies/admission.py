@@ -7,14 +7,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from plimsoll.core.calls import Criticality, Fault
+from plimsoll.core.calls import Fault
 from plimsoll.core.clock import Clock
+from plimsoll.core.criticality import Criticality
 from plimsoll.core.errors import CircuitOpen, RateLimited, Rejected, Shed
 from plimsoll.policies.bulkhead import Bulkhead, Compartment
 from plimsoll.policies.circuit_breaker import Circuit, CircuitBreaker, CircuitChanged, Permit
 from plimsoll.policies.rate_limit import RateLimit, Throttle
 
 __all__ = ["Admission", "Admitted", "Protected"]
+
+
+_Told = Callable[[Rejected], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +35,10 @@ class Protected:
 class Admission:
     """The state of one dependency's breaker, rate limit and bulkhead.
 
-    `on_change` is told how its circuit changes, and `would_refuse` what a protection that only observes would have
-    refused, with the calls that it let pass.
+    `on_change` is told how its circuit changes.
     """
 
-    __slots__ = ("_observed", "_would_refuse", "circuit", "compartment", "dependency", "throttle")
+    __slots__ = ("_observed", "circuit", "compartment", "dependency", "throttle")
 
     def __init__(
         self,
@@ -44,7 +47,6 @@ class Admission:
         dependency: str,
         clock: Clock,
         on_change: Callable[[CircuitChanged], None] | None = None,
-        would_refuse: Callable[[Rejected], None] | None = None,
     ) -> None:
         breaker, limit, bulkhead = protected.circuit_breaker, protected.rate_limit, protected.bulkhead
         self.dependency = dependency
@@ -54,7 +56,6 @@ class Admission:
         self.throttle = None if limit is None else Throttle(limit, dependency=dependency, clock=clock)
         self.compartment = None if bulkhead is None else Compartment(bulkhead, dependency=dependency)
         self._observed = protected.observed
-        self._would_refuse = would_refuse
 
     async def enter(
         self,
@@ -62,53 +63,53 @@ class Admission:
         criticality: Criticality = Criticality.DEFAULT,
         tokens: int = 0,
         at_most_s: float = math.inf,
+        would_refuse: Callable[[Rejected], None] = lambda refusal: None,
     ) -> "Admitted":
         """Leave for one attempt, of so many tokens, once it is its turn; it may be held back for `at_most_s` seconds.
 
-        Whoever has it has to end it. Raises `CircuitOpen`, `RateLimited` or `Shed`; nothing is to be sent then.
+        Whoever has it has to end it. `would_refuse` is told what a protection that only observes would have refused.
+        Raises `CircuitOpen`, `RateLimited` or `Shed`; nothing is to be sent then.
         """
-        permit = None if self.circuit is None else self._permit(self.circuit)
+        permit = None if self.circuit is None else self._permit(self.circuit, would_refuse)
         try:
             if self.throttle is not None:
-                await self._held_back(self.throttle, tokens, at_most_s)
+                await self._held_back(self.throttle, tokens, at_most_s, would_refuse)
             if self.compartment is not None:
-                await self._let_in(self.compartment, criticality, at_most_s)
+                await self._let_in(self.compartment, criticality, at_most_s, would_refuse)
         except BaseException:
             if permit is not None:
                 permit.cancelled()
             raise
         return Admitted(permit, self.compartment)
 
-    def _permit(self, circuit: Circuit) -> Permit | None:
+    def _permit(self, circuit: Circuit, would_refuse: _Told) -> Permit | None:
         try:
             return circuit.admit()
         except CircuitOpen as refusal:
-            self._refuse("circuit_breaker", refusal)
+            if "circuit_breaker" not in self._observed:
+                raise
+            would_refuse(refusal)
             return None
 
-    async def _held_back(self, throttle: Throttle, tokens: int, at_most_s: float) -> None:
+    async def _held_back(self, throttle: Throttle, tokens: int, at_most_s: float, would_refuse: _Told) -> None:
         if "rate_limit" not in self._observed:
             await throttle.admit(tokens=tokens, at_most_s=at_most_s)
             return
         wait_s = throttle.wait_s(tokens=tokens)
         throttle.book(tokens=tokens)
         if wait_s > 0:
-            self._refuse("rate_limit", RateLimited(self.dependency, retry_after_s=wait_s))
+            would_refuse(RateLimited(self.dependency, retry_after_s=wait_s))
 
-    async def _let_in(self, compartment: Compartment, criticality: Criticality, at_most_s: float) -> None:
+    async def _let_in(
+        self, compartment: Compartment, criticality: Criticality, at_most_s: float, would_refuse: _Told
+    ) -> None:
         if "bulkhead" not in self._observed:
             await compartment.enter(criticality, at_most_s=at_most_s)
             return
         is_full = compartment.is_full
         compartment.inside += 1
         if is_full:
-            self._refuse("bulkhead", Shed(self.dependency, why=f"{compartment.inside - 1} calls are under way"))
-
-    def _refuse(self, protection: str, refusal: Rejected) -> None:
-        if protection not in self._observed:
-            raise refusal
-        if self._would_refuse is not None:
-            self._would_refuse(refusal)
+            would_refuse(Shed(self.dependency, why=f"{compartment.inside - 1} calls are under way"))
 
 
 class Admitted:

@@ -8,8 +8,12 @@ import asyncio
 import math
 from collections import deque
 from dataclasses import dataclass
+from typing import Self
 
-from plimsoll.core.calls import Criticality
+from msgspec.structs import asdict
+
+from plimsoll.contract.model import BulkheadSection
+from plimsoll.core.criticality import Criticality
 from plimsoll.core.errors import Misuse, Shed
 
 __all__ = ["Bulkhead", "Compartment"]
@@ -31,6 +35,11 @@ class Bulkhead:
             raise Misuse(f"bulkhead.max_queue is {self.max_queue!r}; it is a number of calls, 0 or more")
         if not (math.isfinite(self.max_wait_s) and self.max_wait_s > 0):
             raise Misuse(f"bulkhead.max_wait_s is {self.max_wait_s!r}; it is a positive number of seconds")
+
+    @classmethod
+    def from_contract(cls, section: BulkheadSection) -> Self:
+        """The policy that a contract describes."""
+        return cls(**asdict(section))
 
 
 class Compartment:

@@ -12,7 +12,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Self
 
+from msgspec.structs import asdict
+
+from plimsoll.contract.model import CircuitBreakerSection
 from plimsoll.core.calls import Fault
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import CircuitOpen, Misuse
@@ -65,6 +69,11 @@ class CircuitBreaker:
             raise Misuse(f"circuit_breaker.{text}; at least 1 call, and no more than the window holds")
         if self.probes < 1:
             raise Misuse(f"circuit_breaker.probes is {self.probes!r}; without one it would stay open for ever")
+
+    @classmethod
+    def from_contract(cls, section: CircuitBreakerSection, *, slow_s: float) -> Self:
+        """The policy that a contract describes for a dependency whose answers are slow from `slow_s` seconds on."""
+        return cls(slow_s=slow_s, **asdict(section))
 
 
 @dataclass(frozen=True, slots=True)

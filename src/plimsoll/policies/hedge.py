@@ -7,10 +7,12 @@ import asyncio
 import math
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from ddsketch import DDSketch
+from msgspec.structs import asdict
 
+from plimsoll.contract.model import HedgeSection
 from plimsoll.core.errors import Misuse
 from plimsoll.policies.begun import resumed
 
@@ -46,6 +48,11 @@ class Hedge:
             raise Misuse(f"hedge.min_observations is {self.min_observations!r}; at least one latency must be known")
         if not 0 < self.max_extra <= 1:
             raise Misuse(f"hedge.max_extra is {self.max_extra!r}; it is a share above 0, at most 1")
+
+    @classmethod
+    def from_contract(cls, section: HedgeSection) -> Self:
+        """The policy that a contract describes."""
+        return cls(**asdict(section))
 
 
 class HedgeBook:
@@ -156,12 +163,19 @@ class Race(Generic[T]):
         await self._drop()
         return answer
 
-    def lead(self, *, is_spare: bool) -> None:
-        """The answer of this contender has begun to come: the other is to give up."""
+    @property
+    def has_spare(self) -> bool:
+        """Whether the spare has joined."""
+        return self._spare is not None
+
+    def lead(self, *, is_spare: bool) -> bool:
+        """The answer of this contender has begun to come: the other is to give up. False where the other was faster,
+        and this one is being cancelled."""
         if self._timer is not None:
             self._timer.cancel()
         if self._decided is None:
             self._decide(is_spare)
+        return self._decided is is_spare
 
     def _decide(self, for_spare: bool) -> None:
         self._decided = for_spare

@@ -6,7 +6,11 @@ what was let pass fills the rate.
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
+from msgspec.structs import asdict
+
+from plimsoll.contract.model import RateLimitSection
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import Misuse, RateLimited
 
@@ -39,6 +43,11 @@ class RateLimit:
             seconds = getattr(self, name)
             if not (math.isfinite(seconds) and seconds >= 0):
                 raise Misuse(f"rate_limit.{name} is {seconds!r}; it is a number of seconds, 0 or more")
+
+    @classmethod
+    def from_contract(cls, section: RateLimitSection) -> Self:
+        """The policy that a contract describes."""
+        return cls(**asdict(section))
 
 
 class _Cell:

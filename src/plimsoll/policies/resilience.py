@@ -7,12 +7,11 @@
 """
 
 from collections.abc import Callable, Coroutine
-from copy import copy
 from functools import wraps
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from plimsoll.core.calls import Criticality
 from plimsoll.core.clock import Clock, SystemClock
+from plimsoll.core.criticality import current_criticality
 from plimsoll.core.errors import CallTimeout, Misuse, OutputRejected, Rejected
 from plimsoll.core.rng import Rng, system_rng
 from plimsoll.policies.admission import Admission, Protected
@@ -66,7 +65,6 @@ class ResiliencePipeline:
         self._check = check
         self._budget = budget or RetryBudget()
         self.hedging = None if hedge is None else HedgeBook(hedge)
-        self._criticality = Criticality.DEFAULT
         protected = Protected(circuit_breaker=circuit_breaker, rate_limit=rate_limit, bulkhead=bulkhead)
         self.admission = Admission(protected, dependency=dependency, clock=self._clock, on_change=on_change)
 
@@ -78,12 +76,6 @@ class ResiliencePipeline:
             return await self.call(function, *args, **kwargs)
 
         return protected
-
-    def with_criticality(self, criticality: Criticality) -> Self:
-        """The same pipeline, with the same state, for calls that matter more or less than others."""
-        pipeline = copy(self)
-        pipeline._criticality = criticality
-        return pipeline
 
     async def call(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` answers. Raises the last attempt's own error, `CallTimeout` or `OutputRejected` where that
@@ -126,7 +118,7 @@ class ResiliencePipeline:
         return answer
 
     async def _attempt(self, send: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        admitted = await self.admission.enter(criticality=self._criticality)
+        admitted = await self.admission.enter(criticality=current_criticality())
         began_s = self._clock.monotonic()
         try:
             answer = await within(self._timeout_s, send())

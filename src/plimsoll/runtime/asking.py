@@ -11,8 +11,9 @@ from plimsoll.core.errors import LimitExceeded
 from plimsoll.core.events import Finding, RungChanged
 from plimsoll.policies.limits import add_usage
 from plimsoll.policies.retry import RetryPolicy
-from plimsoll.runtime.attempts import Attempt, Footing, attempted, note_slow, would
+from plimsoll.runtime.attempts import Attempt, Footing, note_slow, would
 from plimsoll.runtime.exchange import Exchange
+from plimsoll.runtime.hedging import hedged
 from plimsoll.runtime.state import RunState
 
 __all__ = ["Answer", "ask", "climb", "retrying"]
@@ -117,17 +118,23 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
     """
     env = footing.state.env
     budget = env.budgets[footing.site]
-    number = 0
+    number = tries = 0
+    unsure: Attempt | None = None
     while True:
-        number += 1
-        tried = await attempted(footing, number)
+        tries += 1
+        tried = await hedged(footing, number + 1, spent)
+        number = tried.number
         spent = tried.usage if spent is None else add_usage(spent, tried.usage)
         error = tried.error
         if error is None:
             budget.succeeded()
             return tried if spent is tried.usage else replace(tried, usage=spent)
-        proven = error.type in footing.refusals
-        if proven and error.fault is Fault.EXCEPTION:
+        proven = not tried.was_sent or error.type in footing.refusals
+        if not tried.was_sent:
+            footing.note(number, error.fault, error.message, tried.duration_s)
+            if unsure is not None:  # what was not sent says nothing of what was
+                return replace(unsure, number=number, usage=spent)
+        elif proven and error.fault is Fault.EXCEPTION:
             error = replace(error, fault=Fault.REFUSED)
             tried = replace(tried, error=error)
             if tried.duration_s >= footing.terms.slow_s:
@@ -136,10 +143,11 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
             footing.note(number, error.fault, error.message, tried.duration_s)
             await footing.state.keep_time(tried.duration_s)
             budget.failed()
-        policy = _repeated_by(footing, number, error.fault, proven=proven)
+            unsure = None if proven else tried
+        policy = _repeated_by(footing, tries, error.fault, proven=proven)
         if policy is None or not budget.allows():
             return replace(tried, usage=spent)
-        delay_s = policy.delay_s(number, rng=env.rng, retry_after_s=error.retry_after_s)
+        delay_s = policy.delay_s(tries, rng=env.rng, retry_after_s=error.retry_after_s)
         if delay_s >= footing.remaining_s() - footing.reserve_s:
             return replace(tried, usage=spent)
         await env.clock.sleep(delay_s)

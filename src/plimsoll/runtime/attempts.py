@@ -1,6 +1,7 @@
 """One attempt: under its timeout, seen by the interceptor, and what its answer is worth."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from msgspec.structs import replace
 from plimsoll.contract.model import Mode, Model
 from plimsoll.core.calls import CallInfo, Effect, ErrorRecord, Fault, Usage
 from plimsoll.core.canonical import canonical_json
-from plimsoll.core.errors import CallTimeout, LimitExceeded, Misuse
+from plimsoll.core.errors import CallTimeout, CircuitOpen, LimitExceeded, Misuse, RateLimited, Rejected, Shed
 from plimsoll.core.events import AttemptSettled, Finding
 from plimsoll.observability.findings import output_finding
 from plimsoll.policies.classify import classify
@@ -22,7 +23,7 @@ from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.foreign import is_cancelled
 from plimsoll.runtime.heeding import has_news, heed
 from plimsoll.runtime.models import estimate_tokens
-from plimsoll.runtime.showing import Showing, showing_context
+from plimsoll.runtime.showing import Lead, Showing, showing_context
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.underway import waited_for_a_thread
 
@@ -44,6 +45,10 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     """The answer as JSON."""
     barred: LimitExceeded | None = None
     """Why there was no further attempt, where a limit of the run did not allow one."""
+    first_s: float | None = None
+    """After how many seconds the first part of a streamed answer came."""
+    was_sent: bool = True
+    """Whether the dependency was asked at all; no policy of ours stood in the way."""
 
 
 class Footing(msgspec.Struct, frozen=True):
@@ -78,6 +83,19 @@ class Footing(msgspec.Struct, frozen=True):
             return None
         return self.state.reserve_attempt(self.exchange, self.key, rung=self.rung.name, spent=spent)
 
+    def worst(self) -> Usage | None:
+        """What one attempt here can use up at most; None for what is no model."""
+        if self.rung is None:
+            return None
+        return self.state.limits.worst_case(self.rung.model, self.exchange.input_tokens)
+
+    def prompt(self) -> Usage | None:
+        """What it costs to have asked here, without an answer; None for what is no model."""
+        if self.rung is None:
+            return None
+        tokens = self.exchange.input_tokens
+        return Usage(input_tokens=tokens, usd=self.state.limits.cost(self.rung.model, tokens, 0))
+
     def note(self, attempt: int, fault: Fault, message: str, duration_s: float) -> None:
         """Records an attempt that failed, or was slow."""
         self.state.record(
@@ -105,12 +123,54 @@ def would(what: str, dependency: str, fault: Fault, words: str) -> Finding:
     )
 
 
-async def attempted(footing: Footing, number: int) -> Attempt:
+async def attempted(footing: Footing, number: int, lead: Lead | None = None) -> Attempt:
+    """One attempt, as far as circuit breaker, rate limit and bulkhead let it through.
+
+    `lead` is told when the answer begins to come, where another attempt is made beside this one.
+    """
+    admission = footing.state.env.admissions.get(footing.site)
+    if admission is None:
+        return await _made(footing, number, lead)
+    clock = footing.state.env.clock
+    arrived = clock.monotonic()
+    try:
+        admitted = await admission.enter(
+            criticality=footing.state.criticality,
+            tokens=footing.exchange.input_tokens,
+            at_most_s=max(0.0, footing.remaining_s() - footing.reserve_s),
+            would_refuse=partial(_would_refuse, footing),
+        )
+    except Rejected as refusal:
+        return Attempt(number, clock.monotonic() - arrived, error=classify(refusal), was_sent=False)
+    try:
+        tried = await _made(footing, number, lead)
+    except BaseException:
+        admitted.cancelled()
+        raise
+    if tried.error is None:
+        admitted.succeeded(tried.duration_s)
+    else:
+        admitted.failed(_fault_in(footing, tried.error), tried.duration_s)
+    return tried
+
+
+def _would_refuse(footing: Footing, refusal: Rejected) -> None:
+    what = {CircuitOpen: "open_circuit", RateLimited: "throttle", Shed: "shed"}[type(refusal)]
+    words = "it would not have been asked"
+    footing.state.raise_finding(would(what, footing.site, classify(refusal).fault, words))
+
+
+def _fault_in(footing: Footing, error: ErrorRecord) -> Fault:
+    """By what an attempt failed. A refusal in the dependency's own trade is none of its failures."""
+    return Fault.REFUSED if error.type in footing.refusals and error.fault is Fault.EXCEPTION else error.fault
+
+
+async def _made(footing: Footing, number: int, lead: Lead | None) -> Attempt:
     """One attempt: within its timeout, seen by the interceptor, its answer checked."""
     state, exchange, env = footing.state, footing.exchange, footing.state.env
     if has_news(state):
         await heed(state)
-    showing = None if footing.rung is None else _showing(footing, footing.rung.model)
+    showing = None if footing.rung is None else _showing(footing, footing.rung.model, lead)
     if showing is not None and showing.is_watched:
         await showing.begin(rung=footing.index)
     started = env.clock.monotonic()
@@ -138,18 +198,20 @@ async def attempted(footing: Footing, number: int) -> Attempt:
     if window is not None:
         window.observe(duration_s)
     attempt = _inspected(footing, number, duration_s, native)
+    if showing is not None and showing.first_s is not None:
+        attempt = replace(attempt, first_s=showing.first_s)
     if duration_s >= footing.terms.slow_s and attempt.error is None:
         note_slow(footing, attempt)
     return attempt
 
 
-def _showing(footing: Footing, model: Model) -> Showing | None:
+def _showing(footing: Footing, model: Model, lead: Lead | None) -> Showing | None:
     """How this attempt at a model shows its answer. None where nobody is shown it, and it may be silent."""
     relay = footing.state.streams.relays.get(footing.key)
-    if relay is None and model.idle_timeout_s is None:
+    if relay is None and model.idle_timeout_s is None and lead is None:
         return None
     enforced = footing.state.env.contract.protections.timeout is Mode.ENFORCE
-    return Showing(footing.site, relay=relay, idle_s=model.idle_timeout_s if enforced else None)
+    return Showing(footing.site, relay=relay, idle_s=model.idle_timeout_s if enforced else None, lead=lead)
 
 
 def _note_patience(footing: Footing, allowed_s: float, duration_s: float, showing: Showing | None) -> None:

@@ -60,6 +60,7 @@ def _descent(state: RunState) -> Descent:
         within=state.scopes,
         deadline=state.deadline if enforced else None,
         taken_from=state.taken_from,
+        criticality=state.criticality,
     )
 
 

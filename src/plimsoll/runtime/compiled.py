@@ -4,11 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from plimsoll.contract.loading import contract_digest
-from plimsoll.contract.model import Contract, Mode, Model, Tool
+from plimsoll.contract.model import Contract, Mode, Model, Protections, Tool
 from plimsoll.core.calls import Effect
 from plimsoll.core.errors import CallTimeout
 from plimsoll.oversight.rules import RuleBook
+from plimsoll.policies.admission import Protected
+from plimsoll.policies.bulkhead import Bulkhead
+from plimsoll.policies.circuit_breaker import CircuitBreaker
+from plimsoll.policies.hedge import Hedge
 from plimsoll.policies.ladder import Ladder, build_ladders
+from plimsoll.policies.rate_limit import RateLimit
 from plimsoll.policies.retry import RetryPolicy
 
 __all__ = ["CompiledContract", "Terms", "compiled"]
@@ -69,6 +74,9 @@ class CompiledContract:
     retries: Mapping[str, RetryPolicy | None]
     observed_retries: Mapping[str, RetryPolicy]
     """The policies that only report what they would have done."""
+    protected: Mapping[str, Protected]
+    """Of the dependencies that have a circuit breaker, a rate limit or a bulkhead."""
+    hedges: Mapping[str, Hedge]
 
 
 def compiled(contract: Contract | CompiledContract) -> CompiledContract:
@@ -95,4 +103,23 @@ def compiled(contract: Contract | CompiledContract) -> CompiledContract:
         ladders=build_ladders(contract.models),
         retries={name: policies.get(name) if enforced else None for name in sections},
         observed_retries={} if enforced else policies,
+        protected={
+            name: _protected(section, contract.protections)
+            for name, section in sections.items()
+            if section.circuit_breaker or section.rate_limit or section.bulkhead
+        },
+        hedges={
+            name: Hedge.from_contract(section.hedge) for name, section in sections.items() if section.hedge is not None
+        },
+    )
+
+
+def _protected(section: Model | Tool, protections: Protections) -> Protected:
+    breaker, limit, bulkhead = section.circuit_breaker, section.rate_limit, section.bulkhead
+    names = ("circuit_breaker", "rate_limit", "bulkhead")
+    return Protected(
+        circuit_breaker=None if breaker is None else CircuitBreaker.from_contract(breaker, slow_s=_slow_s(section)),
+        rate_limit=None if limit is None else RateLimit.from_contract(limit),
+        bulkhead=None if bulkhead is None else Bulkhead.from_contract(bulkhead),
+        observed=frozenset(name for name in names if getattr(protections, name) is Mode.OBSERVE),
     )

@@ -55,7 +55,7 @@ async def write(state: RunState, exchange: Exchange, intent: CallIntended) -> An
         attempts += tried.number
         if tried.error is None:
             return _ok(exchange.encode(tried.native), attempts)
-        if proves_nothing_happened(exchange, tried.error, footing.refusals):
+        if not tried.was_sent or proves_nothing_happened(exchange, tried.error, footing.refusals):
             return _failed(tried.error, attempts)
         resolved = await resolve(state, exchange, intent, tried.error)
         if isinstance(resolved, Happened):

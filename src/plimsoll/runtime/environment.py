@@ -9,13 +9,16 @@ from plimsoll.contract.model import Contract, Tool
 from plimsoll.core.calls import CallKind
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import UnknownDependency
-from plimsoll.core.events import CallIntended
+from plimsoll.core.events import CallIntended, Finding
 from plimsoll.core.ids import Ids
 from plimsoll.core.rng import Rng
 from plimsoll.journal.store import Store
-from plimsoll.observability.findings import AlertSink
+from plimsoll.observability.findings import AlertSink, FindingHub, circuit_finding
 from plimsoll.oversight.rules import RuleBook
+from plimsoll.policies.admission import Admission
+from plimsoll.policies.circuit_breaker import CircuitChanged, CircuitState
 from plimsoll.policies.deadline import LatencyWindow
+from plimsoll.policies.hedge import HedgeBook
 from plimsoll.policies.ladder import Ladder, build_windows
 from plimsoll.policies.retry import RetryBudget, RetryPolicy
 from plimsoll.runtime.compiled import CompiledContract
@@ -57,6 +60,10 @@ class Environment:
     windows: dict[str, LatencyWindow] = field(init=False)
     budgets: defaultdict[str, RetryBudget] = field(default_factory=lambda: defaultdict(RetryBudget))
     """Retry budgets, each shared by all runs."""
+    admissions: dict[str, Admission] = field(init=False)
+    """Circuit breakers, rate limits and bulkheads, of the dependencies that have any."""
+    hedging: dict[tuple[str, bool], HedgeBook] = field(default_factory=dict)
+    """Latencies by dependency, and by whether its answer is shown as it comes: its first part counts then."""
     under_way: UnderWay = field(init=False)
     _bound: dict[str, BoundTool] = field(default_factory=dict)
 
@@ -68,6 +75,28 @@ class Environment:
         self.contract, self.rules = self.compiled.contract, self.compiled.rules
         self.ladders, self.retries = self.compiled.ladders, self.compiled.retries
         self.windows = build_windows(self.ladders)
+        self.admissions = {
+            name: Admission(protected, dependency=name, clock=self.clock, on_change=self._circuit_changed)
+            for name, protected in self.compiled.protected.items()
+        }
+
+    def alert(self, finding: Finding, *, run_id: str = "*") -> None:
+        """Alerts of something that no run's journal holds; `run_id` is `*` where it is about no run."""
+        FindingHub(self.sinks).emit(finding, run_id=run_id, agent=self.contract.agent.name, at=self.clock.now())
+
+    def hedge_book(self, name: str, *, is_shown: bool) -> HedgeBook | None:
+        """What is known of the latencies of a dependency that is hedged."""
+        policy = self.compiled.hedges.get(name)
+        if policy is None:
+            return None
+        book = self.hedging.get((name, is_shown))
+        if book is None:
+            book = self.hedging[name, is_shown] = HedgeBook(policy)
+        return book
+
+    def _circuit_changed(self, change: CircuitChanged) -> None:
+        if change.after is not CircuitState.HALF_OPEN:
+            self.alert(circuit_finding(change.dependency, state=change.after, why=change.why))
 
     def tool(self, name: str) -> Tool:
         """What the contract says of the tool `name`."""

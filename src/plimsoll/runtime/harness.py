@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Ending
 from plimsoll.core.canonical import as_recorded
+from plimsoll.core.criticality import current_criticality
 from plimsoll.core.errors import (
     JournalUnavailable,
     Misuse,
@@ -29,7 +30,7 @@ from plimsoll.core.events import Finding, RunAdopted, RunEnded, RunStarted
 from plimsoll.journal.store import OTHER_VERSION, RunHead
 from plimsoll.journal.store import RunState as HeadState
 from plimsoll.journal.writer import Journal
-from plimsoll.observability.findings import FindingHub, journal_finding, stuck_finding
+from plimsoll.observability.findings import journal_finding, stuck_finding
 from plimsoll.policies.deadline import Deadline
 from plimsoll.runtime.advancing import AgentFunction, Telling, advance, cut_short, park
 from plimsoll.runtime.compensation import Compensator, UndoingOf, undo, undoing_of
@@ -311,7 +312,7 @@ class Harness:
 
     def alert(self, finding: Finding, *, run_id: str = "*") -> None:
         """Alerts of something that no run's journal holds; `run_id` is `*` where it is about no run."""
-        _alert(self.env, finding, run_id=run_id)
+        self.env.alert(finding, run_id=run_id)
 
     async def result(self, run_id: str) -> RunResult:
         """How the run stands, from the journal alone. Raises `UnknownRun`."""
@@ -326,12 +327,19 @@ class Harness:
             fingerprint=self.env.fingerprint,
             contract_digest=self.env.compiled.digest,
             input=as_recorded(input, what="the input of the run"),
+            criticality=current_criticality(),
         )
 
     async def run_child(self, run_id: str, input: Any, *, descent: Descent) -> RunResult:
         """Begins the run `run_id` as somebody's child, or goes on with it, until it ends or parks."""
         left_s = None if descent.deadline is None else descent.deadline.remaining(self.env.clock)
-        began = replace(self.beginning(input), parent=descent.parent, within=descent.within, allowed_s=left_s)
+        began = replace(
+            self.beginning(input),
+            criticality=descent.criticality,
+            parent=descent.parent,
+            within=descent.within,
+            allowed_s=left_s,
+        )
         return await self.lead(run_id, began, deadline=descent.deadline, taken_from=descent.taken_from)
 
     async def lead(
@@ -544,6 +552,7 @@ def _following(state: RunState, harness: Harness) -> RunStarted:
     assert state.continued is not None
     return replace(
         harness.beginning(state.continued.input),
+        criticality=state.criticality,
         parent=state.started.parent,
         session=state.started.session,
         turn=state.started.turn,
@@ -555,10 +564,4 @@ def _following(state: RunState, harness: Harness) -> RunStarted:
 
 
 def _alert_trouble(env: Environment, trouble: JournalUnavailable | None) -> None:
-    _alert(env, journal_finding(trouble), run_id="*")
-
-
-def _alert(env: Environment, finding: Finding, *, run_id: str) -> None:
-    """Alerts of something that no run's journal holds."""
-    hub = FindingHub(env.sinks)
-    hub.emit(finding, run_id=run_id, agent=env.contract.agent.name, at=env.clock.now())
+    env.alert(journal_finding(trouble))

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from plimsoll.core.calls import CallKind, Unknown
 from plimsoll.core.canonical import as_recorded, digest
+from plimsoll.core.criticality import Criticality
 from plimsoll.core.errors import Misuse
 from plimsoll.policies.deadline import Deadline
 from plimsoll.policies.ladder import Rung
@@ -22,12 +23,14 @@ class Descent:
 
     `within` names whatever the parent is part of, itself among them; `deadline` is the parent's (None: it has none that
     is enforced). `taken_from` is the owner that the parent was just taken over from: it is stuck with the child, too.
+    `criticality` is the parent's.
     """
 
     parent: str
     within: tuple[str, ...]
     deadline: Deadline | None
     taken_from: str = ""
+    criticality: Criticality = Criticality.DEFAULT
 
 
 class Kin(Protocol):

@@ -18,6 +18,8 @@ from plimsoll.policies.timeout import Stopwatch
 __all__ = ["NOTHING_MORE", "Relay", "Restarted", "Showing", "cut_context", "followed", "showing_context"]
 
 P = TypeVar("P")
+Lead = Callable[[], bool]
+"""Told when an answer begins to come, where two attempts race: whether it is the first that does."""
 NOTHING_MORE: Any = object()
 """What `Relay.take` returns when there will be no further part."""
 
@@ -96,15 +98,22 @@ class Showing:
     """What one attempt shows of its answer, and how long it may be silent in between.
 
     `relay` leads to the receiver (None: nobody is shown anything); `idle_s` is how many seconds the dependency may say
-    nothing, from the beginning or its last part (None: as many as it likes). `silent_s` is the longest that it was.
+    nothing, from the beginning or its last part (None: as many as it likes). `silent_s` is the longest that it was,
+    and `first_s` after how many seconds its first part came. `lead` is told of that, where attempts race: only the
+    first is shown.
     """
 
-    __slots__ = ("_dependency", "_idle_s", "_relay", "silent_s", "stopwatch")
+    __slots__ = ("_began_s", "_dependency", "_idle_s", "_lead", "_relay", "first_s", "silent_s", "stopwatch")
 
-    def __init__(self, dependency: str, *, relay: Relay[Any] | None, idle_s: float | None) -> None:
+    def __init__(
+        self, dependency: str, *, relay: Relay[Any] | None, idle_s: float | None, lead: Lead | None = None
+    ) -> None:
         self._dependency = dependency
         self._relay = relay
         self._idle_s = idle_s
+        self._lead = lead
+        self._began_s = asyncio.get_running_loop().time()
+        self.first_s: float | None = None
         self.silent_s = 0.0
         self.stopwatch = Stopwatch()
 
@@ -132,6 +141,10 @@ class Showing:
 
     async def show(self, part: Any) -> None:
         """Shows a part. The time that the receiver takes is not the attempt's."""
+        if self.first_s is None:
+            self.first_s = asyncio.get_running_loop().time() - self._began_s
+            if self._lead is not None and not self._lead():
+                await asyncio.get_running_loop().create_future()  # the other was faster: this one is being cancelled
         if self._relay is not None:
             with self.stopwatch.standing_still():
                 await self._relay.give(part)

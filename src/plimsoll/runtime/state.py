@@ -91,6 +91,7 @@ class RunState:
         self.log = log
         self.replay = replay
         self.started = started
+        self.criticality = started.criticality
         self.limits = LimitLedger(_limits_of(contract, started))
         self.approvals = ApprovalBook()
         self.mailbox = Mailbox()
