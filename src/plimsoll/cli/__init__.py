@@ -13,6 +13,7 @@ from plimsoll.cli.gate import gate, reproduce
 from plimsoll.cli.keys import keys
 from plimsoll.cli.kill import kill
 from plimsoll.cli.runs import runs
+from plimsoll.cli.status import circuit, status
 from plimsoll.cli.steering import adopt, cancel, signal, work
 
 __all__ = ["main"]
@@ -33,6 +34,7 @@ def main() -> None:
     Then, while it runs:
       plimsoll approvals list            what waits for a person
       plimsoll runs resume               goes on with whatever can: decided, expired, left by a crash
+      plimsoll status                    what runs, what waits, which circuits are open
       plimsoll kill --all                stops every run before its next call
       plimsoll audit verify              is the journal as it was written?
 
@@ -49,7 +51,9 @@ for command in (
     reproduce,
     runs,
     approvals,
+    status,
     kill,
+    circuit,
     audit,
     erase,
     keys,

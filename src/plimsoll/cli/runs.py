@@ -3,7 +3,6 @@
 import asyncio
 import json
 import shlex
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from plimsoll.cli.command import Command
 from plimsoll.cli.families import asked_for, belongs, children_json, latest_runs, print_family, state_of
 from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places, with_operations
 from plimsoll.cli.printing import arguments, console, line, table
+from plimsoll.cli.status import print_switches
 from plimsoll.cli.wording import describe, stamp, when
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import UnknownRun
@@ -26,7 +26,7 @@ from plimsoll.journal.keys import MASTER_ENV
 from plimsoll.journal.store import Halt, RunHead, RunState, Store
 from plimsoll.runtime.family import Child, children_of, open_below
 from plimsoll.runtime.lineage import link_of
-from plimsoll.runtime.operations import EVERYTHING, Operations
+from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.result import RunResult
 
 __all__ = ["runs"]
@@ -90,7 +90,7 @@ def list_runs(
         click.echo(json.dumps({"runs": rows, "kill_switches": msgspec.to_builtins(halts)}))
         return
     out, now = console(), SystemClock().now()
-    _print_halts(out, halts, options=places(contract_path, journal))
+    print_switches(out, halts, options=places(contract_path, journal))
     if not rows:
         click.echo("No runs." if state is None else f"No runs are {state}.")
         return
@@ -122,14 +122,6 @@ def _print_readability(out: Console, head: RunHead, records: list[Record]) -> No
         line(out, (f"Erased {stamp(head.erased_at)}", "bold"), ": `plimsoll audit log` tells by whom and why")
     elif any(is_sealed(record.body) and SEALED.encode() in record.json for record in records):
         line(out, f"Encrypted, and its key is not here: set {MASTER_ENV}, or key_file in the contract, to read it all")
-
-
-def _print_halts(out: Console, halts: Sequence[Halt], *, options: str) -> None:
-    for halt in halts:
-        everything = halt.scope == EVERYTHING
-        what = "every run" if everything else halt.scope
-        line(out, (f"The kill switch is engaged on {what}", "bold red"), f" by {halt.by}: {halt.reason}")
-        line(out, f"  Release it by: plimsoll kill {'--all' if everything else halt.scope} --release{options}")
 
 
 # ------------------------------------------------------------------------------------------------------------- show

@@ -1,6 +1,6 @@
 """The journal's store as one life of the process has it: it may die at an append, and the disk may fail."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from plimsoll.core.errors import JournalUnavailable
 from plimsoll.core.events import Record
@@ -110,6 +110,12 @@ class CrashingStore:
     ) -> list[RunHead]:
         self._life.check()
         return await self._inner.due(agent=agent, fingerprint=fingerprint, owner=owner, now=now, limit=limit)
+
+    def report(self, owner: str, body: bytes) -> None:
+        self._inner.report(owner, body)
+
+    def reports(self) -> Mapping[str, bytes]:
+        return self._inner.reports()
 
     def owner_alive(self, owner: str) -> bool:
         return self._inner.owner_alive(owner)

@@ -1,6 +1,6 @@
 """The journal in memory: for the simulator and for tests. It ends with the process."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from types import MappingProxyType
@@ -41,6 +41,7 @@ class MemoryStore:
         "_owners",
         "_posted",
         "_records",
+        "_reports",
         "_waking",
         "_wrapped",
         "inline",
@@ -59,6 +60,7 @@ class MemoryStore:
         self._waking = Waking()
         self._outside = _NOTHING_DONE
         self._owners: set[str] = set()
+        self._reports: dict[str, bytes] = {}
         self._acts: list[Act] = []
         self._checkpoints: list[tuple[Checkpoint, list[Leaf]]] = []
 
@@ -162,6 +164,12 @@ class MemoryStore:
     def kill_owner(self, owner: str) -> None:
         """Plays the death of the process that claims runs as `owner`."""
         self._owners.discard(owner)
+
+    def report(self, owner: str, body: bytes) -> None:
+        self._reports[owner] = body
+
+    def reports(self) -> Mapping[str, bytes]:
+        return {owner: body for owner, body in self._reports.items() if owner in self._owners}
 
     # -------------------------------------------------------------------------------------------- inbox, kill switches
 

@@ -200,6 +200,17 @@ class Store(Protocol):
         """Whether the process that claimed runs as `owner` still lives. Never False for one that does."""
         ...
 
+    def report(self, owner: str, body: bytes) -> None:
+        """Leaves what the living `owner` says of itself, in place of what it said before. Gone when it dies.
+
+        It is no record: it may get lost, and nobody waits for it.
+        """
+        ...
+
+    def reports(self) -> Mapping[str, bytes]:
+        """What each living owner last said of itself."""
+        ...
+
     async def post(self, entry: InboxEntry, *, among: str | None = None) -> bool:
         """Leaves a message for a run's owner. False when one with this `request_id` is there already.
 

@@ -71,6 +71,11 @@ class HedgeBook:
         self._after_s: float | None = None
         self._since = 0
 
+    @property
+    def after_s(self) -> float | None:
+        """After how many seconds a call is asked a second time; None while too little is known."""
+        return self._after_s
+
     def begin(self) -> float | None:
         """A call begins. After how many seconds it may be asked once more; None: not at all."""
         self.asked += 1

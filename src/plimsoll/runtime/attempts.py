@@ -25,6 +25,7 @@ from plimsoll.runtime.heeding import has_news, heed
 from plimsoll.runtime.models import estimate_tokens
 from plimsoll.runtime.showing import Lead, Showing, showing_context
 from plimsoll.runtime.state import RunState
+from plimsoll.runtime.status import report_if_due
 from plimsoll.runtime.underway import waited_for_a_thread
 
 __all__ = ["Attempt", "Footing", "attempted", "note_slow", "would"]
@@ -128,21 +129,25 @@ async def attempted(footing: Footing, number: int, lead: Lead | None = None) -> 
 
     `lead` is told when the answer begins to come, where another attempt is made beside this one.
     """
-    admission = footing.state.env.admissions.get(footing.site)
+    state, env = footing.state, footing.state.env
+    if has_news(state):
+        await heed(state)
+    admission = env.admissions.get(footing.site)
     if admission is None:
         return await _made(footing, number, lead)
-    clock = footing.state.env.clock
-    arrived = clock.monotonic()
+    arrived = env.clock.monotonic()
     try:
         admitted = await admission.enter(
-            criticality=footing.state.criticality,
+            criticality=state.criticality,
             tokens=footing.exchange.input_tokens,
             at_most_s=max(0.0, footing.remaining_s() - footing.reserve_s),
             would_refuse=partial(_would_refuse, footing),
         )
     except Rejected as refusal:
-        return Attempt(number, clock.monotonic() - arrived, error=classify(refusal), was_sent=False)
+        return Attempt(number, env.clock.monotonic() - arrived, error=classify(refusal), was_sent=False)
     try:
+        if env.clock.monotonic() > arrived and has_news(state):
+            await heed(state)
         tried = await _made(footing, number, lead)
     except BaseException:
         admitted.cancelled()
@@ -151,6 +156,7 @@ async def attempted(footing: Footing, number: int, lead: Lead | None = None) -> 
         admitted.succeeded(tried.duration_s)
     else:
         admitted.failed(_fault_in(footing, tried.error), tried.duration_s)
+    report_if_due(env)
     return tried
 
 
@@ -168,8 +174,6 @@ def _fault_in(footing: Footing, error: ErrorRecord) -> Fault:
 async def _made(footing: Footing, number: int, lead: Lead | None) -> Attempt:
     """One attempt: within its timeout, seen by the interceptor, its answer checked."""
     state, exchange, env = footing.state, footing.exchange, footing.state.env
-    if has_news(state):
-        await heed(state)
     showing = None if footing.rung is None else _showing(footing, footing.rung.model, lead)
     if showing is not None and showing.is_watched:
         await showing.begin(rung=footing.index)

@@ -24,6 +24,7 @@ from plimsoll.policies.retry import RetryBudget, RetryPolicy
 from plimsoll.runtime.compiled import CompiledContract
 from plimsoll.runtime.databases.sharing import Transactions
 from plimsoll.runtime.exchange import Exchange, Interceptor
+from plimsoll.runtime.isolation import Isolation
 from plimsoll.runtime.kin import ChildExchange, Kin
 from plimsoll.runtime.models import ModelExchange, ModelFunction
 from plimsoll.runtime.surroundings import Surroundings
@@ -62,6 +63,9 @@ class Environment:
     """Retry budgets, each shared by all runs."""
     admissions: dict[str, Admission] = field(init=False)
     """Circuit breakers, rate limits and bulkheads, of the dependencies that have any."""
+    isolation: Isolation = field(init=False)
+    report_at: float = 0.0
+    """When, on the monotonic clock, this process is to report next how its dependencies stand."""
     hedging: dict[tuple[str, bool], HedgeBook] = field(default_factory=dict)
     """Latencies by dependency, and by whether its answer is shown as it comes: its first part counts then."""
     under_way: UnderWay = field(init=False)
@@ -79,6 +83,7 @@ class Environment:
             name: Admission(protected, dependency=name, clock=self.clock, on_change=self._circuit_changed)
             for name, protected in self.compiled.protected.items()
         }
+        self.isolation = Isolation(self.admissions, agent=self.contract.agent.name)
 
     def alert(self, finding: Finding, *, run_id: str = "*") -> None:
         """Alerts of something that no run's journal holds; `run_id` is `*` where it is about no run."""
@@ -95,6 +100,7 @@ class Environment:
         return book
 
     def _circuit_changed(self, change: CircuitChanged) -> None:
+        self.report_at = 0.0
         if change.after is not CircuitState.HALF_OPEN:
             self.alert(circuit_finding(change.dependency, state=change.after, why=change.why))
 

@@ -53,6 +53,7 @@ from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.resuming import go_on
 from plimsoll.runtime.sessions import Session
 from plimsoll.runtime.state import RunState
+from plimsoll.runtime.status import report_if_due
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.runtime.tools import ToolSpec, Verifier, tool_spec
 from plimsoll.runtime.undoable import undo_steps
@@ -434,6 +435,7 @@ class Harness:
             raise
         finally:
             self._active.discard(run_id)
+            report_if_due(self.env)
 
     async def _claim(self, head: RunHead, *, take_over: bool = False) -> RunHead:
         """Takes the run over, if nobody who lives has it, or all the same. Raises `RunBusy`."""

@@ -23,6 +23,7 @@ async def heed(state: RunState) -> None:
     Raises `RunHalted` once the run was killed or cancelled, and `RunParked` where the journal cannot be read.
     """
     outside = state.check_switch()
+    state.env.isolation.heed(outside.halts)
     if await collect(state):
         state.guard()
     state.heeded = outside

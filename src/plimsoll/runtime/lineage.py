@@ -15,6 +15,7 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.errors import JournalCorrupt, Misuse
 from plimsoll.core.events import RunStarted
 from plimsoll.journal.store import RunHead, Store
+from plimsoll.runtime.isolation import CIRCUIT
 
 __all__ = [
     "check_id",
@@ -47,6 +48,8 @@ def check_run_id(run_id: str) -> None:
     """Raises `Misuse` for an id that would name a later run of another's chain, or one that takes something back, and
     for what is none at all."""
     check_id(run_id)
+    if run_id.startswith(CIRCUIT):
+        raise Misuse(f"{run_id!r} names a circuit; an id of your own does not begin with {CIRCUIT}")
     if _LINK.fullmatch(run_id):
         raise Misuse(f"{run_id!r} names a run of a chain; an id of your own does not end in ~ and a number")
     if _UNDO.fullmatch(run_id):

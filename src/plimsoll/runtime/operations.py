@@ -8,6 +8,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from plimsoll.core.calls import Ending
 from plimsoll.core.canonical import canonical_json, digest, parse_json
 from plimsoll.core.clock import Clock, SystemClock
@@ -27,13 +29,17 @@ from plimsoll.oversight.approvals import ApprovalBook, Request
 from plimsoll.runtime.answering import InDoubt, answer, in_doubt
 from plimsoll.runtime.family import open_below
 from plimsoll.runtime.inbox import cancel_entry, check_entry, decision_entry
+from plimsoll.runtime.isolation import circuit_scope
 from plimsoll.runtime.lineage import latest_link, link_id, link_of, turn_id
 from plimsoll.runtime.mailbox import check_signal_name
 from plimsoll.runtime.messaging import deliver, send
 from plimsoll.runtime.result import RunResult, Undoable
+from plimsoll.runtime.status import ProcessStatus
 from plimsoll.runtime.undoable import UndoPlan, undo_plan, undoable_calls
 
 __all__ = ["EVERYTHING", "Operations"]
+
+_status = msgspec.json.Decoder(ProcessStatus)
 
 EVERYTHING = "*"
 """The kill switch's scope that means every run."""
@@ -188,6 +194,20 @@ class Operations:
     async def release(self, *, scope: str = EVERYTHING, by: str = "") -> bool:
         """Releases a kill switch. Runs that it halted stay halted. False when none was engaged."""
         return await self.store.release(scope, by=by, at=self.clock.now())
+
+    async def isolate(self, dependency: str, *, agent: str, by: str, reason: str) -> None:
+        """Forces the circuit breaker of an agent's dependency open, in every process, before its next attempt: models
+        fall to the rung below, tools fail at once. In a process whose contract gives it none, nothing changes."""
+        await self.store.engage(Halt(scope=circuit_scope(agent, dependency), by=by, reason=reason, at=self.clock.now()))
+
+    async def restore(self, dependency: str, *, agent: str, by: str = "") -> bool:
+        """Ends an isolation: the next attempts are probes. False where it was not isolated."""
+        return await self.store.release(circuit_scope(agent, dependency), by=by, at=self.clock.now())
+
+    def statuses(self) -> list[ProcessStatus]:
+        """How the dependencies stand in each process that lives and has asked any that a policy guards."""
+        reports = self.store.reports().values()
+        return sorted((_status.decode(body) for body in reports), key=lambda status: (status.agent, status.owner))
 
     async def signal(
         self, run_id: str, name: str, payload: Any = None, *, by: str, signal_id: str | None = None

@@ -2,12 +2,15 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from plimsoll.core.errors import Misuse
 
 __all__ = ["OwnerLocks", "inode"]
+
+_REPORT = ".status"
 
 
 class OwnerLocks:
@@ -35,15 +38,36 @@ class OwnerLocks:
         """Whether the process that holds `owner` lives."""
         return owner in self._held or self._taken(self._file(owner))
 
+    def report(self, owner: str, body: bytes) -> None:
+        """Writes down what `owner`, which is held here, says of itself."""
+        file = self._file(owner).with_suffix(_REPORT)
+        written = file.with_suffix(".new")
+        written.write_bytes(body)
+        written.replace(file)
+
+    def reports(self) -> dict[str, bytes]:
+        """What the living say of themselves."""
+        found = {}
+        for file in self._folder.glob(f"*{_REPORT}"):
+            owner = unquote(file.stem)
+            with suppress(FileNotFoundError):
+                if self.alive(owner):
+                    found[owner] = file.read_bytes()
+        return found
+
     def sweep(self) -> None:
         """Removes the files of the dead."""
         for file in self._folder.glob("*.lock"):
             self._taken(file)
+        for file in self._folder.glob(f"*{_REPORT}"):
+            if not self.alive(unquote(file.stem)):
+                file.unlink(missing_ok=True)
 
     def release(self) -> None:
         """Lets go of every owner that is held here."""
         while self._held:
             owner, descriptor = self._held.popitem()
+            self._file(owner).with_suffix(_REPORT).unlink(missing_ok=True)
             self._file(owner).unlink(missing_ok=True)
             os.close(descriptor)
 

@@ -6,7 +6,7 @@ looks whether anything changed, and serves the kill switches without a thread.
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -270,6 +270,15 @@ class SQLiteStore:
     def owner_alive(self, owner: str) -> bool:
         with translated(self._path):
             return self._owners.alive(owner)
+
+    def report(self, owner: str, body: bytes) -> None:
+        if self._owners.holds(owner):
+            with translated(self._path):
+                self._owners.report(owner, body)
+
+    def reports(self) -> Mapping[str, bytes]:
+        with translated(self._path):
+            return self._owners.reports()
 
     # -------------------------------------------------------------------------------------------- inbox, kill switches
 

@@ -1,0 +1,208 @@
+"""`plimsoll status`: what runs, what waits, and how the dependencies stand; `plimsoll circuit`: an operator's word."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import msgspec
+from rich.console import Console
+
+from plimsoll.cli.command import Command
+from plimsoll.cli.families import state_of
+from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places, with_operations
+from plimsoll.cli.printing import clean, console, line, table
+from plimsoll.cli.wording import when
+from plimsoll.contract.loading import load_contract
+from plimsoll.core.clock import SystemClock
+from plimsoll.core.errors import Misuse
+from plimsoll.journal.store import Halt, RunState
+from plimsoll.policies.circuit_breaker import CircuitState
+from plimsoll.runtime.isolation import CIRCUIT
+from plimsoll.runtime.operations import EVERYTHING, Operations
+from plimsoll.runtime.status import DependencyStatus, ProcessStatus
+
+__all__ = ["circuit", "print_switches", "status"]
+
+_COLUMNS = ("agent", "process", "dependency", "circuit", "failed", "under way", "asked twice", "retries left", "as of")
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    runs: dict[str, int]
+    requests: int
+    in_doubt: int
+    switches: list[Halt]
+    processes: list[ProcessStatus]
+
+
+async def _look(operations: Operations) -> _Looked:
+    store = operations.store
+    open_runs = [head for state in (RunState.RUNNING, RunState.PARKED) for head in await store.heads(state=state)]
+    return _Looked(
+        runs=dict(Counter(state_of(head) for head in open_runs)),
+        requests=len(await operations.requests()),
+        in_doubt=len(await operations.in_doubt()),
+        switches=list(store.outside().halts.values()),
+        processes=operations.statuses(),
+    )
+
+
+@click.command(cls=Command)
+@journal_options
+@click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
+def status(contract_path: Path, journal: Path | None, *, as_json: bool) -> None:
+    """Shows what runs, what waits for people, which switches are engaged, and how the dependencies stand.
+
+    Of its dependencies each process reports every two seconds while it works, and at once when a circuit opens or
+    closes: those that have a circuit breaker, a bulkhead, a rate limit or a hedge in the contract. Exits with 0, with 1
+    on an error.
+
+    \b
+    Examples:
+      plimsoll status
+      plimsoll status --json | jq '.processes[].dependencies[] | select(.circuit == "open")'
+    """
+    looked = with_operations(contract_path, journal, _look)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "runs": looked.runs,
+                    "approvals_waiting": looked.requests,
+                    "in_doubt": looked.in_doubt,
+                    "switches": msgspec.to_builtins(looked.switches),
+                    "processes": msgspec.to_builtins(looked.processes),
+                }
+            )
+        )
+        return
+    out = console()
+    open_runs = ", ".join(f"{count} {state}" for state, count in sorted(looked.runs.items())) or "none open"
+    line(out, f"Runs: {open_runs}. Waiting for people: {looked.requests} approval(s), {looked.in_doubt} doubt(s).")
+    print_switches(out, looked.switches, options=places(contract_path, journal))
+    _print_processes(out, looked.processes)
+
+
+def print_switches(out: Console, halts: Sequence[Halt], *, options: str) -> None:
+    """Says which switches are engaged, by whom, and how each is released."""
+    for halt in halts:
+        if halt.scope.startswith(CIRCUIT):
+            agent, _, dependency = halt.scope.removeprefix(CIRCUIT).partition(":")
+            line(out, (f"The circuit of {dependency} is isolated", "bold red"), f" by {halt.by}: {halt.reason}")
+            line(out, f"  Restore it by: plimsoll circuit restore {dependency} --agent {agent}{options}")
+            continue
+        everything = halt.scope == EVERYTHING
+        what = "every run" if everything else halt.scope
+        line(out, (f"The kill switch is engaged on {what}", "bold red"), f" by {halt.by}: {halt.reason}")
+        line(out, f"  Release it by: plimsoll kill {'--all' if everything else halt.scope} --release{options}")
+
+
+def _print_processes(out: Console, processes: Sequence[ProcessStatus]) -> None:
+    now = SystemClock().now()
+    rows = [
+        (process.agent, process.owner, *_cells(dependency), when(process.at, now=now))
+        for process in processes
+        for dependency in process.dependencies
+    ]
+    if rows:
+        table(out, _COLUMNS, rows, whole=("agent", "dependency"))
+    else:
+        line(out, "No process that lives has reported on its dependencies.")
+
+
+def _cells(status: DependencyStatus) -> tuple[str, ...]:
+    """What a row says of a dependency; a dash where it has no such policy."""
+    circuit, under_way, hedged = "–", "–", "–"
+    if status.circuit is not None:
+        circuit = str(status.circuit)
+        if status.circuit is CircuitState.OPEN and status.retry_after_s:
+            circuit += f" for {status.retry_after_s:.0f} s"
+    if status.under_way is not None:
+        under_way = f"{status.under_way} of {status.max_concurrent}, {status.waiting} wait"
+    if status.hedged_share is not None:
+        after = "" if status.hedge_after_s is None else f", after {status.hedge_after_s:.2g} s"
+        hedged = f"{status.hedged_share:.1%}{after}"
+    failed = "–" if status.failure_ratio is None else f"{status.failure_ratio:.0%}"
+    retries = "–" if status.retry_tokens is None else f"{status.retry_tokens:g}"
+    return status.name, circuit, failed, under_way, hedged, retries
+
+
+# ----------------------------------------------------------------------------------------------------------- circuit
+
+
+@click.group()
+def circuit() -> None:
+    """Forces a dependency's circuit breaker open, and restores it."""
+
+
+def _agent_of(contract_path: Path, agent: str | None, dependency: str, *, checked: bool) -> str:
+    """The agent that is meant. Raises `Misuse` where its contract gives the dependency no circuit breaker."""
+    if agent is not None and not contract_path.exists():
+        return agent
+    contract = load_contract(contract_path)
+    if agent is not None and agent != contract.agent.name:
+        return agent
+    section = contract.models.get(dependency) or contract.tools.get(dependency)
+    if checked and (section is None or section.circuit_breaker is None):
+        known = [name for name, each in (contract.models | contract.tools).items() if each.circuit_breaker is not None]
+        those = f"those of {', '.join(known)} can" if known else "no dependency has one"
+        raise Misuse(f"{dependency} has no circuit_breaker in {contract_path}, so it cannot be isolated; {those}")
+    return contract.agent.name
+
+
+_AGENT = click.option("--agent", default=None, help="Whose dependency it is; the contract's agent if left out.")
+_BY = click.option("--by", default=person, show_default="your login name", help="Who says so.")
+
+
+@circuit.command(cls=Command)
+@journal_options
+@click.argument("dependency", metavar="DEPENDENCY")
+@_AGENT
+@click.option("--reason", default="isolated by an operator", show_default=True, help="Why, for the record.")
+@_BY
+def isolate(  # noqa: PLR0917 -- click hands every option over
+    contract_path: Path, journal: Path | None, dependency: str, agent: str | None, reason: str, by: str
+) -> None:
+    """Forces the circuit of a model or a tool open in every process, before its next attempt, until it is restored.
+
+    A model's calls go to the rung below, a tool's fail at once. Exits with 0 when it is done, with 1 on an error.
+
+    \b
+    Examples:
+      plimsoll circuit isolate primary --reason "the provider answers nonsense"
+    """
+    name = _agent_of(contract_path, agent, dependency, checked=True)
+
+    async def throw(operations: Operations) -> None:
+        await operations.isolate(dependency, agent=name, by=by, reason=reason)
+
+    with_operations(contract_path, journal, throw)
+    again = f"plimsoll circuit restore {dependency}{places(contract_path, journal)}"
+    click.echo(f"The circuit of {clean(dependency)} is isolated: it is not asked any more. Restore it by: {again}")
+
+
+@circuit.command(cls=Command)
+@journal_options
+@click.argument("dependency", metavar="DEPENDENCY")
+@_AGENT
+@_BY
+def restore(contract_path: Path, journal: Path | None, dependency: str, agent: str | None, by: str) -> None:
+    """Ends an isolation: the next attempts are probes, and the circuit closes when they succeed.
+
+    Exits with 0, whether it was isolated or not, with 1 on an error.
+
+    \b
+    Examples:
+      plimsoll circuit restore primary
+    """
+    name = _agent_of(contract_path, agent, dependency, checked=False)
+
+    async def release(operations: Operations) -> bool:
+        return await operations.restore(dependency, agent=name, by=by)
+
+    was = with_operations(contract_path, journal, release)
+    words = "is restored: its next attempts are probes" if was else "was not isolated"
+    click.echo(f"The circuit of {clean(dependency)} {words}.")
