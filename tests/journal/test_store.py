@@ -293,6 +293,25 @@ async def test_the_runs_that_ask_come_the_latest_started_first_and_then_by_name(
 
 
 @in_loop
+async def test_what_a_process_says_of_itself_is_gone_with_it(open_store: OpenStore) -> None:
+    one, two = open_store("one"), open_store("two")
+    assert two.reports() == {}
+    await one.claim("r", owner="one", at=1.0)
+    await two.claim("s", owner="two/a.b c", at=1.0)
+    one.report("one", b"first")
+    one.report("one", b"second")
+    two.report("two/a.b c", b"other")
+    one.report("nobody", b"is not held here")
+    for store in (one, two):
+        assert store.reports() == {"one": b"second", "two/a.b c": b"other"}
+    if (kill := getattr(one, "kill_owner", None)) is not None:
+        kill("one")
+    await one.close()
+    assert two.reports() == {"two/a.b c": b"other"}
+    await two.close()
+
+
+@in_loop
 async def test_an_owner_lives_until_its_process_ends(open_store: OpenStore) -> None:
     one, two = open_store("one"), open_store("two")
     assert not two.owner_alive("nobody")
