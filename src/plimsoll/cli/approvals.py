@@ -63,8 +63,11 @@ def list_requests(contract_path: Path, journal: Path | None, as_json: bool) -> N
     options = places(contract_path, journal)
     if not asked and not doubts:
         click.echo("Nothing waits for a person.")
-    if asked:
-        _print_requests(asked, options)
+    to_approve, to_answer = ([row for row in asked if row["answers"] is wanted] for wanted in (False, True))
+    if to_approve:
+        _print_requests(to_approve, options)
+    if to_answer:
+        _print_handed_over(to_answer, options)
     if doubts:
         _print_doubts(doubts, options)
 
@@ -78,6 +81,7 @@ def _request_row(request: Request) -> Row:
         "rule": asked.rule,
         "approvers": list(asked.approvers),
         "expires_at": asked.expires_at,
+        "answers": asked.answers,
     }
 
 
@@ -91,6 +95,17 @@ def _doubt_row(doubt: InDoubt) -> Row:
         "why": doubt.raised.message,
         "ended": doubt.over,
     }
+
+
+def _print_handed_over(rows: list[Row], options: str) -> None:
+    out, now = console(), SystemClock().now()
+    line(out, ("To answer", "bold"))
+    for row in rows:
+        run_id = row["request_id"].rpartition(".")[0]
+        line(out, "  ", (row["request_id"], "bold cyan"), f"  instead of a model: {row['rule']}")
+        line(out, f"    until {when(row['expires_at'], now=now)}; may answer: {', '.join(row['approvers'])}")
+        line(out, f"    what it is about: plimsoll runs show {run_id}{options}")
+    line(out, f'  plimsoll approvals answer REQUEST "…" --by YOU{options}')
 
 
 def _print_requests(rows: list[Row], options: str) -> None:
@@ -184,6 +199,31 @@ def deny(  # noqa: PLR0917 -- click hands every option over
       plimsoll approvals deny ticket-7713.a1 --by ana@shop.example --note "older than 30 days"
     """
     _decide(context, contract_path, journal, request_id, approve=False, by=by, note=note)
+
+
+@approvals.command(cls=Command)
+@click.argument("text")
+@_decider
+def answer(  # noqa: PLR0917 -- click hands every option over
+    context: click.Context,
+    contract_path: Path,
+    journal: Path | None,
+    request_id: str,
+    text: str,
+    by: str,
+    note: str,
+) -> None:
+    """Answers in a model's place, where a call was handed over to people. `deny` hands it back: the rung below answers.
+
+    Exits with 0 when the answer stands, with 1 when it was refused.
+
+    \b
+    Example:
+      plimsoll approvals answer ticket-7713.a1 "Your parcel left Graz today." --by ana@shop.example
+    """
+    if note:
+        raise click.UsageError("an answer has no --note: all that you say is the answer")
+    _decide(context, contract_path, journal, request_id, approve=True, by=by, note=text)
 
 
 @approvals.command(cls=Command)

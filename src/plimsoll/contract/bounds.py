@@ -26,7 +26,7 @@ def bounds(contract: Contract) -> Iterator[Bound]:
     for name, default in asdict(Limits()).items():
         yield Bound(("limits", name), getattr(contract.limits, name), default)
     for name, model in contract.models.items():
-        if model.canned is None:
+        if model.is_model:
             yield Bound(("models", name, "timeout_s"), model.timeout_s, Model().timeout_s)
             yield Bound(("models", name, "max_output_tokens"), model.max_output_tokens, Model().max_output_tokens)
             yield from _attempts(("models", name), model.retry)

@@ -9,11 +9,13 @@ from plimsoll.contract.model import Contract, Model, Retry
 from plimsoll.contract.notes import Notes
 from plimsoll.contract.soundness import check_rungs
 from plimsoll.contract.toml_places import Path
-from plimsoll.core.calls import Fault
+from plimsoll.core.calls import Effect, Fault
 
 __all__ = ["PRIMARY", "check_models", "check_retry", "check_slow", "ladder_of", "worst_time_s"]
 
 PRIMARY = "primary"
+_NO_MODEL = ("canned", "cached_for_s", "hand_over")
+"""The fields that make a rung one that asks no model."""
 _PER_MILLION = 1e-6
 
 
@@ -35,8 +37,9 @@ def _check_primary(models: Mapping[str, Model], notes: Notes) -> None:
         notes.error(("models",), "no model is called primary, the one that the agent asks", fix)
         return
     here: Path = ("models", PRIMARY)
-    if primary.canned is not None:
-        notes.warning((*here, "canned"), "the agent would never ask a model", "can a rung below it")
+    if not primary.is_model:
+        kind = next(kind for kind in _NO_MODEL if getattr(primary, kind))
+        notes.warning((*here, kind), "the agent would never ask a model", "make it a rung below")
         return
     if not primary.may_write:
         what = "bars nothing here: only a rung below the first keeps a run from writing"
@@ -48,10 +51,8 @@ def _check_primary(models: Mapping[str, Model], notes: Notes) -> None:
 
 def _check_model(name: str, model: Model, contract: Contract, notes: Notes) -> None:
     here: Path = ("models", name)
-    if model.canned is not None:
-        for other in ("id", "retry", *POLICIES):
-            if getattr(model, other) is not None:
-                notes.error((*here, other), "a canned answer asks no model", "keep canned, or this")
+    if not model.is_model:
+        _check_no_model(here, model, contract, notes)
         return
     seconds = contract.limits.seconds
     if model.timeout_s > seconds:
@@ -62,6 +63,20 @@ def _check_model(name: str, model: Model, contract: Contract, notes: Notes) -> N
     if model.retry is not None:
         check_retry((*here, "retry"), model.retry, notes)
     check_policies(here, model, notes)
+
+
+def _check_no_model(here: Path, model: Model, contract: Contract, notes: Notes) -> None:
+    """Of a rung that gives an answer without asking a model."""
+    kinds = [kind for kind in _NO_MODEL if getattr(model, kind)]
+    for other in kinds[1:]:
+        notes.error((*here, other), f"a rung that is {kinds[0]} is nothing else", f"keep {kinds[0]}, or this")
+    for other in ("id", "retry", *POLICIES):
+        if getattr(model, other) is not None:
+            notes.error((*here, other), f"a {kinds[0]} answer asks no model", f"keep {kinds[0]}, or this")
+    writes = any(tool.effect is not Effect.READ for tool in contract.tools.values())
+    if model.cached_for_s is not None and model.may_write and writes:
+        what = "an answer that was given before may ask for what was done before"
+        notes.warning((*here, "cached_for_s"), what, "may_write = false")
 
 
 def _check_worst_case(here: Path, model: Model, contract: Contract, notes: Notes) -> None:
@@ -139,7 +154,7 @@ def _check_ladder_of_primary(contract: Contract, notes: Notes) -> None:
     _check_time(ladder, contract, notes)
     seen: dict[str | None, str] = {}
     for name in ladder:
-        if models[name].canned is not None:
+        if not models[name].is_model:
             continue
         above = seen.setdefault(models[name].id, name)
         if above != name:
@@ -155,7 +170,7 @@ def _check_time(ladder: list[str], contract: Contract, notes: Notes) -> None:
             notes.warning(("models", name), what, "shorter timeouts or fewer retries above, or a higher limits.seconds")
             return
         model = contract.models[name]
-        above += 0.0 if model.canned is not None else worst_time_s(model.timeout_s, model.retry)
+        above += worst_time_s(model.timeout_s, model.retry) if model.is_model else 0.0
 
 
 def worst_time_s(timeout_s: float, retry: Retry | None) -> float:

@@ -58,9 +58,9 @@ def holes(contract: Contract) -> Iterator[Hole]:
     """Every hole of `contract`, accepted or not."""
     yield from _version(contract)
     yield from _ladder(contract)
-    yield from _prices({name: model for name, model in contract.models.items() if model.canned is None})
+    yield from _prices({name: model for name, model in contract.models.items() if model.is_model})
     for name, model in contract.models.items():
-        if model.canned is None:
+        if model.is_model:
             what = "a fault that passes by itself gives this model up"
             yield from _retry(("models", name), model.retry, RETRIED_OF_MODELS, what)
     for name, tool in contract.tools.items():
@@ -98,10 +98,10 @@ def _ladder(contract: Contract) -> Iterator[Hole]:
     """Of a primary that has a ladder: without one, no concession helps."""
     models = contract.models
     primary = models.get(PRIMARY)
-    if primary is None or primary.canned is not None or not primary.fallback:
+    if primary is None or not primary.is_model or not primary.fallback:
         return
     rungs = [models[name] for name in ladder_of(PRIMARY, models)[1:]]
-    spare = [model for model in rungs if model.canned is None]
+    spare = [model for model in rungs if model.is_model]
     writing = any(tool.effect is not Effect.READ for tool in contract.tools.values())
     here = ("models", PRIMARY, "fallback")
     if len(spare) == len(rungs):

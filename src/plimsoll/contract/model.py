@@ -215,14 +215,19 @@ class Model(_Section, frozen=True, kw_only=True):
     """`[models.NAME]`: one rung of a ladder.
 
     `id` is the framework's name for the model (`openai:gpt-5`); None is the agent's own. `canned` makes the rung an
-    honest fixed answer instead. `fallback` names the rungs below, in order. `slow_s` is from when an answer is
-    reported as slow (None: half of `timeout_s`). `idle_timeout_s` is how long a streamed answer may be silent, from the
+    honest fixed answer instead, `cached_for_s` what a model of the ladder answered to the very same request within so
+    many seconds, `hand_over` the answer of one of the people named, who have `answer_within_s` seconds for it.
+    `fallback` names the rungs below, in order. `slow_s` is from when an answer is reported as slow (None: half of
+    `timeout_s`). `idle_timeout_s` is how long a streamed answer may be silent, from the
     request or its last part (None: no limit but `timeout_s`). `max_output_tokens` and the prices give a call's worst
     case. `may_write` false: after this rung answered, the run may not do anything but read.
     """
 
     id: str | None = None
     canned: Annotated[str, Meta(min_length=1)] | None = None
+    cached_for_s: Positive | None = None
+    hand_over: tuple[str, ...] = ()
+    answer_within_s: Positive = 3600.0
     fallback: tuple[str, ...] = ()
     timeout_s: Positive = 30.0
     idle_timeout_s: Positive | None = None
@@ -236,6 +241,11 @@ class Model(_Section, frozen=True, kw_only=True):
     usd_per_million_input_tokens: NonNegative = 0.0
     usd_per_million_output_tokens: NonNegative = 0.0
     may_write: bool = True
+
+    @property
+    def is_model(self) -> bool:
+        """Whether a model is asked here: what answers is not canned, not remembered, and no person."""
+        return self.canned is None and self.cached_for_s is None and not self.hand_over
 
 
 class Tool(_Section, frozen=True, kw_only=True):

@@ -134,7 +134,10 @@ class ValueRecorded(_Event, frozen=True, kw_only=True, tag="value_recorded"):
 
 
 class ApprovalRequested(_Event, frozen=True, kw_only=True, tag="approval_requested"):
-    """A person's word is needed. Binds the exact call: dependency, arguments, run and agent fingerprint."""
+    """A person's word is needed. Binds the exact call: dependency, arguments, run and agent fingerprint.
+
+    `answers`: the word itself is wanted, instead of a model's. The note of an approval is the answer then.
+    """
 
     request_id: str
     key: str
@@ -145,6 +148,7 @@ class ApprovalRequested(_Event, frozen=True, kw_only=True, tag="approval_request
     rule: str
     approvers: tuple[str, ...]
     expires_at: float
+    answers: bool = False
 
 
 class ApprovalDecided(_Event, frozen=True, kw_only=True, tag="approval_decided"):

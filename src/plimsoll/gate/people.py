@@ -57,7 +57,8 @@ class People:
 
     async def _decide(self, request: ApprovalRequested, *, approve: bool) -> None:
         by = request.approvers[0]
-        await self._operations.decide(request.request_id, approve=approve, by=by)
+        note = "A colleague of ours has looked into it." if request.answers else ""
+        await self._operations.decide(request.request_id, approve=approve, by=by, note=note)
         if approve:
             self._scene.approved.append((request.dependency, request.args_digest))
         self._scene.tell("person", f"{by} {'approves' if approve else 'denies'} {request.dependency}")

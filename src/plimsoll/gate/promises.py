@@ -157,7 +157,7 @@ def _ladder_holds(stage: Stage, planned: Sequence[Planned]) -> bool:
             continue
         if len(names) == 1:
             continue
-        left = [rung for rung in ladder.rungs if rung.model.canned is None and rung.name not in failing]
+        left = [rung for rung in ladder.rungs if rung.model.is_model and rung.name not in failing]
         if not any(rung.model.may_write or not writes for rung in left):
             return False
     return True

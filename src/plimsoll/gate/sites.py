@@ -76,7 +76,7 @@ def call_site(name: str, call_kind: CallKind, contract: Contract) -> Site | None
         return Site(name, _PARTS[dependency.removeprefix(tool_of(dependency))])
     if call_kind is CallKind.MODEL:
         model = contract.models.get(dependency)
-        return None if model is not None and model.canned is not None else Site(name, SiteKind.MODEL)
+        return None if model is not None and not model.is_model else Site(name, SiteKind.MODEL)
     effect = contract.tool(dependency).effect
     return Site(name, SiteKind.READ if effect is Effect.READ else SiteKind.WRITE)
 

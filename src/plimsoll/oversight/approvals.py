@@ -55,6 +55,11 @@ class ApprovalBook:
         """The id of the next request. It carries the run's id, so that a decision finds its run."""
         return f"{run_id}.a{len(self.requests) + 1}"
 
+    def check_answer(self, request_id: str, *, approve: bool, note: str) -> None:
+        """Raises `DecisionRefused` where an answer is wanted, and the decision to give one brings none."""
+        if self.requests[request_id].asked.answers and approve and not note.strip():
+            raise DecisionRefused(request_id, why="it wants an answer, and there is none: give it as the note")
+
     def check(self, request_id: str, *, by: str, args_digest: str, now: float) -> Request:
         """The request, if `by` may decide it now on these arguments. Raises `DecisionRefused` with the reason."""
         request = self.requests.get(request_id)

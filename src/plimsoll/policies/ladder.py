@@ -19,8 +19,8 @@ class Rung:
 
     @property
     def prior_s(self) -> float:
-        """How long it is taken to need before anything was measured: from when it counts as slow; canned, nothing."""
-        if self.model.canned is not None:
+        """How long it is taken to need before anything was measured: from when it counts as slow; no model, nothing."""
+        if not self.model.is_model:
             return 0.0
         return self.model.slow_s if self.model.slow_s is not None else self.model.timeout_s / 2
 
@@ -41,12 +41,12 @@ class Ladder:
     def reserve_below_s(self, index: int, windows: Mapping[str, LatencyWindow]) -> float:
         """Seconds to keep for the rungs below `index` (from 0): the sum of their recent 95th percentiles.
 
-        `windows` is by name of the rung; one without a window counts with its prior. A canned answer needs no time,
+        `windows` is by name of the rung; one without a window counts with its prior. What is no model needs no time,
         and no rung counts for more than its own timeout.
         """
         reserve = 0.0
         for rung in self.rungs[index + 1 :]:
-            if rung.model.canned is None:
+            if rung.model.is_model:
                 window = windows.get(rung.name)
                 needed = rung.prior_s if window is None else window.p95()
                 reserve += min(needed, rung.model.timeout_s)
@@ -65,7 +65,7 @@ def build_ladders(models: Mapping[str, Model]) -> dict[str, Ladder]:
 def build_windows(ladders: Mapping[str, Ladder]) -> dict[str, LatencyWindow]:
     """A fresh latency window for each ladder's first model, where that takes time to answer."""
     tops = [ladder.rungs[0] for ladder in ladders.values()]
-    return {top.name: LatencyWindow(top.prior_s) for top in tops if top.model.canned is None}
+    return {top.name: LatencyWindow(top.prior_s) for top in tops if top.model.is_model}
 
 
 def _ladder(top: str, models: Mapping[str, Model]) -> Ladder:

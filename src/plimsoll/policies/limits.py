@@ -117,8 +117,8 @@ class LimitLedger:
         return count
 
     def worst_case(self, model: Model, input_tokens: int) -> Usage:
-        """What a call of `model` with `input_tokens` can use at most. A canned answer uses nothing."""
-        if model.canned is not None:
+        """What a call of `model` with `input_tokens` can use at most. What is no model's answer uses nothing."""
+        if not model.is_model:
             return NOTHING
         most = model.max_output_tokens
         return Usage(input_tokens=input_tokens, output_tokens=most, usd=self.cost(model, input_tokens, most))

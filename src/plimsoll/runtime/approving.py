@@ -11,7 +11,7 @@ from plimsoll.oversight.rules import Verdict
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.state import RunState
 
-__all__ = ["approve"]
+__all__ = ["approve", "expired"]
 
 
 async def approve(state: RunState, exchange: Exchange, key: str) -> str | None:
@@ -45,7 +45,7 @@ async def _approved(state: RunState, exchange: Exchange, key: str) -> str | None
         raise ApprovalRefused(exchange.dependency, reason="rule", note=ruling.rule)
     request = await _request(state, exchange, key, ruling.rule)
     if request.decided is None and env.clock.now() >= request.asked.expires_at:
-        await _decide(state, request, "expired", note="nobody answered in time")
+        await expired(state, request)
     if request.consumed:
         raise ApprovalRefused(exchange.dependency, reason="voided", note="its approval has been used; one is good once")
     decided = request.decided
@@ -82,6 +82,11 @@ async def _request(state: RunState, exchange: Exchange, key: str, rule: str) -> 
         )
     )
     return state.approvals.requests[request_id]
+
+
+async def expired(state: RunState, request: Request) -> None:
+    """Records that nobody has decided in time."""
+    await _decide(state, request, "expired", note="nobody answered in time")
 
 
 async def _decide(state: RunState, request: Request, decision: str, *, note: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from plimsoll.contract.model import Mode
+from plimsoll.contract.model import Mode, Model
 from plimsoll.core.calls import Effect, ErrorRecord, Fault, Outcome, Status, Usage, idempotency_key
 from plimsoll.core.errors import LimitExceeded
 from plimsoll.core.events import Finding, RungChanged
@@ -14,6 +14,7 @@ from plimsoll.policies.retry import RetryPolicy
 from plimsoll.runtime.attempts import Attempt, Footing, note_slow, would
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.hedging import hedged
+from plimsoll.runtime.last_rungs import given_before, handed_over, waits_for_a_person
 from plimsoll.runtime.state import RunState
 
 __all__ = ["Answer", "ask", "climb", "retrying"]
@@ -46,7 +47,7 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
     """Tries the rungs of a model's ladder from the top down until one answers.
 
     A rung that would pass a limit of the run at its price is not asked. Where none answered and one was not asked for
-    that reason, the run halts.
+    that reason, the run halts. A call that was handed over to a person stays with that person, whoever is back by then.
     """
     compiled = state.env.compiled
     ladder = compiled.ladders[exchange.dependency]
@@ -54,7 +55,10 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
     spent: Usage | None = None
     barred: LimitExceeded | None = None
     last = _NO_RUNG
+    is_handed_over = waits_for_a_person(state, exchange, key)
     for index, rung in enumerate(ladder.rungs):
+        if is_handed_over and not rung.model.hand_over:
+            continue
         reserve_s = ladder.reserve_below_s(index, state.env.windows)
         terms = compiled.models[rung.name]
         footing = Footing(state, exchange, key, Effect.READ, rung.name, terms, index, rung, reserve_s)
@@ -64,19 +68,39 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
                 state.raise_finding(_not_asked(footing, over))
                 barred = over
                 continue
-            _descended(footing, last.fault)
-        tried = await retrying(footing, spent)
+            if not is_handed_over:
+                _descended(footing, last.fault)
+        is_handed_over = False
+        tried = await _answered_at(footing, rung.model, spent)
         attempts += tried.number
-        spent = tried.usage
+        spent = add_usage(spent, tried.usage) if not rung.model.is_model else tried.usage
         if tried.error is None:
+            _remember(footing, rung.model, tried)
             outcome = Outcome(status=Status.OK, value=tried.value, rung=index, attempts=attempts, usage=spent)
             return Answer(outcome, tried.native, has_native=True)
-        last, barred = tried.error, tried.barred or barred
+        last = tried.error if rung.model.is_model else last  # why no model answers is what everybody wants to know
+        barred = tried.barred or barred
         if index + 1 < len(ladder.rungs) and not _may_descend(footing, last.fault):
             break
     if barred is not None:
         state.halt_at(barred)
     return Answer(Outcome(status=Status.FAILED, error=last, attempts=attempts, usage=spent))
+
+
+async def _answered_at(footing: Footing, model: Model, spent: Usage | None) -> Attempt:
+    """What a rung brings: a model, an answer that was given before, or a person."""
+    if model.cached_for_s is not None:
+        return given_before(footing, max_age_s=model.cached_for_s)
+    if model.hand_over:
+        return await handed_over(footing)
+    return await retrying(footing, spent)
+
+
+def _remember(footing: Footing, model: Model, tried: Attempt) -> None:
+    """Keeps what a model answered, for a rung that gives it again."""
+    cache = footing.state.env.answers.get(footing.exchange.dependency)
+    if cache is not None and model.is_model:
+        cache.put(footing.exchange.args_digest, tried.value, at=footing.state.env.clock.monotonic())
 
 
 def _may_descend(footing: Footing, fault: Fault) -> bool:

@@ -28,7 +28,7 @@ from plimsoll.runtime.state import RunState
 from plimsoll.runtime.status import report_if_due
 from plimsoll.runtime.underway import waited_for_a_thread
 
-__all__ = ["Attempt", "Footing", "attempted", "note_slow", "would"]
+__all__ = ["Attempt", "Footing", "attempted", "inspected", "note_slow", "would"]
 
 _NEVER_BEGAN = "NeverBegan"
 """The error of an attempt that waited for a thread until it was given up: it proves that nothing happened."""
@@ -201,7 +201,7 @@ async def _made(footing: Footing, number: int, lead: Lead | None) -> Attempt:
     window = env.windows.get(footing.site)
     if window is not None:
         window.observe(duration_s)
-    attempt = _inspected(footing, number, duration_s, native)
+    attempt = inspected(footing, number, duration_s, native)
     if showing is not None and showing.first_s is not None:
         attempt = replace(attempt, first_s=showing.first_s)
     if duration_s >= footing.terms.slow_s and attempt.error is None:
@@ -287,7 +287,7 @@ async def _late(footing: Footing, info: CallInfo, timeout_s: float) -> tuple[Any
     return (None, classify(error, now=env.clock.now())) if isinstance(error, Exception) else None
 
 
-def _inspected(footing: Footing, number: int, duration_s: float, native: Any) -> Attempt:
+def inspected(footing: Footing, number: int, duration_s: float, native: Any) -> Attempt:
     """The attempt that brought `native`, and what that is worth."""
     state, exchange = footing.state, footing.exchange
     try:
@@ -298,7 +298,7 @@ def _inspected(footing: Footing, number: int, duration_s: float, native: Any) ->
         value = exchange.encode(native) if footing.rung is not None or problem is None or observes else None
         if footing.rung is not None:
             written = canonical_json(value)
-            if usage is None and footing.rung.model.canned is None:
+            if usage is None and footing.rung.model.is_model:
                 usage = _priced(footing, _estimated(exchange, written))
     except Exception as broken:  # an answer that cannot even be looked at, or written down, is malformed
         malformed = ErrorRecord(type=type(broken).__name__, message=str(broken)[:500], fault=Fault.MALFORMED)

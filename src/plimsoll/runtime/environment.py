@@ -16,6 +16,7 @@ from plimsoll.journal.store import Store
 from plimsoll.observability.findings import AlertSink, FindingHub, circuit_finding
 from plimsoll.oversight.rules import RuleBook
 from plimsoll.policies.admission import Admission
+from plimsoll.policies.answer_cache import AnswerCache
 from plimsoll.policies.circuit_breaker import CircuitChanged, CircuitState
 from plimsoll.policies.deadline import LatencyWindow
 from plimsoll.policies.hedge import HedgeBook
@@ -64,6 +65,8 @@ class Environment:
     admissions: dict[str, Admission] = field(init=False)
     """Circuit breakers, rate limits and bulkheads, of the dependencies that have any."""
     isolation: Isolation = field(init=False)
+    answers: dict[str, AnswerCache] = field(init=False)
+    """The last answers of the ladders that may give one again."""
     report_at: float = 0.0
     """When, on the monotonic clock, this process is to report next how its dependencies stand."""
     hedging: dict[tuple[str, bool], HedgeBook] = field(default_factory=dict)
@@ -82,6 +85,11 @@ class Environment:
         self.admissions = {
             name: Admission(protected, dependency=name, clock=self.clock, on_change=self._circuit_changed)
             for name, protected in self.compiled.protected.items()
+        }
+        self.answers = {
+            name: AnswerCache()
+            for name, ladder in self.ladders.items()
+            if any(rung.model.cached_for_s is not None for rung in ladder.rungs)
         }
         self.isolation = Isolation(self.admissions, agent=self.contract.agent.name)
 

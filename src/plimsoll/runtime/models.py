@@ -76,9 +76,8 @@ class ModelExchange:
 
     async def send(self, rung: Rung | None) -> ModelReply:
         name = rung.name if rung is not None else self.dependency
-        canned = self._sections[name].canned
-        if canned is not None:
-            return ModelReply(text=canned)
+        if rung is not None and rung.model.canned is not None:
+            return ModelReply(text=rung.model.canned)
         function = self._functions.get(name)
         if function is None:
             raise UnknownDependency(name, known=list(self._functions))

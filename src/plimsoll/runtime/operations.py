@@ -135,14 +135,15 @@ class Operations:
         """Decides an approval request. The run's owner acts on it when it next wakes.
 
         `args` are the arguments that the decider looked at (None: those of the request); if they are not those of the
-        request, the decision is refused. False when this very decision was made already. Raises `UnknownRequest`, and
-        `DecisionRefused` with the reason.
+        request, the decision is refused. Where an answer is wanted (`answers`), `note` is that answer. False when this
+        very decision was made already. Raises `UnknownRequest`, and `DecisionRefused` with the reason.
         """
         request = await self.request(request_id)
         args_digest = request.asked.args_digest if args is None else digest(dict(args))
         now = self.clock.now()
         book = ApprovalBook({request_id: request})
         book.check(request_id, by=by, args_digest=args_digest, now=now)
+        book.check_answer(request_id, approve=approve, note=note)
         head = await self.store.head(request_id.rpartition(".")[0])
         if head is not None and head.state is RunState.ENDED:
             raise DecisionRefused(request_id, why=f"its run has ended ({head.ending})")

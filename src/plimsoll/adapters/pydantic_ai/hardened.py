@@ -439,13 +439,13 @@ def _check(contract: Contract, models: Mapping[str, Any]) -> None:
     if unknown:
         raise Misuse(f"models were given that the contract does not know: {', '.join(unknown)}")
     for name, section in contract.models.items():
-        if name != PRIMARY and section.canned is None and section.id is None and name not in models:
+        if name != PRIMARY and section.is_model and section.id is None and name not in models:
             raise Misuse(f"models.{name} has neither an id nor a canned answer; give one, or pass it in `models`")
 
 
 def _rungs(contract: Contract) -> list[str]:
     """The models that are made here: all but the first and the canned ones."""
-    return [name for name, section in contract.models.items() if name != PRIMARY and section.canned is None]
+    return [name for name, section in contract.models.items() if name != PRIMARY and section.is_model]
 
 
 def _kin(children: Mapping[str, HardenedAgent], handoffs: Mapping[str, HardenedAgent]) -> dict[str, HardenedAgent]:

@@ -114,6 +114,6 @@ def hardened_subject(
 def stand_ins(contract: Contract, models: Mapping[str, Any]) -> dict[str, Model]:
     """The stand-ins for the contract's models, by their names. Raises `Misuse` where one is missing or is none."""
     for name, section in contract.models.items():
-        if section.canned is None and not isinstance(models.get(name), Model):
+        if section.is_model and not isinstance(models.get(name), Model):
             raise Misuse(f"the scenario gives no Pydantic AI model for models.{name}")
     return dict(models)
