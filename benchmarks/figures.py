@@ -53,6 +53,8 @@ def _journal(result: Result) -> str:
         f" At 100, a step takes {result['cpu_us_per_step']:.0f} µs of CPU in the journal,"
         f" {result['end_to_end_cpu_us_per_step']:.0f} µs end to end, and"
         f" {result['bytes_per_step']:,} bytes on the disk."
+        f" The floor, one loop that only encodes, chains and inserts: {result['floor_steps_per_s']:,} steps/s,"
+        f" × {result['floor_ratio']:.2f}."
         f" An fsync took {result['fsync_ms']:.2f} ms, 99 % of them {result['fsync_p99_ms']:.2f} ms or less."
         f" {_measured(result)}"
     )
