@@ -16,7 +16,7 @@ from rich.table import Table
 
 import plimsoll
 
-__all__ = ["finish", "machine", "median", "parser", "table", "track"]
+__all__ = ["finish", "machine", "median", "parser", "save", "table", "track"]
 
 T = TypeVar("T")
 RESULTS = Path(__file__).parent / "results"
@@ -70,10 +70,19 @@ def table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
 
 def finish(name: str, args: Namespace, result: dict[str, Any]) -> None:
     """Keeps and prints the result as asked."""
-    full = {**result, "quick": args.quick, "date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine()}
+    result = {**result, "quick": args.quick}
     if args.save:
-        path = RESULTS / f"{name}.json"
-        path.write_text(json.dumps(full, indent=2) + "\n")
-        print(f"written: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+        save(name, result)
     if args.json:
-        print(json.dumps(full))
+        print(json.dumps(_dated(result)))
+
+
+def save(name: str, result: dict[str, Any]) -> None:
+    """Writes the result under `benchmarks/results/`, with date and machine."""
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(_dated(result), indent=2) + "\n")
+    print(f"written: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+
+
+def _dated(result: dict[str, Any]) -> dict[str, Any]:
+    return {**result, "date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine()}
