@@ -1,11 +1,12 @@
 """What benchmarks share: their options, their progress, and how their results are kept."""
 
+import gc
 import json
 import os
 import platform
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from rich.table import Table
 
 import plimsoll
 
-__all__ = ["finish", "machine", "median", "parser", "save", "table", "track"]
+__all__ = ["cpu_s", "cpu_s_once", "finish", "machine", "median", "parser", "save", "table", "track"]
 
 T = TypeVar("T")
 RESULTS = Path(__file__).parent / "results"
@@ -56,6 +57,20 @@ def track(items: Sequence[T], text: str) -> Iterable[T]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         yield from progress.track(items, description=text)
+
+
+def cpu_s(work: Callable[[], object], *, times: int) -> float:
+    """CPU seconds of one `work`: the median over five rounds of `times` each."""
+    return median(cpu_s_once(work, times) for _ in range(5))
+
+
+def cpu_s_once(work: Callable[[], object], times: int) -> float:
+    """CPU seconds of one `work`, by one round of `times`."""
+    gc.collect()
+    started = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - started) / times
 
 
 def table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
