@@ -1,11 +1,12 @@
 """What benchmarks share: their options, their progress, and how their results are kept."""
 
+import gc
 import json
 import os
 import platform
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from rich.table import Table
 
 import plimsoll
 
-__all__ = ["finish", "machine", "median", "parser", "table", "track"]
+__all__ = ["cpu_s", "cpu_s_once", "finish", "machine", "median", "parser", "save", "table", "track"]
 
 T = TypeVar("T")
 RESULTS = Path(__file__).parent / "results"
@@ -58,6 +59,20 @@ def track(items: Sequence[T], text: str) -> Iterable[T]:
         yield from progress.track(items, description=text)
 
 
+def cpu_s(work: Callable[[], object], *, times: int) -> float:
+    """CPU seconds of one `work`: the median over five rounds of `times` each."""
+    return median(cpu_s_once(work, times) for _ in range(5))
+
+
+def cpu_s_once(work: Callable[[], object], times: int) -> float:
+    """CPU seconds of one `work`, by one round of `times`."""
+    gc.collect()
+    started = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - started) / times
+
+
 def table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
     """Prints rows, the first of which is the heading."""
     made = Table(title=title, title_justify="left")
@@ -70,10 +85,19 @@ def table(title: str, rows: Sequence[tuple[str, ...]]) -> None:
 
 def finish(name: str, args: Namespace, result: dict[str, Any]) -> None:
     """Keeps and prints the result as asked."""
-    full = {**result, "quick": args.quick, "date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine()}
+    result = {**result, "quick": args.quick}
     if args.save:
-        path = RESULTS / f"{name}.json"
-        path.write_text(json.dumps(full, indent=2) + "\n")
-        print(f"written: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+        save(name, result)
     if args.json:
-        print(json.dumps(full))
+        print(json.dumps(_dated(result)))
+
+
+def save(name: str, result: dict[str, Any]) -> None:
+    """Writes the result under `benchmarks/results/`, with date and machine."""
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(_dated(result), indent=2) + "\n")
+    print(f"written: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+
+
+def _dated(result: dict[str, Any]) -> dict[str, Any]:
+    return {**result, "date": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine()}

@@ -1,4 +1,10 @@
-"""Writes the tables of docs/figures.md from the saved results, so that no figure there was typed by hand.
+"""Writes the figures of the documentation from the saved results, so that none was typed by hand.
+
+Each stands in a place of its own in a page, and everything between its marks is written anew:
+
+    <!-- parked -->
+    …
+    <!-- end -->
 
 python -m benchmarks.figures
 """
@@ -6,30 +12,45 @@ python -m benchmarks.figures
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RESULTS
 
-__all__ = ["PAGE", "filled"]
+__all__ = ["filled", "pages"]
 
-PAGE = Path(__file__).parent.parent / "docs" / "figures.md"
+_HERE = Path(__file__).parent.parent
+_WIDTH = 120
+_UNIT = re.compile(r"(?<=\d) (?=[µm]s\b|%|minutes\b)")
 _PLACE = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Result = dict[str, Any]
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; the first row is the heading, the first column its names."""
+def _table(rows: Sequence[Sequence[str]], *, align: str = "--:") -> str:
+    """A Markdown table; the first row is the heading, the first column its names. `align` is for the other columns."""
     heading, *others = rows
-    rule = ["---", *("--:" for _ in heading[1:])]
+    rule = ["---", *(align for _ in heading[1:])]
     return "\n".join(f"| {' | '.join(row)} |" for row in [heading, rule, *others])
 
 
-def _measured(result: Result) -> str:
-    machine = result["machine"]
-    return f"Measured on {result['date']}: {machine['cores']} cores ({machine['cpu']}), Python {machine['python']}."
+def _measured(*results: Result) -> str:
+    machines = ((each["date"], each["machine"]) for each in results)
+    said = (
+        f"Measured on {date}: {machine['cores']} cores ({machine['cpu']}), Python {machine['python']}."
+        for date, machine in machines
+    )
+    return " ".join(dict.fromkeys(said))
+
+
+def _text(words: str) -> str:
+    """A paragraph, in lines as the pages have them; no number is parted from its unit."""
+    kept = _UNIT.sub("\N{NO-BREAK SPACE}", words)
+    return textwrap.fill(kept, _WIDTH, break_long_words=False, break_on_hyphens=False).replace(
+        "\N{NO-BREAK SPACE}", " "
+    )
 
 
 def _journal(result: Result) -> str:
@@ -53,6 +74,8 @@ def _journal(result: Result) -> str:
         f" At 100, a step takes {result['cpu_us_per_step']:.0f} µs of CPU in the journal,"
         f" {result['end_to_end_cpu_us_per_step']:.0f} µs end to end, and"
         f" {result['bytes_per_step']:,} bytes on the disk."
+        f" The floor, one loop that only encodes, chains and inserts: {result['floor_steps_per_s']:,} steps/s,"
+        f" × {result['floor_ratio']:.2f}."
         f" An fsync took {result['fsync_ms']:.2f} ms, 99 % of them {result['fsync_p99_ms']:.2f} ms or less."
         f" {_measured(result)}"
     )
@@ -97,28 +120,182 @@ def _parked(result: Result) -> str:
     )
 
 
-_TABLES: dict[str, Callable[[Result], str]] = {
-    "journal": _journal,
-    "journal-2ms": _journal,
-    "durable": _durable,
-    "parked": _parked,
+def _overview(retail: Result, gate: Result, journal: Result, parked: Result) -> str:
+    """The table of the README."""
+    heading = ("What", "Figure", "Beside it", "Script")
+    many, few = (f"{parked[f'rss_mb{which}']:.0f} MB, {parked[f'wake_ms{which}']:.1f} ms" for which in ("", "_few"))
+    rows = [
+        (
+            f"Effects lost and doubled on real shop data: {retail['tasks']} tasks, {retail['trials']:,} trials with a"
+            " crash at every event, after every call, or a lost answer after every write",
+            f"{retail['lost']} lost, {retail['doubled']} doubled",
+            f"the loop people write first: {retail['naive_lost']} lost, {retail['naive_doubled']} doubled",
+            "`benchmarks/retail.py`",
+        ),
+        (
+            "The same without any `verify`",
+            f"{retail['doubled_without_verify']} doubled, {retail['parked_without_verify']} runs parked for a person",
+            "",
+            "",
+        ),
+        (
+            "Trials of the gate, per second and core: an agent of 10 calls, no framework",
+            f"{gate['framework_free_trials_per_s']:,}",
+            "",
+            "`benchmarks/gate.py`",
+        ),
+        (
+            "… the assistant with Pydantic AI, where nobody is asked",
+            f"{gate['pydantic_ai_trials_per_s']}",
+            f"Pydantic AI alone: {gate['pydantic_ai_alone_runs_per_s']} runs",
+            "",
+        ),
+        ("Plimsoll's own share of such a trial's CPU", f"{100 * gate['own_share']:.0f} %", "", ""),
+        (
+            "Durable steps per second at 100 concurrent runs, the journal with its barriers",
+            f"{journal['steps_per_s']['100']:,.0f}",
+            "a plain group commit of the same rows that encodes and chains nothing:"
+            f" {journal['raw_steps_per_s']['100']:,.0f}",
+            "`benchmarks/journal.py`",
+        ),
+        (
+            "… through the whole harness, with tools and models that answer at once",
+            f"{journal['end_to_end_steps_per_s']['100']:,.0f}",
+            "",
+            "",
+        ),
+        (
+            f"A process over {parked['parked']:,} parked runs: memory, and to wake one",
+            many,
+            f"over 10: {few}",
+            "`benchmarks/parked.py`",
+        ),
+    ]
+    return f"{_table([heading, *rows], align='---')}\n\n{_measured(retail, gate, journal, parked)}"
+
+
+def _replay(result: Result) -> str:
+    by_calls, by_runs = (result[f"resume_ms_by_{which}"] for which in ("calls", "runs_of_the_chain"))
+    longest = max(by_runs, key=int)
+    return _text(
+        f"In time it is about {result['us_per_call']:.0f} µs for each recorded call, from a SQLite file"
+        f" (`benchmarks/replay.py`): {by_calls['10']:.0f} ms after 10 calls, {by_calls['1000']:.0f} ms after 1,000; and"
+        f" {by_runs[longest]:.0f} ms to go on with a chain of {int(longest):,} runs with 10 calls in the latest."
+        f" {_measured(result)}"
+    )
+
+
+def _compression(costs: Result) -> str:
+    cost = costs["compression"]
+    left = f"{100 * cost['left']:.0f} %"
+    return _text(
+        f"Compressing an event of {cost['bytes']:,} bytes takes {cost['us']:.0f} µs and leaves {left} of a model's"
+        f" answer (`benchmarks/costs.py`). {_measured(costs)}"
+    )
+
+
+def _encryption(costs: Result) -> str:
+    read, answer = (costs["encryption"][which] for which in ("read", "answer"))
+    return _text(
+        f"**What it costs.** {read['seal_us']:.0f} µs more to write an event of {read['bytes']:,} bytes, and"
+        f" {answer['seal_us']:.0f} µs for one of {answer['bytes']:,}; to read them, {read['open_us']:.0f} µs and"
+        f" {answer['open_us']:.0f} µs (`benchmarks/costs.py`). {_measured(costs)}"
+    )
+
+
+def _checkpoint(costs: Result) -> str:
+    cost = costs["checkpoint"]
+    return _text(
+        f"**What it costs.** A checkpoint over {cost['events']:,} events of {cost['runs']} runs takes"
+        f" {cost['ms']:.1f} ms in the writer's thread (`benchmarks/costs.py`), and one row for each run that went on."
+        f" The audit reads everything once. {_measured(costs)}"
+    )
+
+
+def _streaming(costs: Result) -> str:
+    return _text(
+        f"About {costs['streaming']['us_per_part']:.0f} µs of CPU for a part (`benchmarks/costs.py`), beside what the"
+        " model's own client takes, and a task for as long as the stream lasts; an answer's record in the journal is"
+        f" the same as that of one that did not stream. {_measured(costs)}"
+    )
+
+
+def _adapter(gate: Result) -> str:
+    trial, alone = (1e3 / gate[key] for key in ("pydantic_ai_trials_per_s", "pydantic_ai_alone_runs_per_s"))
+    return _text(
+        f"A run of the assistant takes {trial:.0f} ms of CPU in the gate, with a journal in memory, virtual time and"
+        f" the oracles' judgement; the same conversation by Pydantic AI alone takes {alone:.0f} ms"
+        f" (`benchmarks/gate.py`). {_measured(gate)}"
+    )
+
+
+def _mutation(result: Result) -> str:
+    heading = ("Module", "Caught", "Score", "What survives")
+    rows = [
+        (f"`{path.removeprefix('src/plimsoll/')}`", *_caught(each), _numbers(path, each["survivors"]))
+        for path, each in result["modules"].items()
+    ]
+    said = (
+        f"{result['minutes']:.0f} minutes with {result['workers']} worker. What was changed in each survivor stands in"
+        f" `benchmarks/results/mutation.json`. {_measured(result)}"
+    )
+    return f"{_table([heading, *rows, ('**all**', *_caught(result), '')], align='---')}\n\n{_text(said)}"
+
+
+def _caught(score: Result) -> tuple[str, str]:
+    return f"{score['caught']} of {score['of']}", f"{score['score']:.1f} %"
+
+
+def _numbers(path: str, survivors: Sequence[str]) -> str:
+    """The survivors of a module, by function: the numbers of its mutants."""
+    prefix = ".".join(Path(path).with_suffix("").parts[1:]) + "."
+    by_function: dict[str, list[str]] = {}
+    for name in survivors:
+        function, _, number = name.removeprefix(prefix).partition("#")
+        by_function.setdefault(function, []).append(number)
+    return "; ".join(f"`{function}` {', '.join(numbers)}" for function, numbers in by_function.items())
+
+
+_PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
+    "journal": (_journal, ("journal",)),
+    "journal-2ms": (_journal, ("journal-2ms",)),
+    "durable": (_durable, ("durable",)),
+    "parked": (_parked, ("parked",)),
+    "overview": (_overview, ("retail", "gate", "journal", "parked")),
+    "replay": (_replay, ("replay",)),
+    "compression": (_compression, ("costs",)),
+    "encryption": (_encryption, ("costs",)),
+    "checkpoint": (_checkpoint, ("costs",)),
+    "streaming": (_streaming, ("costs",)),
+    "adapter": (_adapter, ("gate",)),
+    "mutation": (_mutation, ("mutation",)),
 }
+"""What writes each place, and the results that it reads."""
 
 
 def filled(page: str) -> str:
-    """The page, with the tables of the saved results in their places. Where nothing was saved yet, it says so."""
+    """The page, with the figures of the saved results in their places. Where nothing was saved yet, it says so."""
 
     def fill(place: re.Match[str]) -> str:
-        name = place[2]
-        saved = RESULTS / f"{name}.json"
-        text = _TABLES[name](json.loads(saved.read_text())) if saved.exists() else "Not measured yet."
+        write, names = _PLACES[place[2]]
+        saved = [RESULTS / f"{name}.json" for name in names]
+        measured = all(file.exists() for file in saved)
+        text = write(*(json.loads(file.read_text()) for file in saved)) if measured else "Not measured yet."
         return f"{place[1]}{text}\n{place[3]}"
 
     return _PLACE.sub(fill, page)
 
 
+def pages() -> Iterator[Path]:
+    """The pages of the documentation that have such places."""
+    for page in (_HERE / "README.md", *sorted((_HERE / "docs").rglob("*.md"))):
+        if _PLACE.search(page.read_text()):
+            yield page
+
+
 def main() -> int:
-    PAGE.write_text(filled(PAGE.read_text()))
+    for page in pages():
+        page.write_text(filled(page.read_text()))
     return 0
 
 

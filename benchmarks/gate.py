@@ -9,15 +9,13 @@ own share is what a trial takes beyond the same conversation run by Pydantic AI 
 """
 
 import asyncio
-import gc
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from time import process_time
 from typing import Any
 
-from benchmarks.common import finish, parser, table
+from benchmarks.common import cpu_s, cpu_s_once, finish, parser, table
 from examples.assistant.agent import CONTRACT, agent
 from examples.assistant.scenarios import scenarios
 from plimsoll import harden, load_contract
@@ -104,11 +102,6 @@ def plain_stage() -> Any:
     return stage
 
 
-def cpu_s(work: Callable[[], Any], *, times: int) -> float:
-    """CPU seconds of one `work`: the median over five rounds of `times` each."""
-    return median(cpu_s_once(work, times) for _ in range(5))
-
-
 def framework_free(times: int) -> tuple[float, float]:
     """CPU seconds of a healthy trial, and of one in which the refund's answer is lost."""
     stage = plain_stage()
@@ -147,14 +140,6 @@ def with_pydantic_ai(times: int) -> tuple[float, float]:
     pairs = [(cpu_s_once(trials, times), cpu_s_once(alone, times)) for _ in range(5)]
     loop.close()
     return median(one for one, _ in pairs) / len(quiet), median(other for _, other in pairs) / len(quiet)
-
-
-def cpu_s_once(work: Callable[[], Any], times: int) -> float:
-    gc.collect()
-    started = process_time()
-    for _ in range(times):
-        work()
-    return (process_time() - started) / times
 
 
 def main() -> int:

@@ -1,17 +1,19 @@
 """Durable steps per second, beside a plain SQLite group commit of the very same rows on the same disk in the same run.
 
 A run has 20 steps: 15 reads (156 bytes each, arguments and answer), 4 model calls (answers of 1.3 kB) and 1 write. What
-the harness really writes for it is measured four ways, at 1, 10, 100 and 1,000 concurrent runs:
+the harness really writes for it is measured at 1, 10, 100 and 1,000 concurrent runs:
 
 * raw: prepared rows into the same tables, each awaited by its run's task; one writer thread commits all that have come
   in (WAL, synchronous=FULL). It encodes, chains and claims nothing: it is what the disk and SQLite cost.
 * awaited: the journal, with every event awaited, as raw does.
 * barrier: the journal as it is used, which waits for acceptance, for the intent of a write and for the end.
 * end to end: the harness, with tools and models that answer at once.
+* floor: what any journal with these rows does at least, and nothing besides: one loop that encodes, chains and inserts,
+  500 events to a commit, with no event loop, no thread, nobody who waits. Not by concurrency.
 
-A repetition takes barrier, raw, awaited, raw, end to end in turn; the ratios are to that repetition's raw, and each
-figure is the median over the repetitions. How they come out depends on the disk: `--slower MS` makes each sync take so
-much longer, for all arms alike (Linux, with a C compiler).
+A repetition takes barrier, raw, awaited, raw, end to end, floor in turn; the ratios are to that repetition's raw, and
+each figure is the median over the repetitions. How they come out depends on the disk: `--slower MS` makes each sync
+take so much longer, for all arms alike (Linux, with a C compiler).
 
     python -m benchmarks.journal [--quick] [--json] [--save] [--dir DIR] [--slower MS]
 """
@@ -30,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
-from time import perf_counter, process_time
+from time import perf_counter, process_time, time
 from typing import Any
 
 from benchmarks.common import finish, parser, table, track
@@ -40,13 +42,15 @@ from plimsoll.contract.model import AgentSection, Limits, Model, Tool
 from plimsoll.core.calls import Effect, Ending, Happened, Usage
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import JournalUnavailable
-from plimsoll.core.events import CallIntended, Event, RunEnded, RunStarted
+from plimsoll.core.events import GENESIS, CallIntended, Event, RunEnded, RunStarted, chain_digest, encode_event
 from plimsoll.journal import Journal, SQLiteStore
 
 RUNS = {1: 60, 10: 300, 100: 1000, 1000: 3000}
 """How many runs an arm takes, by concurrency: enough for about a second."""
 QUICK_SHARE = 0.4
 REPETITIONS, QUICK_REPETITIONS = 7, 3
+FLOOR_BATCH = 500
+"""Events to a commit, as at most in the journal."""
 BARRIERS = (RunStarted, CallIntended, RunEnded)
 """The events of this workload that the design lets nobody go on without."""
 
@@ -169,20 +173,29 @@ async def journal_alone(path: Path, concurrency: int, runs: dict[str, list[Event
     return timed
 
 
+def _like(path: Path, like: Path) -> sqlite3.Connection:
+    """A new file with the tables of another, and its promise to wait for the disk."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    with closing(sqlite3.connect(like)) as other:
+        for (sql,) in other.execute("SELECT sql FROM sqlite_master WHERE sql NOT NULL AND name NOT LIKE 'sqlite_%'"):
+            connection.execute(sql)
+    return connection
+
+
+def _insert(connection: sqlite3.Connection, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    if rows:
+        connection.executemany(f"INSERT INTO {table} VALUES ({', '.join('?' * len(rows[0]))})", rows)
+
+
 class GroupCommit:
     """The plain loop that everybody writes: a queue, a thread, and one transaction for all that has come in."""
 
     def __init__(self, path: Path, like: Path) -> None:
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        with closing(sqlite3.connect(like)) as other:
-            for (sql,) in other.execute(
-                "SELECT sql FROM sqlite_master WHERE sql NOT NULL AND name NOT LIKE 'sqlite_%'"
-            ):
-                self._connection.execute(sql)
+        self._connection = _like(path, like)
         self._thread = threading.Thread(target=self._write)
         self._thread.start()
 
@@ -201,10 +214,7 @@ class GroupCommit:
                 return
             self._connection.execute("BEGIN IMMEDIATE")
             for name in ("runs", "events"):
-                rows = [row for table, row, _ in batch if table == name]
-                if rows:
-                    marks = ", ".join("?" * len(rows[0]))
-                    self._connection.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
+                _insert(self._connection, name, [row for table, row, _ in batch if table == name])
             self._connection.execute("COMMIT")
             self._loop.call_soon_threadsafe(_all_durable, [durable for _, _, durable in batch])
 
@@ -237,6 +247,37 @@ class Written:
         return cls(heads, events)
 
 
+def floor(path: Path, like: Path, runs: dict[str, list[Event]], written: Written) -> Timed:
+    """The same rows, encoded and chained, as fast as one loop writes them."""
+    connection = _like(path, like)
+    gc.collect()
+    began, cpu_began = perf_counter(), process_time()
+    rows: list[tuple[Any, ...]] = []
+    heads: list[tuple[Any, ...]] = []
+
+    def commit() -> None:
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            _insert(connection, "runs", heads)
+            _insert(connection, "events", rows)
+        rows.clear()
+        heads.clear()
+
+    for (run_id, events), head in zip(runs.items(), written.heads.values(), strict=True):
+        heads.append(head)
+        digest = GENESIS
+        for seq, event in enumerate(events, 1):
+            body, at = encode_event(event), time()
+            digest = chain_digest(digest, run_id=run_id, seq=seq, epoch=1, at=at, body=body)
+            rows.append((head[0], seq, 1, at, body, digest))
+        if len(rows) >= FLOOR_BATCH:
+            commit()
+    commit()
+    timed = Timed(perf_counter() - began, process_time() - cpu_began, len(runs) * len(STEPS))
+    connection.close()
+    return timed
+
+
 async def raw(path: Path, concurrency: int, written: Written, like: Path) -> Timed:
     """The same rows by the plain loop, each event awaited."""
     commits = GroupCommit(path, like)
@@ -262,6 +303,7 @@ class Repetition:
     raw: Timed
     awaited: Timed
     end_to_end: Timed
+    floor: Timed
     bytes_per_step: float
 
     def ratio(self, arm: Timed) -> float:
@@ -271,7 +313,7 @@ class Repetition:
 def repetition(folder: Path, concurrency: int, runs: dict[str, list[Event]]) -> Repetition:
     """All arms once, one after the other, each into a file of its own."""
     with TemporaryDirectory(dir=folder) as scratch:
-        file = [Path(scratch) / f"{number}.db" for number in range(5)]
+        file = [Path(scratch) / f"{number}.db" for number in range(6)]
         barrier = asyncio.run(journal_alone(file[0], concurrency, runs, awaited=False))
         written = Written.read(file[0])
         raws = [asyncio.run(raw(file[1], concurrency, written, file[0]))]
@@ -279,8 +321,9 @@ def repetition(folder: Path, concurrency: int, runs: dict[str, list[Event]]) -> 
         raws.append(asyncio.run(raw(file[3], concurrency, written, file[0])))
         assert _contents(file[0]) == _contents(file[1]) == _contents(file[3]), "raw did not write the same rows"
         whole = asyncio.run(end_to_end(file[4], concurrency, len(runs)))
+        least = floor(file[5], file[0], runs, written)
         both = Timed(*(sum(values) for values in zip(*((r.seconds, r.cpu_s, r.steps) for r in raws), strict=True)))
-        return Repetition(barrier, both, awaited, whole, file[0].stat().st_size / barrier.steps)
+        return Repetition(barrier, both, awaited, whole, least, file[0].stat().st_size / barrier.steps)
 
 
 def _contents(path: Path) -> list[tuple[Any, ...]]:
@@ -343,6 +386,8 @@ def result_of(taken: dict[int, list[Repetition]], syncs: Sequence[float]) -> dic
         "awaited_cpu_us_per_step": cpu_us(lambda each: each.awaited),
         "end_to_end_cpu_us_per_step": cpu_us(lambda each: each.end_to_end),
         "raw_cpu_us_per_step": cpu_us(lambda each: each.raw),
+        "floor_steps_per_s": round(median(each.floor.steps_per_s for each in taken[100])),
+        "floor_ratio": round(median(each.ratio(each.floor) for each in taken[100]), 3),
         "bytes_per_step": round(median(each.bytes_per_step for each in taken[100])),
         "fsync_ms": round(median(syncs), 3),
         "fsync_p99_ms": round(syncs[int(len(syncs) * 0.99)], 3),
@@ -383,6 +428,8 @@ def main() -> int:
     table("Durable steps per second", [heading, *rows])
     print(
         f"At 100: {result['cpu_us_per_step']} µs of CPU and {result['bytes_per_step']:,} bytes a step."
+        f" One loop that encodes, chains and inserts: {result['floor_steps_per_s']:,} steps/s,"
+        f" {result['floor_ratio']:.2f} of raw."
         f" This disk's fsync: {result['fsync_ms']} ms, 99 % within {result['fsync_p99_ms']} ms."
     )
     finish(f"journal-{args.slower:g}ms" if args.slower else "journal", args, result)

@@ -10,17 +10,11 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from plimsoll.adapters.pydantic_ai import HardenedAgent, harden
 from plimsoll.adapters.pydantic_ai.subject import InlineExecutor
 from plimsoll.contract.model import AgentSection, Approval, Contract, Limits, Model, Retry, Tool
-from plimsoll.core.calls import CallInfo, Effect, Fault, Happened, NotHappenedAndCannot
-from plimsoll.core.clock import LoopClock
+from plimsoll.core.calls import Effect, Fault, Happened, NotHappenedAndCannot
 from plimsoll.core.events import Event
-from plimsoll.core.ids import SequentialIds
-from plimsoll.core.rng import seeded_rng
 from plimsoll.gate.simulator import simulate
-from plimsoll.journal.memory import MemoryStore
-from plimsoll.observability.findings import MemorySink
 from plimsoll.runtime.current import current_call
-from plimsoll.runtime.exchange import Exchange, Send
-from plimsoll.runtime.surroundings import Surroundings
+from tests.runtime.lives import Lives
 
 ON = (Fault.TIMEOUT, Fault.CONNECTION, Fault.SERVER_ERROR, Fault.RATE_LIMITED, Fault.EMPTY)
 
@@ -122,11 +116,7 @@ def contract(**changes: Any) -> Contract:
     return Contract(**(settings | changes | {"tools": tools}))
 
 
-async def through(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
-    return await send()
-
-
-class Desk:
+class Desk(Lives):
     """A shop, a store, and as many lives of the agent's process as a test wants."""
 
     def __init__(
@@ -139,36 +129,22 @@ class Desk:
         verify: bool = True,
         **changes: Any,
     ) -> None:
+        super().__init__(intercept=intercept)
         self.shop = Shop()
-        self.store: Any = MemoryStore()
-        self.sink = MemorySink()
         self.contract = contract(**changes)
         self.agent = agent or shop_agent()
         self.models = {"primary": model or scripted(*steps), "backup": backup or scripted("The backup says so.")}
-        self.intercept = intercept
         self.verify = verify
-        self.lives = 0
 
     def live(self, store: Any = None) -> HardenedAgent:
         """Begins a life of the process; those before it are dead."""
-        self.store.kill_owner(f"life-{self.lives}")
-        self.lives += 1
-        surroundings = Surroundings(
-            store=store or self.store,
-            owner=f"life-{self.lives}",
-            clock=LoopClock(),
-            rng=seeded_rng(self.lives),
-            ids=SequentialIds(),
-            sinks=(self.sink,),
-            interceptor=self.intercept or through,
-        )
         return harden(
             self.agent,
             self.contract,
             deps=lambda: self.shop,
             models=self.models,
             verifiers={"refund": self.shop.verify} if self.verify else {},
-            surroundings=surroundings,
+            surroundings=self.surroundings(store),
             fingerprint="v1",
         )
 
@@ -176,10 +152,6 @@ class Desk:
         """The run's events, or those of one kind."""
         events = [record.event for record in await self.store.read(run_id)]
         return [event for event in events if kind is None or isinstance(event, kind)]
-
-    def kinds(self) -> list[tuple[str, str | None, str | None]]:
-        """What was alerted: kind, dependency, fault."""
-        return [(finding.kind, finding.dependency, finding.fault) for _, _, finding in self.sink.entries]
 
 
 def simulated(main: Callable[[], Any]) -> Any:

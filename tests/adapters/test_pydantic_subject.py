@@ -18,9 +18,9 @@ from plimsoll.gate.simulator import simulate
 from plimsoll.gate.subject import Subject
 from plimsoll.journal.memory import MemoryStore
 from plimsoll.observability.findings import MemorySink
-from plimsoll.runtime.exchange import Exchange, Send
+from plimsoll.runtime.exchange import Exchange, NoInterceptor, Send
 from plimsoll.runtime.surroundings import Surroundings
-from tests.adapters.bench import Shop, call, contract, scripted, shop_agent, through
+from tests.adapters.bench import Shop, call, contract, scripted, shop_agent
 from tests.runtime.bench import Crash
 
 
@@ -28,7 +28,7 @@ def models(*steps: Any) -> dict[str, Any]:
     return {"primary": scripted(*steps), "backup": scripted("The backup says so.")}
 
 
-def surroundings(store: Any = None, intercept: Any = through, owner: str = "one") -> Surroundings:
+def surroundings(store: Any = None, intercept: Any = None, owner: str = "one") -> Surroundings:
     return Surroundings(
         store=store or MemoryStore(),
         owner=owner,
@@ -36,7 +36,7 @@ def surroundings(store: Any = None, intercept: Any = through, owner: str = "one"
         rng=seeded_rng(1),
         ids=SequentialIds(),
         sinks=(MemorySink(),),
-        interceptor=intercept,
+        interceptor=intercept or NoInterceptor(),
     )
 
 

@@ -168,6 +168,15 @@ def test_a_run_is_taken_over_from_a_process_that_is_stuck(user: User, environmen
     assert user.paid == [30.0]
 
 
+def test_a_command_that_is_shown_can_be_typed_whatever_the_run_is_called(user: User) -> None:
+    named = "t1; echo done"
+    user.asks("refund 120", run_id=named)
+    assert f"plimsoll runs resume '{named}'\n" in user.ok("approvals", "approve", f"{named}.a1", "--by", "ana")
+    release = f"Release it by: plimsoll kill '{named}' --release"
+    assert release in user.ok("kill", named)
+    assert release in user.ok("runs", "list", width=200)
+
+
 def test_the_kill_switch_halts_what_waits_and_what_comes(user: User) -> None:
     user.asks("refund 120", run_id="t2")
     assert "Release it by: plimsoll kill --all --release" in user.ok("kill", "--all", "--reason", "fire [/red]")

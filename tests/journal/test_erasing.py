@@ -8,7 +8,7 @@ from plimsoll.core.errors import KeyMissing, Misuse, UnknownRun
 from plimsoll.core.events import Event, RunEnded, RunParkedEvent
 from plimsoll.journal import MemoryStore, RunHead
 from plimsoll.journal.encryption import MasterKeys
-from plimsoll.journal.erasing import erase_run, parts_of
+from plimsoll.journal.erasing import check_over, erase_run, parts_of
 from plimsoll.journal.evidence import Erased
 from tests.journal.helpers import ENDED, STARTED, chain, in_loop
 
@@ -50,6 +50,19 @@ async def test_a_run_that_has_ended_is_erased() -> None:
     assert await erased(store, force=False) == await erased(store, force=True) == found, "and stays so"
     head = await store.head("r")
     assert head is not None and (head.epoch, head.seq, head.ending) == (1, 2, Ending.DEGRADED)
+
+
+@in_loop
+async def test_nothing_of_a_family_may_be_erased_while_one_has_not_ended() -> None:
+    store = MemoryStore(keys=KEYS)
+    for run_id in ("over", "gone"):
+        await recorded(store, STARTED, ENDED, run_id=run_id)
+    await erased(store, force=False, run_id="gone")
+    await recorded(store, run_id="claimed")
+    await check_over(store, ["over", "gone", "claimed", "nobody"])
+    await recorded(store, STARTED, run_id="open")
+    with pytest.raises(Misuse, match="run open is running: it may go on"):
+        await check_over(store, ["over", "open"])
 
 
 @pytest.mark.parametrize(("events", "state"), [((STARTED,), "running"), ((STARTED, PARKED), "parked")])

@@ -6,19 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from plimsoll.contract.model import AgentSection, Contract, Limits, Tool
-from plimsoll.core.calls import CallInfo, Effect
-from plimsoll.core.clock import Clock, LoopClock
-from plimsoll.core.ids import SequentialIds
-from plimsoll.core.rng import seeded_rng
-from plimsoll.journal.memory import MemoryStore
-from plimsoll.observability.findings import MemorySink
+from plimsoll.core.calls import Effect
+from plimsoll.core.clock import Clock
 from plimsoll.runtime.current import current_call, current_connection
 from plimsoll.runtime.databases.sqlite import SQLiteDatabase
-from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.run import Run
-from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.runtime.tools import ToolSpec
+from tests.runtime.lives import Lives
 
 
 class TooMuch(ValueError):
@@ -76,20 +71,12 @@ async def agent(run: Run, request: dict[str, Any]) -> Any:
         return f"not paid: {error}"
 
 
-async def through(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
-    return await send()
-
-
-class Desk:
+class Desk(Lives):
     """A bank, a journal, and as many lives of the agent's process as a test wants."""
 
-    def __init__(self, directory: Path, *, intercept: Any = through, clock: Clock | None = None, **tool: Any) -> None:
+    def __init__(self, directory: Path, *, intercept: Any = None, clock: Clock | None = None, **tool: Any) -> None:
+        super().__init__(intercept=intercept, clock=clock)
         self.bank = Bank(directory / "bank.db")
-        self.store = MemoryStore()
-        self.sink = MemorySink()
-        self.intercept = intercept
-        self.clock = clock
-        self.lives = 0
         self.agent: Any = agent
         self.tools: Mapping[str, Any] = {"pay": self.bank.pay}
         self.database: Any = SQLiteDatabase(self.bank.path)
@@ -100,20 +87,10 @@ class Desk:
 
     def live(self, store: Any = None) -> Harness:
         """Begins a life of the process; those before it are dead."""
-        self.store.kill_owner(f"life-{self.lives}")
-        self.lives += 1
         return Harness(
             self.contract,
             agent=self.agent,
-            surroundings=Surroundings(
-                store=store or self.store,
-                owner=f"life-{self.lives}",
-                clock=self.clock or LoopClock(),
-                rng=seeded_rng(self.lives),
-                ids=SequentialIds(),
-                sinks=(self.sink,),
-                interceptor=self.intercept,
-            ),
+            surroundings=self.surroundings(store),
             tools=[ToolSpec(name, function) for name, function in self.tools.items()],
             connections={"bank": self.database},
             fingerprint="v1",
@@ -121,7 +98,3 @@ class Desk:
 
     async def events(self, kind: type[Any], run_id: str = "r") -> list[Any]:
         return [record.event for record in await self.store.read(run_id) if isinstance(record.event, kind)]
-
-    def kinds(self) -> list[tuple[str, str | None, str | None]]:
-        """What was alerted: kind, dependency, fault."""
-        return [(finding.kind, finding.dependency, finding.fault) for _, _, finding in self.sink.entries]

@@ -8,18 +8,14 @@ from plimsoll.contract.model import AgentSection, Approval, Contract, Limits, Mo
 from plimsoll.core.calls import CallInfo, Effect, Fault, Happened, NotHappenedAndCannot, Usage
 from plimsoll.core.clock import LoopClock
 from plimsoll.core.events import Record
-from plimsoll.core.ids import SequentialIds
-from plimsoll.core.rng import seeded_rng
 from plimsoll.gate.simulator import simulate
-from plimsoll.journal.memory import MemoryStore
 from plimsoll.journal.store import RunHead
-from plimsoll.observability.findings import MemorySink
 from plimsoll.runtime.current import current_call
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
-from plimsoll.runtime.surroundings import Surroundings
+from tests.runtime.lives import Lives
 
 T = TypeVar("T")
 
@@ -125,35 +121,18 @@ class CrashingStore:
 Intercept = Callable[[str, CallInfo, Exchange, Send], Awaitable[Any]]
 
 
-class Desk:
+class Desk(Lives):
     """A shop, a store, and as many lives of the agent's process as a test wants."""
 
     def __init__(self, *, verify: bool = True, intercept: Intercept | None = None, **changes: Any) -> None:
+        super().__init__(intercept=intercept)
         self.shop = Shop()
-        self.store = MemoryStore()
-        self.sink = MemorySink()
         self.contract = contract(**changes)
         self.verify = verify
-        self.intercept = intercept
-        self.lives = 0
         self.models: dict[str, Any] = {"primary": sure, "backup": sure}
         self.agent: Any = agent
         self.tools: list[Any] = [self.shop.look, self.shop.refund]
         self.fingerprint = "v1"
-
-    def surroundings(self, store: Any = None) -> Surroundings:
-        """Those of a new life of the process; those before it are dead."""
-        self.store.kill_owner(f"life-{self.lives}")
-        self.lives += 1
-        return Surroundings(
-            store=store or self.store,
-            owner=f"life-{self.lives}",
-            clock=LoopClock(),
-            rng=seeded_rng(self.lives),
-            ids=SequentialIds(),
-            sinks=(self.sink,),
-            interceptor=self.intercept or through,
-        )
 
     def live(self, store: Any = None) -> Harness:
         """Begins a life of the process; those before it are dead."""
@@ -161,23 +140,23 @@ class Desk:
             self.contract,
             agent=self.agent,
             surroundings=self.surroundings(store),
-            tools=self.tools,
-            models=self.models,
-            verifiers={"refund": self.shop.verify} if self.verify else {},
+            children=self.children(),
             fingerprint=self.fingerprint,
+            **self.means(),
         )
+
+    def children(self) -> dict[str, Any]:
+        """The agents that work for this one."""
+        return {}
+
+    def means(self) -> dict[str, Any]:
+        """What the agent, and whoever works for it, does its work with."""
+        verifiers = {"refund": self.shop.verify} if self.verify else {}
+        return {"tools": self.tools, "models": self.models, "verifiers": verifiers}
 
     async def events(self, run_id: str = "r") -> list[str]:
         """The names of the run's events."""
         return [type(record.event).__name__ for record in await self.store.read(run_id)]
-
-    def kinds(self) -> list[tuple[str, str | None, str | None]]:
-        """What was alerted: kind, dependency, fault."""
-        return [(finding.kind, finding.dependency, finding.fault) for _, _, finding in self.sink.entries]
-
-
-async def through(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
-    return await send()
 
 
 class Death:

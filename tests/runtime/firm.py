@@ -35,26 +35,8 @@ class Firm(Desk):
         self.billing = billing
         self.terms = terms
 
-    def live(self, store: Any = None) -> Harness:
-        department = partial(
-            Harness,
-            self.terms,
-            agent=self.billing,
-            tools=self.tools,
-            models=self.models,
-            verifiers={"refund": self.shop.verify},
-            fingerprint="b1",
-        )
-        return Harness(
-            self.contract,
-            agent=self.agent,
-            surroundings=self.surroundings(store),
-            tools=self.tools,
-            models=self.models,
-            verifiers={"refund": self.shop.verify},
-            children={"billing": department},
-            fingerprint="v1",
-        )
+    def children(self) -> dict[str, Any]:
+        return {"billing": partial(Harness, self.terms, agent=self.billing, fingerprint="b1", **self.means())}
 
     async def began(self, run_id: str) -> RunStarted:
         """The run's first event."""

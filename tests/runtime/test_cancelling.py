@@ -1,6 +1,7 @@
 """Cancelling: a run that somebody does not want any more makes no further call, and ends with who said so, and why."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
@@ -255,24 +256,9 @@ class Family(Desk):
 
         self.agent = parent
 
-    def live(self, store: Any = None) -> Harness:
-        alone = super().live(store)
-        worker = Harness(
-            contract(agent=AgentSection(name="worker")),
-            agent=self.child,
-            surroundings=alone.env.surroundings,
-            tools=self.tools,
-            models=self.models,
-            fingerprint="w1",
-        )
-        return Harness(
-            self.contract,
-            agent=self.agent,
-            surroundings=alone.env.surroundings,
-            children={"worker": worker},
-            models=self.models,
-            fingerprint=self.fingerprint,
-        )
+    def children(self) -> dict[str, Any]:
+        terms = contract(agent=AgentSection(name="worker"))
+        return {"worker": partial(Harness, terms, agent=self.child, fingerprint="w1", **self.means())}
 
 
 def test_a_child_ends_before_its_next_call_when_its_parent_is_cancelled() -> None:

@@ -11,16 +11,13 @@ from plimsoll.core.calls import CallInfo, Effect, Ending, Happened, NotHappenedA
 from plimsoll.core.clock import LoopClock
 from plimsoll.core.errors import Misuse, RunBusy, UnknownRun
 from plimsoll.core.events import CallIntended, DoubtRaised, RunEnded, RunStarted
-from plimsoll.core.ids import SequentialIds
-from plimsoll.core.rng import seeded_rng
-from plimsoll.journal.memory import MemoryStore
 from plimsoll.runtime.current import current_call
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
-from plimsoll.runtime.surroundings import Surroundings
-from tests.runtime.bench import Crash, simulated, through
+from tests.runtime.bench import Crash, simulated
+from tests.runtime.lives import Lives
 
 
 class Refusal(ValueError):
@@ -72,35 +69,24 @@ async def agent(run: Run, request: Any) -> Any:
     return "booked"
 
 
-class Desk:
-    def __init__(self, *, intercept: Any = through, verify: Any = None, **undoing: Any) -> None:
+class Desk(Lives):
+    """A shop, and an agent that books there."""
+
+    def __init__(self, *, intercept: Any = None, verify: Any = None, **undoing: Any) -> None:
+        super().__init__(intercept=intercept)
         self.shop = Shop()
-        self.store = MemoryStore()
         self.contract = contract(**undoing)
-        self.intercept = intercept
         self.verify = verify
         self.agent: Any = agent
-        self.lives = 0
 
     def live(self, store: Any = None) -> Harness:
-        self.store.kill_owner(f"life-{self.lives}")
-        self.lives += 1
-
         async def note(text: str) -> None:
             self.shop.log.append(text)
 
         return Harness(
             self.contract,
             agent=self.agent,
-            surroundings=Surroundings(
-                store=store or self.store,
-                owner=f"life-{self.lives}",
-                clock=LoopClock(),
-                rng=seeded_rng(self.lives),
-                ids=SequentialIds(),
-                sinks=(),
-                interceptor=self.intercept,
-            ),
+            surroundings=self.surroundings(store),
             tools=[self.shop.book, note],
             compensators={"book": self.shop.free},
             verifiers={"book.compensate": self.verify} if self.verify else {},

@@ -8,15 +8,11 @@ from msgspec.structs import replace
 
 from plimsoll.contract.model import AgentSection
 from plimsoll.core.calls import Ending
-from plimsoll.core.clock import LoopClock
 from plimsoll.core.errors import Misuse, UnknownRun
-from plimsoll.core.ids import SequentialIds
-from plimsoll.core.rng import seeded_rng
-from plimsoll.journal.memory import MemoryStore
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.run import Run
-from plimsoll.runtime.surroundings import Surroundings
 from tests.runtime.bench import simulated
+from tests.runtime.lives import Lives
 from tests.runtime.test_compensation import Shop, contract
 
 CARS = replace(contract(), agent=AgentSection(name="cars"))
@@ -39,30 +35,21 @@ async def desk(run: Run, request: Any) -> str:
     raise RuntimeError("the boat was full")
 
 
-class Agency:
+class Agency(Lives):
+    """A shop, and an agent that books there with a child."""
+
     def __init__(self) -> None:
+        super().__init__()
         self.shop = Shop()
-        self.store = MemoryStore()
-        self.lives = 0
 
     def live(self, *, children: bool = True) -> Harness:
-        self.store.kill_owner(f"life-{self.lives}")
-        self.lives += 1
-        surroundings = Surroundings(
-            store=self.store,
-            owner=f"life-{self.lives}",
-            clock=LoopClock(),
-            rng=seeded_rng(self.lives),
-            ids=SequentialIds(),
-            sinks=(),
-        )
         common: dict[str, Any] = {
             "tools": [self.shop.book],
             "compensators": {"book": self.shop.free},
             "fingerprint": "v1",
         }
         kin = {"cars": partial(Harness, CARS, agent=cars, **common)} if children else {}
-        return Harness(contract(), agent=desk, surroundings=surroundings, children=kin, **common)
+        return Harness(contract(), agent=desk, surroundings=self.surroundings(), children=kin, **common)
 
 
 def test_what_a_child_did_is_taken_back_between_what_came_before_and_after_it() -> None:

@@ -1,16 +1,20 @@
-"""`python -m tools.mutation [--workers N] [--at-least PERCENT] [PATTERN ...]`: mutants, and which of them survive.
+"""`python -m tools.mutation [--workers N] [--at-least PERCENT] [--save] [PATTERN ...]`: mutants, and which survive.
 
 A pattern names mutants as they are shown: `plimsoll.journal.keys.*`. Ends with 1 where fewer than PERCENT are caught.
 """
 
 import argparse
 import sys
-from collections import Counter, defaultdict
+import time
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mutmut.configuration import config
 
+from benchmarks.common import save
 from tools.mutation.mutants import mutants_of
 from tools.mutation.trials import CAUGHT, INVALID, KILLED, Result, Trials
 
@@ -21,11 +25,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.mutation", description=__doc__)
     parser.add_argument("--workers", type=int, default=1, help="how many mutants are tried at a time")
     parser.add_argument("--at-least", type=float, default=0.0, metavar="PERCENT", help="how many must be caught")
-    parser.add_argument("patterns", nargs="*", default=["*"], metavar="PATTERN", help="mutants, by their names")
+    parser.add_argument("--save", action="store_true", help="write the result of all under benchmarks/results/")
+    parser.add_argument("patterns", nargs="*", metavar="PATTERN", help="mutants, by their names; else all")
     options = parser.parse_args()
+    if options.save and options.patterns:
+        parser.error("--save keeps the score of all mutants: give no pattern")
 
+    began = time.monotonic()
     paths = sorted(path for path in Path("src").rglob("*.py") if config().should_mutate(path))
-    mutants = [mutant for path in paths for mutant in mutants_of(path, options.patterns)]
+    mutants = [mutant for path in paths for mutant in mutants_of(path, options.patterns or ["*"])]
     print(f"{len(mutants)} mutants", flush=True)
     results: list[Result] = []
 
@@ -49,23 +57,38 @@ def main() -> int:
     )
     if len(results) < len(mutants):
         return 2
-    return 0 if report(results) >= options.at_least else 1
+    found = {**summary(results), "workers": options.workers, "minutes": round((time.monotonic() - began) / 60, 1)}
+    report(found)
+    if options.save:
+        save("mutation", found)
+    return 0 if found["score"] >= options.at_least else 1
 
 
-def report(results: list[Result]) -> float:
-    """Shows the score of each module and of all. Returns the last, in %."""
-    by_module: dict[str, Counter[str]] = defaultdict(Counter)
+def summary(results: Sequence[Result]) -> dict[str, Any]:
+    """The score of each module and of all, in %, and what survived, with what was changed."""
+    by_module: dict[str, list[Result]] = defaultdict(list)
     for result in results:
         if result.status != INVALID:
-            by_module[result.mutant.module][result.status] += 1
-            by_module["in all"][result.status] += 1
-    if not by_module:
-        return 100.0
-    everything = by_module.pop("in all")
-    for name, counts in [*sorted(by_module.items()), ("in all", everything)]:
-        caught = sum(counts[status] for status in CAUGHT)
-        print(f"{100 * caught / counts.total():6.1f} %  {caught:5} of {counts.total():5}  {name}  {dict(counts)}")
-    return 100 * sum(everything[status] for status in CAUGHT) / everything.total()
+            by_module[result.mutant.module].append(result)
+    everything = [result for each in by_module.values() for result in each]
+    return {**_score(everything), "modules": {name: _told(each) for name, each in sorted(by_module.items())}}
+
+
+def _told(results: Sequence[Result]) -> dict[str, Any]:
+    survivors = {each.mutant.name: each.mutant.difference() for each in results if each.status not in CAUGHT}
+    return {**_score(results), "survivors": survivors}
+
+
+def _score(results: Sequence[Result]) -> dict[str, Any]:
+    caught = sum(result.status in CAUGHT for result in results)
+    return {"score": round(100 * caught / len(results), 2) if results else 100.0, "caught": caught, "of": len(results)}
+
+
+def report(found: dict[str, Any]) -> None:
+    """Shows the score of each module and of all."""
+    for name, each in [*found["modules"].items(), ("in all", found)]:
+        print(f"{each['score']:6.1f} %  {each['caught']:5} of {each['of']:5}  {name}")
+    print(f"{found['minutes']} minutes, {found['workers']} mutant(s) at a time")
 
 
 if __name__ == "__main__":

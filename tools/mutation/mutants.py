@@ -19,10 +19,13 @@ from mutmut.mutation.file_mutation import MutationVisitor, deep_replace
 from mutmut.mutation.mutators import mutation_operators
 from mutmut.mutation.pragma_handling import get_ignored_lines
 
-__all__ = ["Mutant", "functions_in", "mutants_of"]
+__all__ = ["Functions", "Mutant", "Place", "functions_in", "mutants_of"]
 
 Place = tuple[str, str, int]
 """A function: its file, its qualified name, and its first line."""
+
+Functions = Mapping[Place, Sequence[FunctionType]]
+"""The functions that were made from a place: one, or as many as its decorators or closures made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +49,7 @@ class Mutant:
         lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), n=0, lineterm="")
         return "\n".join(line for line in lines if not line.startswith(("---", "+++", "@@")))
 
-    def put_in(self, functions: Mapping[Place, Sequence[FunctionType]]) -> None:
+    def put_in(self, functions: Functions) -> None:
         """Every function made from this place does what the mutant does. Raises `ValueError` where it cannot."""
         mutated = self.source.replace(self.before, self.after, 1)
         path, name, line = self.place

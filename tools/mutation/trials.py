@@ -11,7 +11,7 @@ import tempfile
 import time
 import traceback
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -21,7 +21,7 @@ from typing import Any
 import coverage
 import pytest
 
-from tools.mutation.mutants import Mutant, functions_in
+from tools.mutation.mutants import Functions, Mutant, Place, functions_in
 
 __all__ = ["CAUGHT", "INVALID", "KILLED", "Result", "Trials"]
 
@@ -45,7 +45,7 @@ class Result:
 
 @dataclass(slots=True)
 class _Baseline:
-    """What the tests do without a mutant: how long each takes, and the lines that it reaches."""
+    """The tests without a mutant: how long each takes, the lines that it reaches; what they import, and which fail."""
 
     seconds: list[float] = field(default_factory=list)
     lines: dict[str, dict[int, set[int]]] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Trials:
     tell: Callable[[Result], None]
     _items: list[pytest.Item] = field(default_factory=list)
     _failed: bool = False
-    _killers: dict[Any, list[int]] = field(default_factory=lambda: defaultdict(list))
+    _killers: dict[Place, list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self._failed = self._failed or report.failed
@@ -103,7 +103,7 @@ class Trials:
         found.modules = [name for name in sys.modules if "__main__" not in name]
         return found
 
-    def _run(self, baseline: _Baseline, functions: Mapping[Any, Any]) -> None:
+    def _run(self, baseline: _Baseline, functions: Functions) -> None:
         running: dict[int, tuple[Mutant, list[int], _Child]] = {}
 
         def finish() -> None:
@@ -134,7 +134,7 @@ class Trials:
         known = [test for test in reversed(self._killers[mutant.place]) if test in tests][:3]
         return list(dict.fromkeys([*known, *sorted(tests, key=lambda test: (seconds[test], test))]))
 
-    def _try(self, mutant: Mutant, order: list[int], seconds: Sequence[float], functions: Any) -> Any:
+    def _try(self, mutant: Mutant, order: list[int], seconds: Sequence[float], functions: Functions) -> Any:
         """In the child: the place in `order` of the first test that fails, or None."""
         try:
             mutant.put_in(functions)

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
+
 from plimsoll.adapters import adapter_of, harden
 from plimsoll.cli.command import explained
 from plimsoll.cli.journal_access import journal_file
@@ -19,7 +21,12 @@ from plimsoll.runtime.imports import load_object, put_on_path
 from plimsoll.runtime.local import local
 from plimsoll.runtime.surroundings import Surroundings
 
-__all__ = ["describe_agent", "entrypoint_of", "load", "open_agent"]
+__all__ = ["agent_option", "describe_agent", "entrypoint_of", "load", "open_agent"]
+
+agent_option = click.option(
+    "--agent", default=None, help="module:attribute of the agent; the contract's entrypoint if left out."
+)
+"""Adds `--agent` to a command."""
 
 
 def load(path: str) -> Any:

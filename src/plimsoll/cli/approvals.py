@@ -8,8 +8,8 @@ import click
 from click.core import ParameterSource
 
 from plimsoll.cli.command import Command
-from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places, with_operations
-from plimsoll.cli.printing import arguments, clean, console, line
+from plimsoll.cli.journal_access import JSON_HELP, by_option, journal_options, places, with_operations
+from plimsoll.cli.printing import arguments, clean, console, line, typed
 from plimsoll.cli.wording import when
 from plimsoll.contract.loading import load_contract
 from plimsoll.contract.model import Tool
@@ -156,16 +156,14 @@ def _decide(
     if new:
         run_id = request_id.rpartition(".")[0]
         click.echo(f"{shown} {word} by {by}. The run goes on when its service wakes it, or by:")
-        click.echo(f"  plimsoll runs resume {clean(run_id)}{places(contract_path, journal)}")
+        click.echo(f"  plimsoll runs resume {typed(run_id)}{places(contract_path, journal)}")
     else:
         click.echo(f"{shown} was {word} by {by} already; nothing changed.")
 
 
 def _decider(command: Any) -> Any:
     command = click.option("--note", default="", help="Why, for the record and for the agent.")(command)
-    command = click.option(
-        "--by", default=person, show_default="your login name", help="Who decides; the contract names who may."
-    )(command)
+    command = by_option("Who decides; the contract names who may.")(command)
     return click.pass_context(click.argument("request_id")(journal_options(command)))
 
 
@@ -233,7 +231,7 @@ def answer(  # noqa: PLR0917 -- click hands every option over
 @click.option("--happened/--not-happened", default=None, help="What you found out about the write.")
 @click.option("--result", default=None, help="With --happened: what it returned, as JSON. The agent is told this.")
 @click.option("--note", default="", help="How you know, for the record.")
-@click.option("--by", default=person, show_default="your login name", help="Who found out.")
+@by_option("Who found out.")
 def resolve(
     *,
     contract_path: Path,
@@ -282,7 +280,7 @@ def resolve(
         click.echo(f"{what}, says {by}. Its run has ended; `plimsoll runs show` tells what can be taken back.")
     else:
         click.echo(f"{what}, says {by}. The run goes on when its service wakes it, or by:")
-        click.echo(f"  plimsoll runs resume {clean(run_id)}{places(contract_path, journal)}")
+        click.echo(f"  plimsoll runs resume {typed(run_id)}{places(contract_path, journal)}")
 
 
 def _check_result(tool: Tool, name: str, value: Any) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from plimsoll.cli.agents import open_agent
+from plimsoll.cli.agents import agent_option, open_agent
 from plimsoll.cli.command import Command
-from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places
+from plimsoll.cli.journal_access import JSON_HELP, by_option, journal_options, places
 from plimsoll.cli.printing import console
 from plimsoll.cli.runs import print_result, summary
 from plimsoll.core.calls import Ending
@@ -22,8 +22,8 @@ __all__ = ["compensate"]
 @click.argument("run_id", metavar="RUN")
 @click.option("--key", "keys", metavar="CALL", multiple=True, help="Only this call; may be given more than once.")
 @click.option("--only", is_flag=True, help="This run alone, and not what its children did.")
-@click.option("--by", default=person, show_default="your login name", help="Who wants it, for the record.")
-@click.option("--agent", default=None, help="module:attribute of the agent; the contract's entrypoint if left out.")
+@by_option("Who wants it, for the record.")
+@agent_option
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 def compensate(
     *,

@@ -17,7 +17,7 @@ from plimsoll.contract.writing import initial_contract, initial_effect
 from plimsoll.core.errors import ContractError, MissingExtra, Misuse, Problem
 from plimsoll.runtime.imports import put_on_path
 
-__all__ = ["check", "check_command", "init_command"]
+__all__ = ["check_command", "init_command"]
 
 Describe = Callable[[str], AgentShape]
 """Imports `module:attribute` and tells what it has. An adapter's."""
@@ -38,9 +38,7 @@ _CHECK_HELP = """Find what is wrong or doubtful in a contract.
       plimsoll check
       plimsoll check deploy/plimsoll.toml --strict
       plimsoll check --json | jq '.problems[].field'
-    """
 
-_AGENT_HELP = """
     With --agent it also imports the agent that the contract names, and compares the contract with its tools:
 
     \b
@@ -61,15 +59,20 @@ _INIT_HELP = """Write the first contract of the agent at ENTRYPOINT, which is mo
     """
 
 
-def check_command(describe: Describe | None = None) -> click.Command:
-    """`check`. With `describe` it has `--agent`, which compares the contract with the agent's own tools."""
+def check_command(describe: Describe) -> click.Command:
+    """`check`. `describe` is for `--agent`, which compares the contract with the agent's own tools."""
 
-    @click.command("check", cls=Command, help=_CHECK_HELP + (_AGENT_HELP if describe else ""))
+    @click.command("check", cls=Command, help=_CHECK_HELP)
     @click.argument("path", type=click.Path(path_type=Path), default=CONTRACT)
     @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
     @click.option("--strict", is_flag=True, help="Take every warning for an error.")
+    @click.option(
+        "--agent",
+        is_flag=True,
+        help="Import the agent that the contract names, and compare the contract with its tools.",
+    )
     @click.pass_context
-    def command(context: click.Context, path: Path, as_json: bool, strict: bool, agent: bool = False) -> None:
+    def command(context: click.Context, path: Path, as_json: bool, strict: bool, agent: bool) -> None:
         problems = _problems(path, describe if agent else None)
         if strict:
             problems = [_as_error(problem) for problem in problems]
@@ -80,9 +83,6 @@ def check_command(describe: Describe | None = None) -> click.Command:
             _print_problems(path, problems, errors)
         context.exit(1 if errors else 0)
 
-    if describe is not None:
-        text = "Import the agent that the contract names, and compare the contract with its tools."
-        command.params.append(click.Option(["--agent"], is_flag=True, help=text))
     return command
 
 
@@ -103,10 +103,6 @@ def init_command(describe: Describe) -> click.Command:
         _print_written(output, shape)
 
     return command
-
-
-check = check_command()
-"""`check` without `--agent`, for where no adapter can read an agent."""
 
 
 # ----------------------------------------------------------------------------------------------------------- check

@@ -1,7 +1,6 @@
 """`plimsoll erase`: destroys what a run's journal says of people, and leaves a chain that still verifies."""
 
 import json
-import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,8 +8,8 @@ from typing import Any
 import click
 
 from plimsoll.cli.command import Command
-from plimsoll.cli.journal_access import JSON_HELP, journal_options, open_store, person, with_store
-from plimsoll.cli.printing import clean
+from plimsoll.cli.journal_access import JSON_HELP, by_option, journal_options, open_store, with_store
+from plimsoll.cli.printing import clean, typed
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import Misuse
 from plimsoll.core.ids import RandomIds
@@ -27,7 +26,7 @@ __all__ = ["erase"]
 @journal_options
 @click.argument("run_id", metavar="RUN")
 @click.option("--reason", required=True, help="Why, for the record: such as the number of the request.")
-@click.option("--by", default=person, show_default="your login name", help="Who says so.")
+@by_option()
 @click.option("--force", is_flag=True, help="Also a run that has not ended: it ends where it stands.")
 @click.option("--only", is_flag=True, help="This run alone, and nothing that belongs to it.")
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
@@ -130,7 +129,7 @@ def _show(done: _Done, *, as_json: bool) -> None:
         for each in erased:
             click.echo(f"Run {clean(each['run_id'])} is erased, by {clean(each['by'])}: {clean(each['reason'])}")
         for place in done.elsewhere:
-            click.echo(f"What it told {clean(place)} stands there. To erase that: plimsoll erase {shlex.quote(place)}")
+            click.echo(f"What it told {clean(place)} stands there. To erase that: plimsoll erase {typed(place)}")
         for run_id in done.waiting:
             what = "has not ended, and is told [erased] from now on: if it made use of it, it cannot go on"
             click.echo(f"{clean(run_id)} {what}")

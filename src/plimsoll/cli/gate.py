@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from plimsoll.cli.agents import agent_option
 from plimsoll.cli.command import GateCommand, explained
 from plimsoll.cli.journal_access import CONTRACT, JSON_HELP
 from plimsoll.cli.printing import clean, console, line
@@ -25,7 +26,7 @@ from plimsoll.gate.self_test import Fate, SelfTest, self_test
 from plimsoll.gate.verdict import Trial, Verdict
 from plimsoll.runtime.imports import put_on_path
 
-__all__ = ["gate", "print_self_test", "reproduce"]
+__all__ = ["gate", "reproduce"]
 
 _STYLES = {Fate.BLOCKED: "green", Fate.SURVIVED: "bold red"}
 _MARKS = {Fate.BLOCKED: "✓", Fate.SURVIVED: "✗"}
@@ -37,7 +38,7 @@ _WROTE_NOTHING = "No verdict was reached and nothing was written."
               show_default=True, help="The agent's contract.")  # fmt: skip
 @click.option("--promised", type=click.Path(path_type=Path), metavar="CONTRACT",
               help="Judge by this contract instead: does the agent still keep what was promised?")  # fmt: skip
-@click.option("--agent", help="module:attribute of the agent; the contract's entrypoint if left out.")
+@agent_option
 @click.option("--bare", help="module:function of an agent without any protection, tried as it is.")
 @click.option("--through", help="With --bare: module:attribute of the agent object that the function uses.")
 @click.option("--scenarios", help="module:attribute of the scenarios; those of the contract if left out.")
@@ -95,7 +96,7 @@ def gate(  # noqa: PLR0917 -- click hands every option over
     put_on_path(contract_path.parent)
     if testing_itself:
         tested = _self_test(references, contract, seed=seed, workers=workers)
-        print_self_test(tested, console(stderr=as_json))
+        _print_self_test(tested, console(stderr=as_json))
         if as_json:
             click.echo(json.dumps(msgspec.to_builtins(tested)))
         context.exit(0 if tested.passed else 1)
@@ -147,7 +148,7 @@ def reproduce(context: click.Context, failure: Path, contract_path: Path | None,
     with explained("playing it again"):
         again = reproduce_trial(recorded, subject, scenarios)
     out = console(stderr=as_json)
-    print_story(again.trial, out)
+    _print_story(again.trial, out)
     for note in again.notes:
         line(out, f"Note: {note}.")
     line(out, (_outcome(again), "bold"))
@@ -165,7 +166,7 @@ def _outcome(again: Reproduction) -> str:
     return "It no longer fails."
 
 
-def print_story(trial: Trial, out: Console) -> None:
+def _print_story(trial: Trial, out: Console) -> None:
     """What happened in a trial, line by line."""
     faults = " and ".join(map(str, trial.injections)) or "no fault"
     line(out, (f"{trial.scenario} under {faults}", "bold"))
@@ -180,7 +181,7 @@ def print_story(trial: Trial, out: Console) -> None:
         line(out, (f"  broken: {violation.claim}: {violation.message}", "red"))
 
 
-def print_self_test(tested: SelfTest, out: Console) -> None:
+def _print_self_test(tested: SelfTest, out: Console) -> None:
     """What became of each mutant."""
     for reason in tested.reasons:
         line(out, f"The self-test could not be made: {reason}")

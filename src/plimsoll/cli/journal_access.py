@@ -21,6 +21,7 @@ from plimsoll.runtime.operations import Operations
 __all__ = [
     "CONTRACT",
     "JSON_HELP",
+    "by_option",
     "journal_file",
     "journal_options",
     "journal_section",
@@ -51,6 +52,11 @@ def journal_options(command: Callable[..., Any]) -> Callable[..., Any]:
         show_default=True,
         help="The agent's contract.",
     )(command)
+
+
+def by_option(text: str = "Who says so.") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Adds `--by`, which is whoever is logged in if left out. `text` is its help."""
+    return click.option("--by", default=person, show_default="your login name", help=text)
 
 
 def journal_file(contract_path: Path, journal: Path | None) -> Path:

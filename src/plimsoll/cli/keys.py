@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from plimsoll.cli.command import Command
-from plimsoll.cli.journal_access import journal_options, journal_section, open_store, person, with_store
+from plimsoll.cli.journal_access import by_option, journal_options, journal_section, open_store, with_store
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import Misuse
 from plimsoll.journal.keys import MASTER_ENV, SIGNING_ENV, master_key_text, master_keys, new_master_key, ring_of
@@ -70,7 +70,7 @@ def _write(file: Path, text: str, *, mode: int = 0o600) -> None:
 @keys.command(cls=Command, if_interrupted="Some runs are under the new key: keep both, and say it again.")
 @journal_options
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--by", default=person, show_default="your login name", help="Who says so.")
+@by_option()
 def rotate(contract_path: Path, journal: Path | None, file: Path, by: str) -> None:
     """Puts the key of every run under the new master key in FILE.
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from plimsoll.cli.command import Command
-from plimsoll.cli.journal_access import journal_options, person, places, with_operations
-from plimsoll.cli.printing import clean
+from plimsoll.cli.journal_access import by_option, journal_options, places, with_operations
+from plimsoll.cli.printing import clean, typed
 from plimsoll.journal.store import RunState
 from plimsoll.runtime.lineage import latest_link
 from plimsoll.runtime.operations import EVERYTHING, Operations
@@ -20,7 +20,7 @@ __all__ = ["kill"]
 @click.option("--all", "everything", is_flag=True, help="Every run under this journal, those to come included.")
 @click.option("--release", is_flag=True, help="Release the switch again. Runs that it halted stay halted.")
 @click.option("--reason", default="stopped by an operator", show_default=True, help="Why, for the record.")
-@click.option("--by", default=person, show_default="your login name", help="Who says so.")
+@by_option()
 def kill(  # noqa: PLR0917 -- click hands every option over
     contract_path: Path, journal: Path | None, run_id: str | None, everything: bool, release: bool, reason: str, by: str
 ) -> None:
@@ -50,7 +50,9 @@ def kill(  # noqa: PLR0917 -- click hands every option over
         if head is not None and head.state is RunState.ENDED:
             return f"Run {what} has ended already ({head.ending}); nothing was engaged."
         await operations.kill(scope=scope, by=by, reason=reason)
-        again = f"plimsoll kill {'--all' if run_id is None else run_id} --release{places(contract_path, journal)}"
+        again = (
+            f"plimsoll kill {'--all' if run_id is None else typed(run_id)} --release{places(contract_path, journal)}"
+        )
         return f"The kill switch on {what} is engaged: no further call is made. Release it by: {again}"
 
     click.echo(with_operations(contract_path, journal, throw))

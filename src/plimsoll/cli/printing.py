@@ -1,6 +1,7 @@
 """How the command line prints for people: plain text, no box that folds an id, nothing that a terminal would obey."""
 
 import os
+import shlex
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ from rich.text import Text
 
 from plimsoll.core.canonical import canonical_json
 
-__all__ = ["arguments", "clean", "console", "line", "table"]
+__all__ = ["arguments", "clean", "console", "line", "table", "typed"]
 
 _PIPED_COLUMNS = 1000
 _LEAST_COLUMNS = 16
@@ -35,6 +36,11 @@ def clean(text: str) -> str:
 
 def _escaped(char: str) -> str:
     return repr(char)[1:-1] if unicodedata.category(char) != "Cs" else f"\\u{ord(char):04x}"
+
+
+def typed(text: str) -> str:
+    """The text as it stands in a command that is shown to be typed: what a shell would obey is quoted."""
+    return shlex.quote(clean(text))
 
 
 def arguments(args: Any) -> str:

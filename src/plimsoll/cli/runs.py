@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shlex
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ import click
 import msgspec
 from rich.console import Console
 
-from plimsoll.cli.agents import open_agent
+from plimsoll.cli.agents import agent_option, open_agent
 from plimsoll.cli.command import Command
 from plimsoll.cli.families import asked_for, belongs, children_json, latest_runs, print_family, state_of
 from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places, with_operations
-from plimsoll.cli.printing import arguments, console, line, table
+from plimsoll.cli.printing import arguments, console, line, table, typed
 from plimsoll.cli.status import print_switches
 from plimsoll.cli.wording import describe, stamp, when
 from plimsoll.core.clock import SystemClock
@@ -185,7 +184,7 @@ def _print_events(out: Console, run_id: str, records: list[Record]) -> None:
 @runs.command(cls=Command, if_interrupted="What was recorded stands; `plimsoll runs resume` goes on from there.")
 @journal_options
 @click.argument("run_id", metavar="[RUN]", required=False)
-@click.option("--agent", default=None, help="module:attribute of the agent; the contract's entrypoint if left out.")
+@agent_option
 @click.option("--take-over", is_flag=True, help="Take RUN from a process that lives but is stuck.")
 @click.option("--force", is_flag=True, help="Let RUN go on although its process died too often.")
 @click.option("--by", default=None, show_default="your login name", help="Who forces it.")
@@ -280,7 +279,7 @@ def print_result(out: Console, result: RunResult, *, state: str, options: str) -
         line(out, "  It has done this, which can be taken back:")
         for call in result.undoable:
             line(out, f"    {call.key}  {call.tool} {arguments(call.args)}")
-        line(out, f"  plimsoll runs compensate {shlex.quote(result.run_id)} --by YOU{options}")
+        line(out, f"  plimsoll runs compensate {typed(result.run_id)} --by YOU{options}")
     following = _NEXT.get(result.reason.partition(":")[0])
     if state == RunState.PARKED and following is not None:
         line(out, f"  plimsoll {following}{options}")

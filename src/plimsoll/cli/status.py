@@ -13,7 +13,7 @@ from rich.console import Console
 from plimsoll.cli.command import Command
 from plimsoll.cli.families import state_of
 from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places, with_operations
-from plimsoll.cli.printing import clean, console, line, table
+from plimsoll.cli.printing import clean, console, line, table, typed
 from plimsoll.cli.wording import when
 from plimsoll.contract.loading import load_contract
 from plimsoll.core.clock import SystemClock
@@ -92,12 +92,12 @@ def print_switches(out: Console, halts: Sequence[Halt], *, options: str) -> None
         if halt.scope.startswith(CIRCUIT):
             agent, _, dependency = halt.scope.removeprefix(CIRCUIT).partition(":")
             line(out, (f"The circuit of {dependency} is isolated", "bold red"), f" by {halt.by}: {halt.reason}")
-            line(out, f"  Restore it by: plimsoll circuit restore {dependency} --agent {agent}{options}")
+            line(out, f"  Restore it by: plimsoll circuit restore {typed(dependency)} --agent {typed(agent)}{options}")
             continue
         everything = halt.scope == EVERYTHING
         what = "every run" if everything else halt.scope
         line(out, (f"The kill switch is engaged on {what}", "bold red"), f" by {halt.by}: {halt.reason}")
-        line(out, f"  Release it by: plimsoll kill {'--all' if everything else halt.scope} --release{options}")
+        line(out, f"  Release it by: plimsoll kill {'--all' if everything else typed(halt.scope)} --release{options}")
 
 
 def _print_processes(out: Console, processes: Sequence[ProcessStatus]) -> None:
@@ -180,7 +180,7 @@ def isolate(  # noqa: PLR0917 -- click hands every option over
         await operations.isolate(dependency, agent=name, by=by, reason=reason)
 
     with_operations(contract_path, journal, throw)
-    again = f"plimsoll circuit restore {dependency}{places(contract_path, journal)}"
+    again = f"plimsoll circuit restore {typed(dependency)}{places(contract_path, journal)}"
     click.echo(f"The circuit of {clean(dependency)} is isolated: it is not asked any more. Restore it by: {again}")
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from plimsoll.cli.agents import open_agent
+from plimsoll.cli.agents import agent_option, open_agent
 from plimsoll.cli.command import Command
-from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, with_operations
+from plimsoll.cli.journal_access import JSON_HELP, by_option, journal_options, with_operations
 from plimsoll.cli.printing import clean, console, line
 from plimsoll.core.errors import PlimsollError
 from plimsoll.runtime.dispatch import Dispatcher
@@ -21,11 +21,6 @@ from plimsoll.runtime.rehearsing import Adoption
 
 __all__ = ["adopt", "cancel", "signal", "work"]
 
-_AGENT = click.option(
-    "--agent", default=None, help="module:attribute of the agent; the contract's entrypoint if left out."
-)
-_BY = click.option("--by", default=person, show_default="your login name", help="Who says so.")
-
 
 @click.command(cls=Command)
 @journal_options
@@ -33,7 +28,7 @@ _BY = click.option("--by", default=person, show_default="your login name", help=
 @click.argument("name", metavar="NAME")
 @click.option("--payload", default="null", show_default=True, help="What the run is handed, as JSON.")
 @click.option("--id", "signal_id", default=None, help="The signal's own id: sent again under it, it is one signal.")
-@_BY
+@by_option()
 def signal(  # noqa: PLR0917 -- click hands every option over
     contract_path: Path, journal: Path | None, run_id: str, name: str, payload: str, signal_id: str | None, by: str
 ) -> None:
@@ -64,7 +59,7 @@ def signal(  # noqa: PLR0917 -- click hands every option over
 @journal_options
 @click.argument("run_id", metavar="RUN")
 @click.option("--reason", default="", help="Why, for the record.")
-@_BY
+@by_option()
 def cancel(contract_path: Path, journal: Path | None, run_id: str, reason: str, by: str) -> None:
     """Cancels a run, or a session's open turn, and its children: no further call is made, and all end halted.
 
@@ -91,8 +86,8 @@ def cancel(contract_path: Path, journal: Path | None, run_id: str, reason: str, 
 @click.argument("run_ids", metavar="[RUN]...", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Every run that another version of the agent began.")
 @click.option("--dry-run", is_flag=True, help="Only say which would be adopted.")
-@_AGENT
-@_BY
+@agent_option
+@by_option()
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 def adopt(
     *,
@@ -164,7 +159,7 @@ def _print_adoptions(tried: list[tuple[Adoption | None, str, str]]) -> None:
 
 @click.command(cls=Command, if_interrupted="What was recorded stands; `plimsoll runs work` goes on from there.")
 @journal_options
-@_AGENT
+@agent_option
 @click.option("--concurrency", type=click.IntRange(min=1), default=10, show_default=True, help="Runs at once.")
 @click.option(
     "--patience", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds, when it ends."

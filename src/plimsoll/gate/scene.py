@@ -63,9 +63,8 @@ class CallMade:
     """One attempt that was seen on its way to a dependency. `ended_s` is None while it is under way.
 
     `site` is where it is in the trial, `name` whom it asks there, `dependency` the name of that in its own agent's
-    contract. `streamed`
-    is whether its answer came in parts, `done` whether the dependency did what it was asked to, whatever became of its
-    answer, and `struck` whether a fault struck it.
+    contract. `streamed` is whether its answer came in parts, `done` whether the dependency did what it was asked to,
+    whatever became of its answer, and `struck` whether a fault struck it.
     """
 
     __slots__ = (
@@ -161,8 +160,7 @@ class Scene:
     """Everything that one trial is about. `earlier` counts what the ledger had before it, by tool.
 
     When the kill switch was engaged, `killed_at` calls had begun and the ledger had `rows_at_kill` rows; of the calls
-    `under_way_at_kill` (by dependency), what they do may still come.
-    `steps` is None where nobody asked for the story.
+    `under_way_at_kill` (by dependency), what they do may still come. `steps` is None where nobody asked for the story.
     """
 
     __slots__ = (

@@ -102,9 +102,10 @@ def _canned_claims(contract: Contract, stages: Sequence[Stage]) -> Iterator[Viol
     """Canned answers that claim an effect: they are given when nothing may have been done."""
     for agent, each in _family(contract, stages):
         phrases = {phrase: name for name, tool in each.tools.items() for phrase in tool.claims}
-        for name, model in each.models.items():
-            for phrase, tool_name in phrases.items() if model.canned is not None else ():
-                if Wording(phrase).is_stated_in(model.canned or ""):
+        canned = {name: model.canned for name, model in each.models.items() if model.canned is not None}
+        for name, text in canned.items():
+            for phrase, tool_name in phrases.items():
+                if Wording(phrase).is_stated_in(text):
                     where = _at(("models", name, "canned"), agent)
                     message = f"{where} says what {tool_name} does ({phrase!r}), and answers when nothing was done"
                     yield Violation(claim="honesty", code="canned_claim", message=message)

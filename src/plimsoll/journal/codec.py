@@ -41,7 +41,7 @@ SEALED = "[sealed]"
 """Stands for a personal field whose key is not at hand."""
 
 COMPRESSED_FROM_BYTES = 4096
-"""Below, compression saves less than it costs: 30 µs, for two to three thousand bytes less to write."""
+"""Below, compression saves less than it costs."""
 _MOST_BYTES = 1 << 28
 """No body is compressed that has more, so none that claims to have more is decompressed."""
 _PLAIN, _ZLIB, _SEALED = b"{", b"\x01", b"\x02"

@@ -1,6 +1,7 @@
 """The call pipeline, in the design's order:
 
-    replay lookup → limits → approval → ladder → intent (barrier) → retry → timeout → the dependency → output check
+    replay lookup → limits → approval → ladder → intent (barrier) → retry → hedge → circuit breaker → rate limit
+                  → bulkhead → timeout → the dependency → output check
 
 `call` never raises what a dependency raised: it returns a `Settled` that says what came of the call. What it does raise
 takes the run off the stack (`Unwind`) or is a caller's mistake (`Misuse`).

@@ -13,7 +13,17 @@ from plimsoll.runtime.doubts import answer_to, open_doubts
 from plimsoll.runtime.lineage import child_id, latest_link, link_id, link_of, undo_id
 from plimsoll.runtime.result import Undoable
 
-__all__ = ["UndoPlan", "UndoStep", "taken_back", "tools_undone", "undo_plan", "undo_steps", "undoable_calls"]
+__all__ = [
+    "Link",
+    "UndoPlan",
+    "UndoStep",
+    "links",
+    "taken_back",
+    "tools_undone",
+    "undo_plan",
+    "undo_steps",
+    "undoable_calls",
+]
 
 
 class UndoPlan:
@@ -34,6 +44,29 @@ class UndoStep:
     agents: tuple[str, ...]
     run_id: str
     keys: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One run of a chain, by its id and its place there, from 1."""
+
+    run_id: str
+    number: int
+    events: Sequence[Event]
+
+    def key(self, key: str) -> str:
+        """What its call `key` is called among those of the whole chain."""
+        return key if self.number == 1 else f"{key}~{self.number}"
+
+
+async def links(store: Store, first: str) -> AsyncIterator[Link]:
+    """The runs of the chain that the run `first` began, in their order."""
+    for number in count(1):
+        run_id = link_id(first, number)
+        events = [record.event for record in await store.read(run_id)]
+        if not events:
+            return
+        yield Link(run_id, number, events)
 
 
 async def undo_steps(store: Store, run_id: str) -> list[UndoStep]:
@@ -73,20 +106,15 @@ async def _steps(store: Store, run_id: str, *, agents: tuple[str, ...], again: b
 
 async def _in_order(store: Store, run_id: str) -> AsyncIterator[tuple[str, str | None]]:
     """The calls of a chain by their keys, and its children by their ids and names, in the order in which they ended."""
-    for number in count(1):
-        link = link_id(run_id, number)
-        events = [record.event for record in await store.read(link)]
-        if not events:
-            return
-        place = f"~{number}" if number > 1 else ""
-        calls = {event.key: event for event in events if isinstance(event, CallIntended)}
-        settled = [event.key for event in events if isinstance(event, (CallSettled, DoubtResolved))]
+    async for link in links(store, run_id):
+        calls = {event.key: event for event in link.events if isinstance(event, CallIntended)}
+        settled = [event.key for event in link.events if isinstance(event, (CallSettled, DoubtResolved))]
         for key in dict.fromkeys((*settled, *calls)):
             call = calls.get(key)
             if call is not None and call.kind is CallKind.RUN:
-                yield child_id(link, key), call.dependency
+                yield child_id(link.run_id, key), call.dependency
             else:
-                yield f"{key}{place}", None
+                yield link.key(key), None
 
 
 async def _over(store: Store, run_id: str) -> RunHead:
@@ -136,32 +164,27 @@ async def undoable_calls(store: Store, run_id: str) -> list[Undoable]:
         return []
     taken = await _taken_back(store, run_id)
     done: list[Undoable] = []
-    for number in count(1):
-        link = link_id(run_id, number)
-        events = [record.event for record in await store.read(link)]
-        if not events:
-            break
-        place = f"~{number}" if number > 1 else ""
-        done += _done(events, await store.inbox(link), place)
+    async for link in links(store, run_id):
+        done += _done(link, await store.inbox(link.run_id))
     return [call for call in done if call.key not in taken]
 
 
-def _done(events: Sequence[Event], inbox: Sequence[InboxEntry], place: str) -> list[Undoable]:
+def _done(link: Link, inbox: Sequence[InboxEntry]) -> list[Undoable]:
     intents: dict[str, CallIntended] = {}
     results: dict[str, object] = {}
-    for event in events:
+    for event in link.events:
         if isinstance(event, CallIntended) and event.undoable:
             intents[event.key] = event
         elif isinstance(event, CallSettled) and event.outcome.ok:
             results[event.key] = event.outcome.value
         elif isinstance(event, DoubtResolved) and event.answer == "happened":
             results.setdefault(event.key, event.value)
-    for key in open_doubts(events):
-        said = answer_to(events, inbox, key)
+    for key in open_doubts(link.events):
+        said = answer_to(link.events, inbox, key)
         if said is not None and said.body["happened"]:
             results[key] = said.body["value"]
     return [
-        Undoable(key=f"{key}{place}", tool=intents[key].dependency, args=intents[key].args, result=result)
+        Undoable(key=link.key(key), tool=intents[key].dependency, args=intents[key].args, result=result)
         for key, result in results.items()
         if key in intents
     ]
@@ -221,14 +244,10 @@ async def tools_undone(store: Store, run_ids: Iterable[str]) -> frozenset[str]:
     gone: set[str] = set()
     for run_id in run_ids:
         taken = await taken_back(store, run_id)
-        for number in count(1):
-            events = [record.event for record in await store.read(link_id(run_id, number))]
-            if not events:
-                break
-            place = f"~{number}" if number > 1 else ""
-            for event in events:
+        async for link in links(store, run_id):
+            for event in link.events:
                 if isinstance(event, CallIntended):
-                    (gone if taken.get(f"{event.key}{place}") else stands).add(event.dependency)
+                    (gone if taken.get(link.key(event.key)) else stands).add(event.dependency)
                 elif isinstance(event, CallSettled) and event.kind is CallKind.RUN and event.outcome.value:
                     stands.update(event.outcome.value["did"])
     return frozenset(gone - stands)

@@ -270,3 +270,10 @@ def test_more_than_one_damage_is_told(copy: Path) -> None:
     said = found(copy)
     for run_id in ("plain", "sealed", "erased", "parked"):
         assert any(line.startswith(f"{run_id} 2 ") for line in said), run_id
+
+
+@pytest.mark.parametrize("run_id", ["plain", "sealed", "claimed", "parked", "erased"])
+def test_an_id_that_is_no_text_any_more(copy: Path, run_id: str) -> None:
+    with raw(copy) as file:
+        file.execute("UPDATE runs SET run_id = CAST(run_id AS BLOB) WHERE run_id = ?", (run_id,))
+    assert any("its id is no text" in line for line in found(copy))

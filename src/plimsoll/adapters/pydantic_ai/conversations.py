@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from itertools import count
 from typing import Any
 
 from pydantic_ai.agent import EventStreamHandler
@@ -24,11 +23,10 @@ from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input
 from plimsoll.adapters.pydantic_ai.watching import HardenedStream
 from plimsoll.core.canonical import canonical_json
 from plimsoll.core.events import CallIntended, CallSettled
-from plimsoll.runtime.lineage import link_id
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.sessions import Session, Turn
-from plimsoll.runtime.undoable import taken_back
+from plimsoll.runtime.undoable import links, taken_back
 
 __all__ = ["Conversation", "carried_of", "messages_before"]
 
@@ -128,16 +126,13 @@ async def _retold(run: Run, turn: Turn, taken: Mapping[str, bool]) -> list[Model
 
 async def _effects(run: Run, turn: Turn, taken: Mapping[str, bool]) -> AsyncIterator[tuple[str, str]]:
     """What a turn changed in the world, by call key and in words, with what may have been, and what was taken back."""
-    for number in count(1):
-        events = [record.event for record in await run.state.env.store.read(link_id(turn.run_id, number))]
-        settled = {event.key: event.outcome for event in events if isinstance(event, CallSettled)}
-        for event in events:
+    async for link in links(run.state.env.store, turn.run_id):
+        settled = {event.key: event.outcome for event in link.events if isinstance(event, CallSettled)}
+        for event in link.events:
             if isinstance(event, CallIntended):
                 outcome = settled.pop(event.key, None)
                 if outcome is None or outcome.ok:
-                    key = event.key if number == 1 else f"{event.key}~{number}"
+                    key = link.key(event.key)
                     call = f"{event.dependency} {canonical_json(event.args).decode()}"
                     since = "" if key not in taken else _TAKEN if taken[key] else _PERHAPS_TAKEN
                     yield key, (call if outcome is not None else f"perhaps {call}") + since
-        if not events:
-            return

@@ -10,10 +10,10 @@ from plimsoll.core.events import Finding
 from plimsoll.runtime.lineage import link_of
 from plimsoll.runtime.run import Run
 
-__all__ = ["Dependencies"]
+__all__ = ["Dependencies", "parked_without"]
 
 AGAIN_S = 60.0
-"""After how long a run is gone on with whose dependencies could not be made."""
+"""After how long a run is gone on with that could not have what its tools need."""
 
 
 class Dependencies:
@@ -58,24 +58,25 @@ class Dependencies:
             made = self._given()
             return await made if inspect.isawaitable(made) else made
         except Exception as error:
-            raise _parked(run, error) from error
+            raise parked_without("the agent's dependencies could not be made", run, error, dependency="deps") from error
 
 
-def _parked(run: Run, error: Exception) -> RunParked:
-    what = f"the agent's dependencies could not be made ({type(error).__name__}"
-    _tell(run, f"{what})", fault=type(error).__name__)
-    words = f"{what}: {error}); nothing was done"
+def parked_without(what: str, run: Run, error: Exception, *, dependency: str) -> RunParked:
+    """Tells `what` a run cannot have that its tools need, and why. Returns what makes it wait, and be tried again."""
+    fault = type(error).__name__
+    _tell(run, f"{what} ({fault})", dependency=dependency, fault=fault)
+    words = f"{what} ({fault}: {error}); nothing was done"
     return RunParked("dependencies", detail=words, until=run.state.env.clock.now() + AGAIN_S)
 
 
 def _left_without(run: Run) -> RunParked:
     what = "its caller gave the run dependencies of its own, and is gone"
-    _tell(run, what)
+    _tell(run, what, dependency="deps")
     return RunParked("dependencies", detail=f"{what}; resume it with `deps`, or harden the agent with what makes them")
 
 
-def _tell(run: Run, message: str, *, fault: str | None = None) -> None:
-    finding = Finding(kind="no_dependencies", severity="critical", message=message, dependency="deps", fault=fault)
+def _tell(run: Run, message: str, *, dependency: str, fault: str | None = None) -> None:
+    finding = Finding(kind="no_dependencies", severity="critical", message=message, dependency=dependency, fault=fault)
     run.state.raise_finding(finding)
 
 

@@ -13,13 +13,10 @@ from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
 
 from plimsoll.adapters.pydantic_ai.binding import Binding
-from plimsoll.core.errors import RunParked
-from plimsoll.core.events import Finding
+from plimsoll.adapters.pydantic_ai.dependencies import parked_without
 
-__all__ = ["RemoteToolset", "ServerUnreachable", "is_remote", "remote_leaves", "with_listings"]
+__all__ = ["RemoteToolset", "ServerUnreachable", "remote_leaves", "with_listings"]
 
-AGAIN_S = 60.0
-"""After how long a run is gone on with whose server could not be asked for its tools."""
 LISTING_S = 30.0
 """How long a server may take to say what tools it has."""
 _CLOSED, _TIMED_OUT = -32000, (-32001, 408)
@@ -33,7 +30,7 @@ class ServerUnreachable(ConnectionError):
     """No connection to the server could be made, so nothing was asked of it."""
 
 
-def is_remote(toolset: AbstractToolset[Any]) -> bool:
+def _is_remote(toolset: AbstractToolset[Any]) -> bool:
     """Whether these are an MCP server's tools. By name, so that nobody needs the library who has none."""
     return any(base.__module__ == "pydantic_ai.mcp" for base in type(toolset).__mro__)
 
@@ -41,7 +38,7 @@ def is_remote(toolset: AbstractToolset[Any]) -> bool:
 def remote_leaves(toolset: AbstractToolset[Any]) -> list[AbstractToolset[Any]]:
     """The MCP servers among the toolsets that this one is made of."""
     found: list[AbstractToolset[Any]] = []
-    toolset.apply(lambda leaf: found.append(leaf) if is_remote(leaf) else None)
+    toolset.apply(lambda leaf: found.append(leaf) if _is_remote(leaf) else None)
     return found
 
 
@@ -64,7 +61,7 @@ def with_listings(toolset: AbstractToolset[Any], binding: Binding) -> AbstractTo
 
     def journaled(leaf: AbstractToolset[Any]) -> AbstractToolset[Any]:
         nonlocal number
-        if not is_remote(leaf):
+        if not _is_remote(leaf):
             return leaf
         number += 1
         return RemoteToolset(leaf, binding=binding, key=f"tools/{leaf.id or number}")
@@ -186,22 +183,9 @@ class RemoteToolset(WrapperToolset[Any]):
                 tools = [tool.tool_def for tool in (await self.wrapped.get_tools(ctx)).values()]
                 said = await self.wrapped.get_instructions(ctx)
         except Exception as error:
-            raise self._parked(error) from error
+            what = f"the MCP server {self.key} could not be asked for its tools"
+            raise parked_without(what, self.binding.run, error, dependency=self.key) from error
         return {
             "tools": _tools_adapter.dump_python(tools, mode="json"),
             "instructions": _instructions_adapter.dump_python(said, mode="json"),
         }
-
-    def _parked(self, error: Exception) -> RunParked:
-        state, kind = self.binding.run.state, type(error).__name__
-        state.raise_finding(
-            Finding(
-                kind="no_dependencies",
-                severity="critical",
-                message=f"an MCP server could not be asked for its tools ({kind})",
-                dependency=self.key,
-                fault=kind,
-            )
-        )
-        words = f"the MCP server {self.key} could not be asked for its tools ({kind}: {error}); nothing was done"
-        return RunParked("dependencies", detail=words, until=state.env.clock.now() + AGAIN_S)

@@ -16,11 +16,11 @@ _MOST_TOLD = 20
 
 
 def damages(connection: sqlite3.Connection, ring: KeyRing | None) -> list[Damage]:
-    """Damaged pages, rows that are missing or belong nowhere, messages that were altered, kill switches that nobody
-    engaged, keys that do not open by `ring`. What cannot be looked at is damaged, too.
+    """Damaged pages, rows that are missing or belong nowhere, ids that are none, messages that were altered, kill
+    switches that nobody engaged, keys that do not open by `ring`. What cannot be looked at is damaged, too.
     """
     found: list[Damage] = []
-    for look in (_pages, _strays, _gaps, _inbox, _halts, partial(_keys, ring=ring)):
+    for look in (_pages, _ids, _strays, _gaps, _inbox, _halts, partial(_keys, ring=ring)):
         try:
             found += look(connection)
         except (sqlite3.DatabaseError, TypeError, ValueError) as error:
@@ -32,6 +32,12 @@ def _pages(connection: sqlite3.Connection) -> Iterator[Damage]:
     for (said,) in connection.execute(f"PRAGMA integrity_check({_MOST_TOLD})"):
         if said != "ok":
             yield Damage(run_id="*", seq=0, what=f"the file is damaged: {said}")
+
+
+def _ids(connection: sqlite3.Connection) -> Iterator[Damage]:
+    """Ids of runs that are no text. Whatever else looks at them takes that for granted."""
+    for (run_id,) in connection.execute("SELECT run_id FROM runs WHERE typeof(run_id) <> 'text'"):
+        yield Damage(run_id=str(run_id), seq=0, what="its id is no text")
 
 
 def _strays(connection: sqlite3.Connection) -> Iterator[Damage]:
@@ -46,13 +52,13 @@ def _strays(connection: sqlite3.Connection) -> Iterator[Damage]:
         (_MOST_TOLD,),
     ):
         what = "it was erased, and its key is there" if erased_at is not None else f"{keys} keys belong to no run"
-        yield Damage(run_id=run_id or "*", seq=0, what=what)
+        yield Damage(run_id=str(run_id or "*"), seq=0, what=what)
     for (run_id,) in connection.execute(
         "SELECT run_id FROM runs r WHERE posted <> (SELECT coalesce(max(position), 0) FROM inbox i"
         " WHERE i.run_id = r.run_id) LIMIT ?",
         (_MOST_TOLD,),
     ):
-        yield Damage(run_id=run_id, seq=0, what="its head and the inbox disagree about the last message to it")
+        yield Damage(run_id=str(run_id), seq=0, what="its head and the inbox disagree about the last message to it")
 
 
 def _gaps(connection: sqlite3.Connection) -> Iterator[Damage]:
@@ -89,7 +95,9 @@ def _keys(connection: sqlite3.Connection, *, ring: KeyRing | None) -> Iterator[D
     """Keys that do not open, as far as there is anything here to open them by."""
     if ring is None:
         return
-    rows = connection.execute("SELECT run_id, master, wrapped FROM keys JOIN runs ON run = key ORDER BY run")
+    rows = connection.execute(
+        "SELECT run_id, master, wrapped FROM keys JOIN runs ON run = key WHERE typeof(run_id) = 'text' ORDER BY run"
+    )
     for run_id, master, wrapped in rows:
         try:
             ring.open(run_id, WrappedKey(master, wrapped))

@@ -403,7 +403,8 @@ class SQLiteStore:
         return await self._look(lambda: self._key_of(run_id, self._reader))
 
     async def run_ids(self) -> list[str]:
-        return [run_id for (run_id,) in await self._rows("SELECT run_id FROM runs ORDER BY key", ())]
+        found = await self._rows("SELECT run_id FROM runs ORDER BY key", ())
+        return [run_id for (run_id,) in found if isinstance(run_id, str)]  # `damages` tells of any other
 
     async def inbox_digest(self, count: int) -> bytes | None:
         if count == 0:
