@@ -134,3 +134,39 @@ def test_a_run_cannot_be_named_like_a_circuit(folder: Path) -> None:
         await harness.store.close()
 
     asyncio.run(main())
+
+
+HANDED_OVER = """
+[agent]
+name = "desk"
+[journal]
+path = "journal.db"
+[models.primary]
+fallback = ["colleague"]
+[models.colleague]
+hand_over = ["ana"]
+"""
+
+
+def test_what_was_handed_over_is_listed_and_answered(folder: Path) -> None:
+    (folder / "plimsoll.toml").write_text(HANDED_OVER)
+
+    async def life(run_id: str) -> Any:
+        harness = harness_in(folder, breaks)
+        result = await harness.run("where is W1?", run_id=run_id)
+        await harness.close()
+        await harness.store.close()
+        return result
+
+    parked = asyncio.run(life("r"))
+    assert parked.ending is Ending.PARKED
+    shown = asked("approvals", "list")
+    assert "To answer" in shown and "r.a1" in shown and "plimsoll approvals answer" in shown
+    assert json.loads(asked("approvals", "list", "--json"))["approvals"][0]["answers"] is True
+
+    empty = CliRunner().invoke(main, ["approvals", "approve", "r.a1", "--by", "ana"])
+    assert (empty.exit_code, "wants an answer" in empty.output) == (1, True)
+    asked("approvals", "answer", "r.a1", "It left Graz today.", "--by", "ana")
+    answered = asyncio.run(life("r"))
+    assert (answered.ending, answered.output) == (Ending.DEGRADED, "It left Graz today.")
+    assert "Nothing waits for a person." in asked("approvals", "list")

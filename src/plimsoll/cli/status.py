@@ -12,7 +12,7 @@ from rich.console import Console
 
 from plimsoll.cli.command import Command
 from plimsoll.cli.families import state_of
-from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places, with_operations
+from plimsoll.cli.journal_access import JSON_HELP, by_option, journal_options, places, with_operations
 from plimsoll.cli.printing import clean, console, line, table, typed
 from plimsoll.cli.wording import when
 from plimsoll.contract.loading import load_contract
@@ -154,7 +154,6 @@ def _agent_of(contract_path: Path, agent: str | None, dependency: str, *, checke
 
 
 _AGENT = click.option("--agent", default=None, help="Whose dependency it is; the contract's agent if left out.")
-_BY = click.option("--by", default=person, show_default="your login name", help="Who says so.")
 
 
 @circuit.command(cls=Command)
@@ -162,7 +161,7 @@ _BY = click.option("--by", default=person, show_default="your login name", help=
 @click.argument("dependency", metavar="DEPENDENCY")
 @_AGENT
 @click.option("--reason", default="isolated by an operator", show_default=True, help="Why, for the record.")
-@_BY
+@by_option()
 def isolate(  # noqa: PLR0917 -- click hands every option over
     contract_path: Path, journal: Path | None, dependency: str, agent: str | None, reason: str, by: str
 ) -> None:
@@ -188,7 +187,7 @@ def isolate(  # noqa: PLR0917 -- click hands every option over
 @journal_options
 @click.argument("dependency", metavar="DEPENDENCY")
 @_AGENT
-@_BY
+@by_option()
 def restore(contract_path: Path, journal: Path | None, dependency: str, agent: str | None, by: str) -> None:
     """Ends an isolation: the next attempts are probes, and the circuit closes when they succeed.
 
