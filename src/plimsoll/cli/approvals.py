@@ -200,8 +200,8 @@ def deny(  # noqa: PLR0917 -- click hands every option over
 
 
 @approvals.command(cls=Command)
-@click.argument("text")
 @_decider
+@click.argument("text")
 def answer(  # noqa: PLR0917 -- click hands every option over
     context: click.Context,
     contract_path: Path,

@@ -28,6 +28,8 @@ __all__ = ["circuit", "print_switches", "status"]
 
 _COLUMNS = ("agent", "process", "dependency", "circuit", "failed", "under way", "asked twice", "retries left", "as of")
 
+_OWNER_CHARS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
@@ -103,7 +105,7 @@ def print_switches(out: Console, halts: Sequence[Halt], *, options: str) -> None
 def _print_processes(out: Console, processes: Sequence[ProcessStatus]) -> None:
     now = SystemClock().now()
     rows = [
-        (process.agent, process.owner, *_cells(dependency), when(process.at, now=now))
+        (process.agent, _short(process.owner), *_cells(dependency), when(process.at, now=now))
         for process in processes
         for dependency in process.dependencies
     ]
@@ -111,6 +113,11 @@ def _print_processes(out: Console, processes: Sequence[ProcessStatus]) -> None:
         table(out, _COLUMNS, rows, whole=("agent", "dependency"))
     else:
         line(out, "No process that lives has reported on its dependencies.")
+
+
+def _short(owner: str) -> str:
+    """An owner's name, as much of it as tells it from others; `--json` has the whole."""
+    return owner if len(owner) <= _OWNER_CHARS else f"{owner[: _OWNER_CHARS - 1]}…"
 
 
 def _cells(status: DependencyStatus) -> tuple[str, ...]:
@@ -125,7 +132,8 @@ def _cells(status: DependencyStatus) -> tuple[str, ...]:
     if status.hedged_share is not None:
         after = "" if status.hedge_after_s is None else f", after {status.hedge_after_s:.2g} s"
         hedged = f"{status.hedged_share:.1%}{after}"
-    failed = "–" if status.failure_ratio is None else f"{status.failure_ratio:.0%}"
+    counted = status.circuit is CircuitState.CLOSED and status.failure_ratio is not None
+    failed = f"{status.failure_ratio:.0%}" if counted else "–"
     retries = "–" if status.retry_tokens is None else f"{status.retry_tokens:g}"
     return status.name, circuit, failed, under_way, hedged, retries
 
