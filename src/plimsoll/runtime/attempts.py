@@ -59,6 +59,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     """The answer as JSON."""
     barred: LimitExceeded | None = None
     """Why there was no further attempt, where a limit of the run did not allow one."""
+    doubt: ErrorRecord | None = None
+    """What became of an earlier attempt that may have happened all the same, whatever the last one proves of itself."""
 
 
 class Footing(msgspec.Struct, frozen=True):
@@ -195,6 +197,7 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
     env = footing.state.env
     budget = env.budgets[footing.site]
     number = 0
+    doubt: ErrorRecord | None = None
     while True:
         number += 1
         tried = await _attempt(footing, number)
@@ -213,6 +216,8 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
             footing.note(number, error.fault, error.message, tried.duration_s)
             await footing.state.keep_time(tried.duration_s)
             budget.failed()
+            doubt = doubt or error
+        tried = replace(tried, doubt=doubt)
         policy = _repeated_by(footing, number, error.fault, proven=proven)
         if policy is None or not budget.allows():
             return replace(tried, usage=spent)
