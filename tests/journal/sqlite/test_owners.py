@@ -60,7 +60,7 @@ def test_the_files_of_the_dead_are_removed(path: Path) -> None:
     (folder / "late.lock").touch()
     assert not one.owner_alive("late")
     two = SQLiteStore.open(path, owner="two")
-    assert sorted(file.name for file in folder.iterdir()) == ["one.lock", "two.lock"]
+    assert sorted(file.name for file in folder.iterdir()) == ["bell", "one.lock", "two.lock"]
     run(one.close())
     run(two.close())
 
