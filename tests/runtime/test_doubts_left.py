@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from plimsoll.contract.model import Tool
-from plimsoll.core.calls import CallInfo, Effect, Ending
+from plimsoll.core.calls import CallInfo, Effect, Ending, Unknown
 from plimsoll.core.errors import JournalUnavailable, Misuse, RunParked, UnknownRun
 from plimsoll.core.events import DoubtResolved, RunEnded
 from plimsoll.journal.audit import audit
@@ -218,6 +218,31 @@ def test_an_answer_that_comes_too_late_for_the_run_is_written_down() -> None:
         assert (await harness.result("r")).ending is Ending.HALTED
         assert await answers(desk, "r") == [("1:pay", "happened", "ana")]
         assert await store.asking() == []
+
+    simulated(main)
+
+
+def test_what_nobody_knew_when_the_run_parked_is_asked_about_once_more_before_it_ends() -> None:
+    async def main() -> None:
+        async def lose(site: str, info: CallInfo, exchange: Exchange, send: Send) -> Any:
+            answer = await send()
+            if site == "refund":
+                raise ConnectionResetError("lost")
+            return answer
+
+        desk = Desk(intercept=lose)
+        knows = desk.shop.verify
+        desk.shop.verify = lambda args, key: Unknown("it may be on its way")  # type: ignore[method-assign]
+        parked = await desk.live().run({"order": "W1"}, run_id="r")
+        assert (parked.ending, parked.reason) == (Ending.PARKED, "doubt: 3:refund")
+        desk.shop.verify = knows  # type: ignore[method-assign]
+        harness = desk.live()
+        await harness.operations.cancel("r", by="ana", reason="enough")
+        (over,) = await harness.wake()
+        assert over.ending is Ending.HALTED
+        events = [record.event for record in await desk.store.read("r")]
+        assert [each.answer for each in events if isinstance(each, DoubtResolved)] == ["unknown", "happened"]
+        assert await harness.operations.in_doubt() == []
 
     simulated(main)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from plimsoll.contract.model import AgentSection, Contract, Limits, Retry, Tool
@@ -225,6 +225,7 @@ class Lives:
     st.lists(COMMITS, max_size=5),
     st.lists(VERIFYING, max_size=6),
 )
+@example(Effect.IDEMPOTENT, ["late", "refused", "lost_before", "lost_before"], [], ["unknown"] * 3)
 def test_an_effect_happens_once_or_nobody_says_that_it_did(
     effect: Effect, sendings: list[str], commits: list[str], verifyings: list[str]
 ) -> None:

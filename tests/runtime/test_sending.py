@@ -10,7 +10,7 @@ from plimsoll.core.calls import CallInfo, Effect, Ending, NotHappenedAndCannot
 from plimsoll.runtime.current import current_call
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.run import Run
-from tests.runtime.bench import Crash, Desk, simulated
+from tests.runtime.bench import Crash, Desk, Refusal, simulated
 
 
 def sending() -> int:
@@ -23,7 +23,8 @@ class Watched(Desk):
     """A desk whose first refunds come to what is given. `sent` and `verified` are the sendings that were seen."""
 
     def __init__(self, *comes: BaseException | None, effect: Effect = Effect.WRITE) -> None:
-        super().__init__(tools={"refund": Tool(effect=effect)}, intercept=self.before)
+        refund = Tool(effect=effect, proves_nothing_happened=("Refusal",))
+        super().__init__(tools={"refund": refund}, intercept=self.before)
         self.comes = list(comes)
         self.sent: list[int] = []
         self.verified: list[int] = []
@@ -86,5 +87,37 @@ def test_a_read_is_sent_once_however_often_it_is_made() -> None:
         desk = Watched(effect=Effect.READ)
         await desk.live().run({}, run_id="r")
         assert desk.sent == [1]
+
+    simulated(main)
+
+
+def test_a_refusal_proves_nothing_of_an_earlier_sending_that_may_have_happened() -> None:
+    async def main() -> None:
+        desk = Watched(ConnectionError("lost"), Refusal("not today"), effect=Effect.IDEMPOTENT)
+        result = await desk.live().run({}, run_id="r")
+        assert (result.ending, len(desk.sent), len(desk.verified)) == (Ending.COMPLETE, 3, 1)
+        assert (await desk.events()).count("DoubtRaised") == 1
+
+    simulated(main)
+
+
+def test_nor_of_one_that_a_process_died_after() -> None:
+    async def main() -> None:
+        desk = Watched(Crash(), Refusal("not today"), effect=Effect.IDEMPOTENT)
+        harness = desk.live()
+        with pytest.raises(Crash):
+            await harness.run({}, run_id="r")
+        harness.journal.abandon()
+        (result,) = await desk.live().wake()
+        assert (result.ending, len(desk.sent), len(desk.verified)) == (Ending.COMPLETE, 3, 1)
+
+    simulated(main)
+
+
+def test_a_refusal_alone_is_the_end_of_what_is_idempotent_too() -> None:
+    async def main() -> None:
+        desk = Watched(Refusal("not today"), effect=Effect.IDEMPOTENT)
+        result = await desk.live().run({}, run_id="r")
+        assert (result.ending, len(desk.sent), desk.verified) == (Ending.FAILED, 1, [])
 
     simulated(main)

@@ -143,7 +143,7 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
     env = footing.state.env
     budget = env.budgets[footing.site]
     number = tries = 0
-    unsure: Attempt | None = None
+    doubt: ErrorRecord | None = None
     while True:
         tries += 1
         tried = await hedged(footing, number + 1, spent)
@@ -156,8 +156,8 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
         proven = not tried.was_sent or error.type in footing.refusals
         if not tried.was_sent:
             footing.note(number, error.fault, error.message, tried.duration_s)
-            if unsure is not None:  # what was not sent says nothing of what was
-                return replace(unsure, number=number, usage=spent)
+            if doubt is not None:  # what was not sent says nothing of what was
+                return replace(tried, error=doubt, doubt=doubt, usage=spent)
         elif proven and error.fault is Fault.EXCEPTION:
             error = replace(error, fault=Fault.REFUSED)
             tried = replace(tried, error=error)
@@ -167,7 +167,8 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
             footing.note(number, error.fault, error.message, tried.duration_s)
             await footing.state.keep_time(tried.duration_s)
             budget.failed()
-            unsure = None if proven else tried
+            doubt = doubt or error
+        tried = replace(tried, doubt=doubt)
         policy = _repeated_by(footing, tries, error.fault, proven=proven)
         if policy is None or not budget.allows():
             return replace(tried, usage=spent)

@@ -46,6 +46,8 @@ class Attempt(msgspec.Struct, frozen=True, gc=False):
     """The answer as JSON."""
     barred: LimitExceeded | None = None
     """Why there was no further attempt, where a limit of the run did not allow one."""
+    doubt: ErrorRecord | None = None
+    """What became of an earlier attempt that may have happened all the same, whatever the last one proves of itself."""
     first_s: float | None = None
     """After how many seconds the first part of a streamed answer came."""
     was_sent: bool = True

@@ -44,8 +44,13 @@ RECHECK_S = 60.0
 """How long a run is parked whose transaction could not be looked up, before `wake` asks the database again."""
 
 
-async def write(state: RunState, exchange: Exchange, intent: CallIntended) -> Answer:
-    """Sends a call whose intent is durable, and settles whatever doubt it leaves."""
+async def write(
+    state: RunState, exchange: Exchange, intent: CallIntended, *, doubt: ErrorRecord | None = None
+) -> Answer:
+    """Sends a call whose intent is durable, and settles whatever doubt it leaves.
+
+    `doubt` is what became of an earlier sending that may have happened, and is not asked about: this one has its key.
+    """
     terms = state.env.compiled.tools[intent.dependency]
     footing = Footing(state, exchange, intent.key, intent.effect, intent.dependency, terms)
     attempts = 0
@@ -55,9 +60,12 @@ async def write(state: RunState, exchange: Exchange, intent: CallIntended) -> An
         attempts += tried.number
         if tried.error is None:
             return _ok(exchange.encode(tried.native), attempts)
-        if not tried.was_sent or proves_nothing_happened(exchange, tried.error, footing.refusals):
+        doubt = (doubt or tried.doubt) if intent.effect is Effect.IDEMPOTENT else None
+        proven = not tried.was_sent or proves_nothing_happened(exchange, tried.error, footing.refusals)
+        if doubt is None and proven:
             return _failed(tried.error, attempts)
-        resolved = await resolve(state, exchange, intent, tried.error)
+        resolved = await resolve(state, exchange, intent, doubt or tried.error)
+        doubt = None
         if isinstance(resolved, Happened):
             return _ok(resolved.result, attempts)
     assert tried.error is not None
@@ -70,15 +78,18 @@ async def recover_intent(state: RunState, exchange: Exchange, intent: CallIntend
     if answered is not None and answered.answer == "happened":
         return _ok(answered.value, 1)
     still_running = bool(state.env.under_way.of(intent.idempotency_key))
+    lost = ErrorRecord(type="Crash", message="the process died before the outcome was recorded", fault=Fault.CRASH)
+    doubt: ErrorRecord | None = None
     looked_up = intent.effect is Effect.TRANSACTION  # the database knows better than a person
     if answered is not None and answered.answer == "not_happened" and not still_running and not looked_up:
         await state.commit(intent)  # from here on the answer no longer holds: it is sent again
-    elif still_running or intent.effect is not Effect.IDEMPOTENT:
-        lost = ErrorRecord(type="Crash", message="the process died before the outcome was recorded", fault=Fault.CRASH)
+    elif intent.effect is Effect.IDEMPOTENT and not still_running:
+        doubt = lost
+    else:
         resolved = await resolve(state, exchange, intent, lost)
         if isinstance(resolved, Happened):
             return _ok(resolved.result, 1)
-    return await write(state, exchange, intent)
+    return await write(state, exchange, intent, doubt=doubt)
 
 
 async def resolve(

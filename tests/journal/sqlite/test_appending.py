@@ -35,7 +35,7 @@ def test_of_too_many_runs_that_came_to_nothing_the_earliest_half_is_forgotten(
 ) -> None:
     monkeypatch.setattr("plimsoll.journal.sqlite.appending._MOST_BEGUN", 6)
     for many, forgotten in ((6, set()), (7, {"7.0", "7.1", "7.2"})):
-        appender = Appender(connection)
+        appender = Appender(connection, on_post=int)
         heads = [begun(appender, f"{many}.{number}") for number in range(many)]
         records = [record for head in heads for record in chain(head, STARTED)]
         assert appender.append(records) == forgotten
@@ -45,7 +45,7 @@ def test_of_too_many_runs_that_came_to_nothing_the_earliest_half_is_forgotten(
 def test_what_was_written_by_a_try_that_nobody_heard_of_is_not_written_again(
     connection: sqlite3.Connection, more: tuple[object, ...]
 ) -> None:
-    appender = Appender(connection)
+    appender = Appender(connection, on_post=int)
     records = chain(begun(appender, "r"), STARTED, *more)  # type: ignore[arg-type]
     assert appender.append(records) == frozenset()
     appender.forget()
@@ -56,7 +56,7 @@ def test_what_was_written_by_a_try_that_nobody_heard_of_is_not_written_again(
 
 
 def test_once_it_is_durable_a_begun_run_is_one_like_any_other(connection: sqlite3.Connection) -> None:
-    appender, key = Appender(connection), WrappedKey("master", b"key")
+    appender, key = Appender(connection, on_post=int), WrappedKey("master", b"key")
     appended = [begun(appender, run_id, key) for run_id in ("a", "b")]
     for head in appended:
         assert appender.append(chain(head, STARTED)) == frozenset()

@@ -3,6 +3,7 @@
 import fcntl
 import stat
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_an_owners_name_is_one_processs_own(path: Path) -> None:
 
 def test_a_lock_is_its_owners_only_and_a_name_may_be_long(path: Path) -> None:
     store = SQLiteStore.open(path, owner="x" * 200)
-    (lock,) = path.with_name("journal.db.owners").iterdir()
+    (lock,) = path.with_name("journal.db.owners").glob("*.lock")
     assert (lock.name, stat.S_IMODE(lock.stat().st_mode)) == (f"{'x' * 200}.lock", 0o600)
     run(store.close())
 
@@ -42,7 +43,8 @@ def test_a_senseless_owner_is_refused(path: Path, name: str) -> None:
 def test_an_owners_name_stays_in_its_folder(path: Path, name: str) -> None:
     store, other = SQLiteStore.open(path, owner=name), SQLiteStore.open(path)
     assert other.owner_alive(name)
-    assert len(list(path.with_name("journal.db.owners").iterdir())) == 1
+    files = {file.name for file in path.with_name("journal.db.owners").iterdir()}
+    assert files == {f"{quote(name, safe='')}.lock", "bell"}
     run(store.close())
     assert not other.owner_alive(name)
     run(other.close())
@@ -54,11 +56,11 @@ def test_the_files_of_the_dead_are_removed(path: Path) -> None:
     (folder / "dead.lock").touch()
     (folder / "gone.lock").touch()
     one = SQLiteStore.open(path, owner="one")
-    assert [file.name for file in folder.iterdir()] == ["one.lock"]
+    assert [file.name for file in folder.glob("*.lock")] == ["one.lock"]
     (folder / "late.lock").touch()
     assert not one.owner_alive("late")
     two = SQLiteStore.open(path, owner="two")
-    assert sorted(file.name for file in folder.iterdir()) == ["one.lock", "two.lock"]
+    assert sorted(file.name for file in folder.iterdir()) == ["bell", "one.lock", "two.lock"]
     run(one.close())
     run(two.close())
 

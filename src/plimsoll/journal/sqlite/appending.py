@@ -66,11 +66,13 @@ class _Run:
 class Appender:
     """Adds records and moves heads on, inside its caller's transactions.
 
-    It remembers the heads of the runs that it wrote last, until it is told that they may have changed.
+    It remembers the heads of the runs that it wrote last, until it is told that they may have changed. Whenever it
+    leaves a message, it calls `on_post`.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, *, on_post: Callable[[], object]) -> None:
         self._connection = connection
+        self._on_post = on_post
         self._runs: dict[str, _Run] = {}
         self._begun: dict[str, tuple[RunHead, WrappedKey | None]] = {}  # and have no row yet
         self._decided: list[str] = []  # those that have one by now, ours or another's, if this transaction commits
@@ -164,6 +166,7 @@ class Appender:
 
     def _leave_words(self, before: RunHead, after: RunHead, fresh: Sequence[Record]) -> None:
         for word in words_at_end(before, after, fresh[-1]):
+            self._on_post()
             post(self._connection, stored_message(word, None))
 
     def remember(self, key: int, head: RunHead) -> _Run:

@@ -26,6 +26,7 @@ from plimsoll.journal.keys import KeyRing, RunReader, WrappedKey, open_key
 from plimsoll.journal.messages import Message, opened_message, stored_id, stored_message
 from plimsoll.journal.sqlite import evidence
 from plimsoll.journal.sqlite.appending import Appender
+from plimsoll.journal.sqlite.bell import Bell
 from plimsoll.journal.sqlite.commits import GroupCommit
 from plimsoll.journal.sqlite.damages import damages
 from plimsoll.journal.sqlite.errors import RESTORE, is_corruption, translated
@@ -71,16 +72,20 @@ class SQLiteStore:
         self._outside = Outside(halts=MappingProxyType({}), posted=0)
         self._looked_version = -1
         self._heads_version = -1  # of what the appender remembers
-        self._owners = OwnerLocks(path.with_name(path.name + ".owners"))
+        owners = path.with_name(path.name + ".owners")
+        self._owners = OwnerLocks(owners)
+        self._bell: Bell | None = None
+        self._to_ring = False
         self._connections: list[sqlite3.Connection] = []
         try:
             self._writer = self._connect(busy_timeout_s)
             (check if only_look else prepare)(self._writer, path)
-            self._appender = Appender(self._writer)
+            self._appender = Appender(self._writer, on_post=self._will_ring)
             self._inode = inode(path)
             self._reader = self._connect(busy_timeout_s)
             self._watch = self._connect(min(busy_timeout_s, 0.1))  # asked on the event loop
             if not only_look:
+                self._bell = Bell(owners / "bell")
                 self._owners.sweep()
             if owner is not None:
                 self._owners.hold(owner)
@@ -289,6 +294,7 @@ class SQLiteStore:
                 with suppress(RunErased):
                     its_id = stored_id(entry.request_id, among, self._key_of(among, self._writer))
                     message = replace(message, request_id=its_id)
+            self._will_ring()
             return post(self._writer, message)
 
         return await self._make(posted)
@@ -323,6 +329,7 @@ class SQLiteStore:
 
     async def engage(self, halt: Halt) -> None:
         def engage() -> None:
+            self._will_ring()
             self._writer.execute("INSERT OR REPLACE INTO halts VALUES (?, ?, ?, ?)", astuple(halt))
             evidence.note(self._writer, ActKind.ENGAGED, halt.scope, by=halt.by, reason=halt.reason, at=halt.at)
 
@@ -330,6 +337,7 @@ class SQLiteStore:
 
     async def release(self, scope: str, *, by: str = "", at: float = 0.0) -> bool:
         def release() -> bool:
+            self._will_ring()
             engaged = self._writer.execute("DELETE FROM halts WHERE scope = ?", (scope,)).rowcount == 1
             if engaged:
                 evidence.note(self._writer, ActKind.RELEASED, scope, by=by, reason="", at=at)
@@ -340,6 +348,9 @@ class SQLiteStore:
     def outside(self) -> Outside:
         if self._closed:
             raise JournalUnavailable(_CLOSED)
+        sound = None if self._bell is None else self._bell.sound()
+        if sound is None and self._bell is not None:
+            return self._outside
         try:
             # The version counts what every other connection changed, our own writer's among them.
             (version,) = self._watch.execute("PRAGMA data_version").fetchone()
@@ -353,6 +364,8 @@ class SQLiteStore:
         except sqlite3.Error:
             with translated(self._path):
                 raise
+        if self._bell is not None and sound is not None:
+            self._bell.heard(sound)
         return self._outside
 
     # -------------------------------------------------------------------------------------------------------- evidence
@@ -428,6 +441,8 @@ class SQLiteStore:
         for connection in self._connections:
             connection.close()
         self._owners.release()
+        if self._bell is not None:
+            self._bell.close()
         if self._copy is not None:
             self._copy.cleanup()
 
@@ -455,6 +470,10 @@ class SQLiteStore:
     async def _rows(self, sql: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         return await self._look(lambda: self._reader.execute(sql, values).fetchall())
 
+    def _will_ring(self) -> None:
+        """What this transaction does, the others have to look at."""
+        self._to_ring = True
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         if inode(self._path) != self._inode:
@@ -468,9 +487,13 @@ class SQLiteStore:
             yield
             self._writer.execute("COMMIT")
             self._appender.committed()
+            if self._to_ring and self._bell is not None:
+                self._bell.ring()
         except BaseException:
             self._appender.forget()
             if self._writer.in_transaction:
                 with suppress(sqlite3.Error):  # the first error is the one to tell
                     self._writer.execute("ROLLBACK")
             raise
+        finally:
+            self._to_ring = False

@@ -1,0 +1,94 @@
+"""The bell by which processes over one journal hear of one another: nothing that was done goes unheard."""
+
+from pathlib import Path
+
+from plimsoll.journal import SQLiteStore
+from plimsoll.journal.sqlite.bell import Bell
+from plimsoll.journal.store import Halt, InboxEntry, InboxKind
+from tests.journal.helpers import in_loop
+from tests.journal.sqlite.helpers import raw
+
+HALT = Halt(scope="*", by="ana", reason="enough", at=1.0)
+SIGNAL = InboxEntry(request_id="s", run_id="r", kind=InboxKind.SIGNAL, body={"name": "paid"}, by="bank", at=1.0)
+
+
+def looks(bell: Bell) -> bool:
+    """Whether there is something to look at. Looks, if so."""
+    sound = bell.sound()
+    if sound is not None:
+        bell.heard(sound)
+    return sound is not None
+
+
+def test_a_ring_is_heard_by_everybody_once(tmp_path: Path) -> None:
+    one, two = Bell(tmp_path / "x" / "bell"), Bell(tmp_path / "x" / "bell")
+    assert [looks(one), looks(two)] == [True, True]  # nobody has looked yet
+    assert [looks(one), looks(two)] == [False, False]
+    one.ring()
+    assert [looks(one), looks(two)] == [True, True]
+    assert [looks(one), looks(two)] == [False, False]
+    two.ring()
+    two.ring()
+    assert [looks(one), looks(two)] == [True, True]
+    one.close()
+    two.close()
+
+
+def test_who_fails_to_look_is_told_again(tmp_path: Path) -> None:
+    bell = Bell(tmp_path / "bell")
+    assert bell.sound() is not None
+    assert bell.sound() is not None
+    bell.close()
+
+
+def test_whoever_opens_it_rings_nothing_and_forgets_nothing(tmp_path: Path) -> None:
+    one = Bell(tmp_path / "bell")
+    one.ring()
+    looks(one)
+    two = Bell(tmp_path / "bell")
+    assert not looks(one)
+    assert (tmp_path / "bell").stat().st_size == 8
+    one.close()
+    two.close()
+
+
+@in_loop
+async def test_what_another_process_does_is_seen_at_the_next_look(tmp_path: Path) -> None:
+    one = SQLiteStore.open(tmp_path / "journal.db", owner="one")
+    two = SQLiteStore.open(tmp_path / "journal.db", owner="two")
+    nothing = one.outside()
+    assert one.outside() is nothing
+    await two.engage(HALT)
+    assert one.outside().halts == {"*": HALT}
+    await two.post(SIGNAL)
+    assert one.outside().posted == 1
+    await two.release("*")
+    assert one.outside().halts == {}
+    for store in (one, two):
+        await store.close()
+
+
+@in_loop
+async def test_what_somebody_did_who_died_before_he_rang_is_seen_soon(tmp_path: Path) -> None:
+    store = SQLiteStore.open(tmp_path / "journal.db", owner="one")
+    store.outside()
+    with raw(tmp_path / "journal.db") as file:
+        file.execute("INSERT INTO halts VALUES ('*', 'ana', 'enough', 1.0)")
+    seen = [bool(store.outside().halts) for _ in range(100)]
+    assert seen[-1]
+    await store.close()
+
+
+@in_loop
+async def test_who_only_looks_sees_it_too_and_makes_no_bell(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    store = SQLiteStore.open(path, owner="one")
+    await store.engage(HALT)
+    await store.close()
+    for left in (tmp_path / "journal.db.owners").iterdir():
+        left.unlink()
+    (tmp_path / "journal.db.owners").rmdir()
+    looking = SQLiteStore.look(path)
+    assert looking.outside().halts == {"*": HALT}
+    await looking.close()
+    assert not (tmp_path / "journal.db.owners").exists()
