@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll.core.calls import Criticality
+from plimsoll.core.criticality import Criticality
 from plimsoll.core.errors import Misuse, Shed
 from plimsoll.policies.bulkhead import Bulkhead, Compartment
 from tests.policies.playing import now_s, pause, played, turns

@@ -108,7 +108,9 @@ class Throttle:
         self._tokens = _cell(policy.tokens_per_minute, policy.burst_s, now)
 
     def wait_s(self, *, tokens: int = 0) -> float:
-        """Seconds that a call with so many tokens would have to wait now."""
+        """Seconds that a call with so many tokens (0 or more) would have to wait now."""
+        if tokens < 0:
+            raise Misuse(f"a call with {tokens!r} tokens; it has 0 of them or more")
         now = self._clock.monotonic()
         calls_s = 0.0 if self._calls is None else self._calls.wait_s(1, now)
         tokens_s = 0.0 if self._tokens is None else self._tokens.wait_s(tokens, now)
