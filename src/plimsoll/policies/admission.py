@@ -75,6 +75,7 @@ class Admission:
         try:
             if self.throttle is not None:
                 booking = await self._held_back(self.throttle, tokens, at_most_s, would_refuse)
+                at_most_s -= booking.in_s
             if self.compartment is not None:
                 await self._let_in(self.compartment, criticality, at_most_s, would_refuse)
         except BaseException:

@@ -88,8 +88,9 @@ _Taken = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What one call has taken of a throttle."""
+    """What one call has taken of a throttle. `in_s` is in how many seconds, from then, it may pass."""
 
+    in_s: float
     calls: _Taken | None
     tokens: _Taken | None
 
@@ -138,7 +139,7 @@ class Throttle:
         """A call with so many tokens is made `in_s` seconds from now, whatever the limit says."""
         at = self._clock.monotonic() + in_s
         calls = None if self._calls is None else self._calls.take(1, at)
-        return Booking(calls, None if self._tokens is None else self._tokens.take(tokens, at))
+        return Booking(in_s, calls, None if self._tokens is None else self._tokens.take(tokens, at))
 
     def give_back(self, booking: Booking) -> None:
         """A call that was booked was not made. Its room is free again, unless another was booked behind it."""
