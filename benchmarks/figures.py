@@ -1,4 +1,4 @@
-"""Writes the tables of docs/figures.md from the saved results, so that no figure there was typed by hand.
+"""Writes the figures of the documentation from the saved results, so that none of them was typed by hand.
 
 python -m benchmarks.figures
 """
@@ -12,10 +12,11 @@ from typing import Any
 
 from benchmarks.common import RESULTS
 
-__all__ = ["PAGE", "filled"]
+__all__ = ["PAGES", "filled"]
 
-PAGE = Path(__file__).parent.parent / "docs" / "figures.md"
-_PLACE = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_DOCS = Path(__file__).parent.parent / "docs"
+PAGES = (_DOCS / "figures.md", *sorted((_DOCS / "policies").glob("*.md")))
+_PLACE = re.compile(r"(<!-- ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Result = dict[str, Any]
 
@@ -97,12 +98,62 @@ def _parked(result: Result) -> str:
     )
 
 
+def _policies(result: Result) -> str:
+    heading = ("CPU µs of a healthy call, on top of the function's own", "that waits", "that answers at once")
+    ours, at_once = "plimsoll_us", result["at_once"]
+    rows = [
+        ("**retry, hedge, circuit breaker, bulkhead, timeout, output check**", result[ours], at_once[ours]),
+        ("no policy: the pipeline itself", *_both(result["pipeline_us"])),
+        *((f"{_POLICIES[name]} alone", *_both(one)) for name, one in result["alone_us"].items()),
+        (" and ".join(f"`{package}`" for package in result["peer"]), result["peer_us"], at_once["peer_us"]),
+        (
+            "the same, with asyncio's timeout and semaphore",
+            result["peer_with_timeout_and_semaphore_us"],
+            at_once["peer_with_timeout_and_semaphore_us"],
+        ),
+    ]
+    return f"{_table([heading, *([row[0], *map(str, row[1:])] for row in rows)])}\n\n{_measured(result)}"
+
+
+_POLICIES = {
+    "retry": "retry",
+    "hedge": "hedge",
+    "circuit_breaker": "circuit breaker",
+    "bulkhead": "bulkhead",
+    "timeout_s": "timeout",
+    "check": "output check",
+    "rate_limit": "rate limit",
+}
+
+
+def _both(one: dict[str, float]) -> tuple[float, float]:
+    return one["waits"], one["at_once"]
+
+
+def _cost_of(policy: str) -> Callable[[Result], str]:
+    def cost(result: Result) -> str:
+        waits, at_once = _both(result["share_us"][policy])
+        return (
+            f"{_us(waits)} of CPU for a healthy call that waits, {_us(at_once)} for one that answers at once; the"
+            f" pipeline around it takes {_us(result['pipeline_us']['waits'])}. {_measured(result)}"
+        )
+
+    return cost
+
+
+def _us(value: float) -> str:
+    return f"{value} µs" if value >= 0.1 else "less than 0.1 µs"
+
+
 _TABLES: dict[str, Callable[[Result], str]] = {
     "journal": _journal,
     "journal-2ms": _journal,
     "durable": _durable,
     "parked": _parked,
+    "policies": _policies,
+    **{f"policies.{policy}": _cost_of(policy) for policy in _POLICIES},
 }
+"""By the name of its place: the result's, and after a dot a part of it."""
 
 
 def filled(page: str) -> str:
@@ -110,7 +161,7 @@ def filled(page: str) -> str:
 
     def fill(place: re.Match[str]) -> str:
         name = place[2]
-        saved = RESULTS / f"{name}.json"
+        saved = RESULTS / f"{name.partition('.')[0]}.json"
         text = _TABLES[name](json.loads(saved.read_text())) if saved.exists() else "Not measured yet."
         return f"{place[1]}{text}\n{place[3]}"
 
@@ -118,7 +169,8 @@ def filled(page: str) -> str:
 
 
 def main() -> int:
-    PAGE.write_text(filled(PAGE.read_text()))
+    for page in PAGES:
+        page.write_text(filled(page.read_text()))
     return 0
 
 
