@@ -202,6 +202,26 @@ def test_whoever_is_told_of_a_change_and_fails_costs_no_place() -> None:
     assert played(main) == 0
 
 
+def test_what_failed_by_our_own_mistake_is_none_of_the_dependencys() -> None:
+    async def main() -> CircuitState:
+        made = admission(circuit_breaker=BREAKER)
+        assert made.circuit is not None
+        (await made.enter()).failed(Fault.CLIENT_ERROR, 0.1)
+        return made.circuit.state
+
+    assert played(main) is CircuitState.CLOSED
+
+
+def test_a_refusal_names_the_dependency() -> None:
+    async def main() -> None:
+        made = admission(rate_limit=RateLimit(calls_per_minute=1, burst_s=0.0, max_wait_s=0.0))
+        await made.enter()
+        with pytest.raises(RateLimited, match="search was not asked"):
+            await made.enter()
+
+    played(main)
+
+
 # --------------------------------------------------------------------------------------------------------- observed
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plimsoll.contract.model import BulkheadSection
 from plimsoll.core.criticality import Criticality
 from plimsoll.core.errors import Misuse, Shed
 from plimsoll.policies.bulkhead import Bulkhead, Compartment
@@ -31,6 +32,11 @@ SHEDDABLE, DEFAULT, CRITICAL = Criticality
 def test_nonsense_is_refused_when_built(changed: dict[str, Any], names: str) -> None:
     with pytest.raises(Misuse, match=f"bulkhead.{names}"):
         Bulkhead(**{"max_concurrent": 1} | changed)
+
+
+def test_it_is_what_the_contract_says() -> None:
+    section = BulkheadSection(max_concurrent=3, max_queue=4, max_wait_s=5.0)
+    assert Bulkhead.from_contract(section) == Bulkhead(max_concurrent=3, max_queue=4, max_wait_s=5.0)
 
 
 def test_how_many_has_no_default() -> None:

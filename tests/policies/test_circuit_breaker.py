@@ -7,6 +7,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from plimsoll.contract.model import CircuitBreakerSection
 from plimsoll.core.calls import Fault
 from plimsoll.core.clock import ManualClock
 from plimsoll.core.errors import CircuitOpen, Misuse
@@ -70,6 +71,12 @@ def test_nonsense_is_refused_when_built(changed: dict[str, Any], names: str) -> 
         CircuitBreaker(**changed)
 
 
+def test_it_is_what_the_contract_says() -> None:
+    section = CircuitBreakerSection(failure_ratio=0.4, min_calls=3, open_s=7.0)
+    expected = CircuitBreaker(failure_ratio=0.4, min_calls=3, open_s=7.0, slow_s=2.0)
+    assert CircuitBreaker.from_contract(section, slow_s=2.0) == expected
+
+
 def test_the_bounds_themselves_are_allowed() -> None:
     CircuitBreaker(failure_ratio=1.0, slow_ratio=1.0, window=1, min_calls=1, probes=1)
 
@@ -122,6 +129,15 @@ def test_it_opens_where_too_many_are_slow_whatever_came_of_them() -> None:
     assert played.told[-1].why == "80% of the last 5 calls were slow"
 
 
+def test_slow_calls_that_the_window_has_left_behind_do_not_count() -> None:
+    played = Played(slow_s=2.0, slow_ratio=0.75, window=4, min_calls=4)
+    for duration_s in (2.0, 2.0, 0.1, 0.1, 0.1, 2.0, 2.0):
+        played.ends(".", duration_s=duration_s)
+    assert played.circuit.state is CircuitState.CLOSED
+    played.ends(".", duration_s=2.0)
+    assert played.circuit.state is CircuitState.OPEN
+
+
 def test_without_slow_s_nothing_is_slow() -> None:
     played = Played(min_calls=1)
     played.ends("." * 20, duration_s=1e6)
@@ -166,6 +182,7 @@ def test_a_probe_that_fails_opens_it_for_another_while() -> None:
     played.clock.advance(15.0)
     played.ends("x")
     assert played.refused().retry_after_s == 15.0
+    assert played.told[-1].why == "a probe failed"
 
 
 def test_a_slow_probe_has_failed() -> None:
@@ -204,6 +221,16 @@ def test_a_cancelled_probe_is_neutral_and_leaves_its_place() -> None:
     assert played.circuit.state is CircuitState.HALF_OPEN
     played.ends(".")
     assert played.circuit.state is CircuitState.CLOSED
+
+
+def test_a_call_of_before_it_opened_takes_no_probes_place_when_it_is_cancelled() -> None:
+    played = Played(min_calls=1)
+    old = played.circuit.admit()
+    played.ends("x")
+    played.clock.advance(15.0)
+    played.circuit.admit()
+    old.cancelled()
+    played.refused()
 
 
 def test_a_cancelled_call_counts_for_nothing() -> None:
@@ -262,10 +289,14 @@ def test_an_operator_isolates_it_until_he_restores_it() -> None:
     assert str(refusal) == "search was not asked: its circuit is isolated until an operator restores it"
     played.circuit.restore()
     assert played.circuit.state is CircuitState.HALF_OPEN
+    played.circuit.isolate()
+    played.circuit.restore()
     played.ends(".")
     assert played.circuit.state is CircuitState.CLOSED
     assert [change.why for change in played.told] == [
         "the provider asked us to",
+        "an operator said so",
+        "an operator said so",
         "an operator said so",
         "1 probe(s) succeeded",
     ]

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plimsoll.contract.model import HedgeSection
 from plimsoll.core.errors import Misuse
 from plimsoll.policies.hedge import Hedge, HedgeBook, Race
 from tests.policies.playing import Boom, answers, later, now_s, pause, played, turns
@@ -38,6 +39,11 @@ AFTER_S = 1.0
 def test_nonsense_is_refused_when_built(changed: dict[str, Any], names: str) -> None:
     with pytest.raises(Misuse, match=f"hedge.{names}"):
         Hedge(**changed)
+
+
+def test_it_is_what_the_contract_says() -> None:
+    section = HedgeSection(quantile=0.9, min_observations=7, max_extra=0.1)
+    assert Hedge.from_contract(section) == Hedge(quantile=0.9, min_observations=7, max_extra=0.1)
 
 
 def test_the_bounds_themselves_are_allowed() -> None:
@@ -399,6 +405,7 @@ async def leads(raced: Raced, *, is_spare: bool, at_s: float, ends_s: float, res
         ((5.0, 9.0, "A"), (1.0, 7.0, Boom("B")), "B", 8.0),  # what came of it has been shown
         ((1.5, 9.0, Boom("A")), (1.0, 2.0, "B"), "A", 9.0),
         ((0.5, 0.9, Boom("A")), (1.0, 2.0, "B"), "A", 0.9),
+        ((9.0, 9.0, "A"), (1.0, 2.0, Boom("B")), "B", 3.0),
     ],
 )
 def test_of_streams_whoever_is_first_to_begin_wins(first: Any, spare: Any, result: Any, at_s: float) -> None:
@@ -410,6 +417,31 @@ def test_of_streams_whoever_is_first_to_begin_wins(first: Any, spare: Any, resul
         return leads(raced, is_spare=is_spare, at_s=times[0], ends_s=times[1], result=times[2])
 
     assert played(main) == (result, at_s)
+
+
+def test_where_the_first_failed_and_the_spare_has_begun_the_spares_end_is_the_calls() -> None:
+    async def main() -> Any:
+        raced = Raced(lambda raced: leads(raced, is_spare=True, at_s=2.0, ends_s=3.0, result=Boom("B")))
+        return await came(raced, later(1.5, Boom("A")))
+
+    assert played(main) == ("B", 4.0)
+
+
+def test_who_was_slower_to_begin_is_told_and_cancelled_at_once() -> None:
+    async def main() -> Any:
+        raced = Raced(lambda _: later(9.0, "B"))
+
+        async def begins() -> str:
+            await pause(1.5)
+            assert raced.race.has_spare
+            told = raced.race.lead(is_spare=False), raced.race.lead(is_spare=True)
+            await pause(1.0)
+            return f"{told} {raced.ended}"
+
+        assert not raced.race.has_spare
+        return await raced.run(begins())
+
+    assert played(main) == "(True, False) ['spare cancelled']"
 
 
 def test_a_stream_that_begins_at_once_is_never_asked_twice() -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plimsoll.contract.model import RateLimitSection
 from plimsoll.core.clock import LoopClock, ManualClock
 from plimsoll.core.errors import Misuse, RateLimited
 from plimsoll.policies.rate_limit import RateLimit, Throttle
@@ -32,6 +33,11 @@ from tests.policies.playing import now_s, pause, played, turns
 def test_nonsense_is_refused_when_built(changed: dict[str, Any], names: str) -> None:
     with pytest.raises(Misuse, match=f"rate_limit.?{names}"):
         RateLimit(**{"calls_per_minute": 60} | changed)
+
+
+def test_it_is_what_the_contract_says() -> None:
+    section = RateLimitSection(calls_per_minute=30, burst_s=1.0)
+    assert RateLimit.from_contract(section) == RateLimit(calls_per_minute=30, burst_s=1.0)
 
 
 def test_the_bounds_themselves_are_allowed() -> None:
@@ -73,6 +79,24 @@ def test_a_pause_makes_up_for_no_more_than_a_burst() -> None:
 def test_tokens_have_a_rate_of_their_own() -> None:
     limit = throttle(calls_per_minute=6000, tokens_per_minute=600, burst_s=10.0)
     assert passes(limit, 4, tokens=50) == [0.0, 0.0, 5.0, 10.0]
+
+
+def test_a_call_without_tokens_is_no_matter_of_tokens() -> None:
+    async def main() -> float:
+        limit = throttle(LoopClock(), tokens_per_minute=60, burst_s=1.0)
+        limit.book()
+        await limit.admit()
+        assert limit.wait_s() == 0.0
+        limit.book(tokens=100)
+        await limit.admit()
+        return now_s()
+
+    assert played(main) == 0.0
+
+
+def test_less_than_no_tokens_is_misuse() -> None:
+    with pytest.raises(Misuse, match="a call with -1 tokens"):
+        throttle(tokens_per_minute=60).wait_s(tokens=-1)
 
 
 def test_more_tokens_than_a_burst_holds_pass_alone_and_are_made_up_for() -> None:

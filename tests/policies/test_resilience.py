@@ -61,6 +61,10 @@ class Script:
             raise
 
 
+async def typed(prompt: str, *, more: str) -> str:
+    return prompt + more
+
+
 async def turned(result: Any) -> Any:
     if isinstance(result, BaseException):
         raise result
@@ -149,6 +153,19 @@ def test_a_dependency_that_says_when_to_come_back_is_not_asked_before() -> None:
     assert played(main) == [0.0, 7.0]
 
 
+def test_a_date_to_come_back_at_is_one_of_the_clocks() -> None:
+    error = Boom("busy")
+    error.headers = {"retry-after": "Thu, 01 Jan 2026 00:00:30 GMT"}  # type: ignore[attr-defined]
+
+    async def main() -> list[float]:
+        script = Script((0, error), (0, "A"))
+        await pause(10.0)
+        await pipeline(retry=AGAIN).call(script)
+        return script.asked_at
+
+    assert played(main) == [10.0, 30.0]
+
+
 def test_the_budget_stops_retries_where_most_calls_fail() -> None:
     async def main() -> list[int]:
         ask, script, asked = pipeline(retry=AGAIN), Script((0, Boom("no"))), []
@@ -204,12 +221,12 @@ def text_check(answer: str) -> OutputProblem | None:
 
 
 def test_output_check_alone() -> None:
-    async def main() -> tuple[str, str]:
+    async def main() -> tuple[str, str, str]:
         with pytest.raises(OutputRejected) as caught:
             await pipeline(check=text_check).call(later, 1.0, "  ")
-        return caught.value.dependency, caught.value.fault
+        return caught.value.dependency, caught.value.fault, caught.value.detail
 
-    assert played(main) == ("search", "whitespace")
+    assert played(main) == ("search", "whitespace", "there is nothing but white space")
 
 
 def test_an_answer_that_is_none_is_a_failure_for_retry_and_breaker() -> None:
@@ -251,6 +268,27 @@ def test_slow_answers_and_timeouts_count_for_the_breaker() -> None:
         return now_s(), ask.admission.circuit.state
 
     assert played(main) == (4.0, "open")
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds", "state"),
+    [
+        (Boom("no"), 0.5, "open"),
+        (type("NotFoundError", (Exception,), {})("ours"), 0.5, "closed"),
+        (type("NotFoundError", (Exception,), {})("ours, and slow"), 1.0, "open"),
+        ("an answer", 0.5, "closed"),
+        ("a slow answer", 1.0, "open"),
+    ],
+)
+def test_the_breaker_is_told_what_failed_and_how_long_it_took(error: Any, seconds: float, state: str) -> None:
+    async def main() -> str:
+        await pause(100.0)
+        ask = pipeline(circuit_breaker=CircuitBreaker(min_calls=1, slow_s=1.0))
+        await outcomes(ask, Script((seconds, error)), 1)
+        assert ask.admission.circuit is not None
+        return ask.admission.circuit.state
+
+    assert played(main) == state
 
 
 def test_bulkhead_alone() -> None:
@@ -302,6 +340,17 @@ def test_rate_limit_of_tokens_by_the_calls_arguments() -> None:
     assert played(main) == [0.0, 3.0, 4.0]
 
 
+def test_tokens_are_counted_by_all_arguments() -> None:
+    async def main() -> float:
+        limit = RateLimit(tokens_per_minute=60, burst_s=5.0)
+        ask = pipeline(rate_limit=limit, tokens=lambda prompt, *, more: len(prompt + more))
+        for _ in range(2):
+            assert await ask.call(typed, "abc", more="de") == "abcde"
+        return now_s()
+
+    assert played(main) == 5.0
+
+
 def test_what_is_held_back_for_too_long_is_refused() -> None:
     async def main() -> None:
         ask = pipeline(rate_limit=RateLimit(calls_per_minute=1, burst_s=0.0, max_wait_s=30.0))
@@ -315,6 +364,7 @@ def test_what_is_held_back_for_too_long_is_refused() -> None:
 
 def test_hedge_alone() -> None:
     async def main() -> Any:
+        await pause(100.0)
         ask = pipeline(hedge=EAGER)
         await ask.call(later, 1.0)
         script = Script((50.0, "slow"), (1.0, "A"))

@@ -203,7 +203,7 @@ class Race(Generic[T]):
     def _is_cancelled(self) -> bool:
         """Whether somebody else cancels the call, or a timeout of its own the first contender."""
         assert self._main is not None
-        return self._main.cancelling() - self._told > self._cancelled_before
+        return self._main.cancelling() > self._cancelled_before
 
     def _join(self) -> None:
         if self._is_cancelled():
