@@ -13,6 +13,6 @@ if len(sys.argv) > 1:
     runpy.run_module(f"benchmarks.{name}", run_name="__main__")
 else:
     for module in pkgutil.iter_modules(benchmarks.__path__):
-        if module.name not in ("__main__", "common"):
+        if module.name not in ("__main__", "common", "environments"):
             doc = importlib.import_module(f"benchmarks.{module.name}").__doc__ or ""
             print(f"python -m benchmarks.{module.name:10} {doc.splitlines()[0]}")

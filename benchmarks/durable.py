@@ -13,15 +13,13 @@ none asks for that or has a place for it, as `verify` is.
 Peers are installed once, under DIR (the user's cache folder by default), from PyPI.
 """
 
-import hashlib
 import json
-import os
 import random
 import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -29,9 +27,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.common import finish, parser, table, track
+from benchmarks.environments import PEERS, add_cache, python_of
 from benchmarks.peers.work import LEDGER, Ledger
 
-PEERS = Path(__file__).parent / "peers"
 RUNS, QUICK_RUNS = 200, 100
 REPETITIONS, QUICK_REPETITIONS = 5, 1
 TRIALS, QUICK_TRIALS = 12, 1
@@ -81,28 +79,7 @@ SYSTEMS = (
 )
 
 
-# -------------------------------------------------------------------------------------------------------- environments
-
-
-def python_of(packages: Sequence[str], cache: Path) -> str:
-    """The interpreter of an environment that has these packages, made where there is none. None: this very one."""
-    if not packages:
-        return sys.executable
-    digest = hashlib.sha256(" ".join([sys.version, *packages]).encode()).hexdigest()[:12]
-    folder = cache / f"{packages[0].partition('==')[0]}-{digest}"
-    python = folder / "bin" / "python"
-    if not (folder / "ready").exists():
-        print(f"Installing {', '.join(packages)} into {folder}", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-qq", *packages], check=True)
-        (folder / "ready").touch()
-    return str(python)
-
-
-def default_cache() -> Path:
-    """Where environments are kept."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "plimsoll-benchmarks"
+# ---------------------------------------------------------------------------------------------------------------- lives
 
 
 def play(python: str, system: System, what: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
@@ -243,7 +220,7 @@ def measure(cache: Path, *, quick: bool) -> dict[str, Any]:
 
 def main() -> int:
     options = parser(__doc__ or "")
-    options.add_argument("--cache", type=Path, default=default_cache(), help="where the peers' environments are kept")
+    add_cache(options)
     args = options.parse_args()
     result = measure(args.cache, quick=args.quick)
     each = {**result["peers"], "plimsoll, without verify": result["unverified"], OURS: result}

@@ -24,7 +24,7 @@ __all__ = ["filled", "pages"]
 _HERE = Path(__file__).parent.parent
 _WIDTH = 120
 _UNIT = re.compile(r"(?<=\d) (?=[µm]s\b|%|minutes\b)")
-_PLACE = re.compile(r"(<!-- ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_PLACE = re.compile(r"(<!-- ([\w.-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Result = dict[str, Any]
 
@@ -256,6 +256,53 @@ def _numbers(path: str, survivors: Sequence[str]) -> str:
     return "; ".join(f"`{function}` {', '.join(numbers)}" for function, numbers in by_function.items())
 
 
+def _policies(result: Result) -> str:
+    heading = ("CPU µs of a healthy call, on top of the function's own", "that waits", "that answers at once")
+    ours, at_once = "plimsoll_us", result["at_once"]
+    rows = [
+        ("**retry, hedge, circuit breaker, bulkhead, timeout, output check**", result[ours], at_once[ours]),
+        ("no policy: the pipeline itself", *_both(result["pipeline_us"])),
+        *((f"{_POLICIES[name]} alone", *_both(one)) for name, one in result["alone_us"].items()),
+        (" and ".join(f"`{package}`" for package in result["peer"]), result["peer_us"], at_once["peer_us"]),
+        (
+            "the same, with asyncio's timeout and semaphore",
+            result["peer_with_timeout_and_semaphore_us"],
+            at_once["peer_with_timeout_and_semaphore_us"],
+        ),
+    ]
+    return f"{_table([heading, *([row[0], *map(str, row[1:])] for row in rows)])}\n\n{_measured(result)}"
+
+
+_POLICIES = {
+    "retry": "retry",
+    "hedge": "hedge",
+    "circuit_breaker": "circuit breaker",
+    "bulkhead": "bulkhead",
+    "timeout_s": "timeout",
+    "check": "output check",
+    "rate_limit": "rate limit",
+}
+
+
+def _both(one: dict[str, float]) -> tuple[float, float]:
+    return one["waits"], one["at_once"]
+
+
+def _cost_of(policy: str) -> Callable[[Result], str]:
+    def cost(result: Result) -> str:
+        waits, at_once = _both(result["share_us"][policy])
+        return (
+            f"{_us(waits)} of CPU for a healthy call that waits, {_us(at_once)} for one that answers at once; the"
+            f" pipeline around it takes {_us(result['pipeline_us']['waits'])}. {_measured(result)}"
+        )
+
+    return cost
+
+
+def _us(value: float) -> str:
+    return f"{value} µs" if value >= 0.1 else "less than 0.1 µs"
+
+
 _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "journal": (_journal, ("journal",)),
     "journal-2ms": (_journal, ("journal-2ms",)),
@@ -269,6 +316,8 @@ _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "streaming": (_streaming, ("costs",)),
     "adapter": (_adapter, ("gate",)),
     "mutation": (_mutation, ("mutation",)),
+    "policies": (_policies, ("policies",)),
+    **{f"policies.{policy}": (_cost_of(policy), ("policies",)) for policy in _POLICIES},
 }
 """What writes each place, and the results that it reads."""
 

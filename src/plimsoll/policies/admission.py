@@ -1,6 +1,6 @@
 """Admission: circuit breaker, rate limit and bulkhead of one dependency, in this order. Each attempt passes all three.
 
-What is refused by the breaker does not use up the rate; what has to wait for its rate takes no place meanwhile.
+What is refused by any of them does not use up the rate; what has to wait for its rate takes no place meanwhile.
 """
 
 import math
@@ -13,7 +13,7 @@ from plimsoll.core.criticality import Criticality
 from plimsoll.core.errors import CircuitOpen, RateLimited, Rejected, Shed
 from plimsoll.policies.bulkhead import Bulkhead, Compartment
 from plimsoll.policies.circuit_breaker import Circuit, CircuitBreaker, CircuitChanged, Permit
-from plimsoll.policies.rate_limit import RateLimit, Throttle
+from plimsoll.policies.rate_limit import Booking, RateLimit, Throttle
 
 __all__ = ["Admission", "Admitted", "Protected"]
 
@@ -71,14 +71,18 @@ class Admission:
         Raises `CircuitOpen`, `RateLimited` or `Shed`; nothing is to be sent then.
         """
         permit = None if self.circuit is None else self._permit(self.circuit, would_refuse)
+        booking = None
         try:
             if self.throttle is not None:
-                await self._held_back(self.throttle, tokens, at_most_s, would_refuse)
+                booking = await self._held_back(self.throttle, tokens, at_most_s, would_refuse)
+                at_most_s -= booking.in_s
             if self.compartment is not None:
                 await self._let_in(self.compartment, criticality, at_most_s, would_refuse)
         except BaseException:
             if permit is not None:
                 permit.cancelled()
+            if self.throttle is not None and booking is not None:
+                self.throttle.give_back(booking)
             raise
         return Admitted(permit, self.compartment)
 
@@ -91,14 +95,13 @@ class Admission:
             would_refuse(refusal)
             return None
 
-    async def _held_back(self, throttle: Throttle, tokens: int, at_most_s: float, would_refuse: _Told) -> None:
+    async def _held_back(self, throttle: Throttle, tokens: int, at_most_s: float, would_refuse: _Told) -> Booking:
         if "rate_limit" not in self._observed:
-            await throttle.admit(tokens=tokens, at_most_s=at_most_s)
-            return
+            return await throttle.admit(tokens=tokens, at_most_s=at_most_s)
         wait_s = throttle.wait_s(tokens=tokens)
-        throttle.book(tokens=tokens)
         if wait_s > 0:
             would_refuse(RateLimited(self.dependency, retry_after_s=wait_s))
+        return throttle.book(tokens=tokens)
 
     async def _let_in(
         self, compartment: Compartment, criticality: Criticality, at_most_s: float, would_refuse: _Told
@@ -106,10 +109,9 @@ class Admission:
         if "bulkhead" not in self._observed:
             await compartment.enter(criticality, at_most_s=at_most_s)
             return
-        is_full = compartment.is_full
+        if compartment.is_full:
+            would_refuse(Shed(self.dependency, why=f"{compartment.inside} calls are under way"))
         compartment.inside += 1
-        if is_full:
-            would_refuse(Shed(self.dependency, why=f"{compartment.inside - 1} calls are under way"))
 
 
 class Admitted:
@@ -123,21 +125,21 @@ class Admitted:
 
     def succeeded(self, duration_s: float) -> None:
         """An answer came after `duration_s` seconds."""
+        self._leave()
         if self._permit is not None:
             self._permit.succeeded(duration_s)
-        self._leave()
 
     def failed(self, fault: Fault, duration_s: float) -> None:
         """It failed by `fault` after `duration_s` seconds."""
+        self._leave()
         if self._permit is not None:
             self._permit.failed(fault, duration_s)
-        self._leave()
 
     def cancelled(self) -> None:
         """Nobody waited for the outcome."""
+        self._leave()
         if self._permit is not None:
             self._permit.cancelled()
-        self._leave()
 
     def _leave(self) -> None:
         compartment, self._compartment = self._compartment, None

@@ -58,7 +58,7 @@ class Compartment:
     @property
     def waiting(self) -> int:
         """How many calls wait to be let in."""
-        return sum(map(len, self._waiting.values()))
+        return sum(not turn.done() for queue in self._waiting.values() for turn in queue)
 
     @property
     def is_full(self) -> bool:
@@ -74,12 +74,14 @@ class Compartment:
         if not self.is_full:
             self.inside += 1
             return
+        wait_s = min(self.policy.max_wait_s, at_most_s)
+        if wait_s <= 0:  # nobody is to be shed for one that cannot wait
+            raise Shed(self._dependency, why=f"{self.inside} calls are under way, and there is no time to wait")
         if self.waiting >= self.policy.max_queue:
             self._make_room(criticality)
         turn = asyncio.get_running_loop().create_future()
         queue = self._waiting[criticality]
         queue.append(turn)
-        wait_s = min(self.policy.max_wait_s, at_most_s)
         try:
             async with asyncio.timeout(wait_s):
                 await turn
@@ -106,11 +108,14 @@ class Compartment:
         for level in sorted(self._waiting):
             if level >= criticality:
                 break
-            if self._waiting[level]:
-                self._waiting[level].pop().set_exception(
-                    Shed(self._dependency, why="something more critical took its place in the queue")
-                )
-                return
+            queue = self._waiting[level]
+            while queue:
+                turn = queue.pop()
+                if not turn.done():  # as one is that was cancelled, and has not noticed yet
+                    turn.set_exception(
+                        Shed(self._dependency, why="something more critical took its place in the queue")
+                    )
+                    return
         policy = self.policy
         raise Shed(self._dependency, why=f"{policy.max_concurrent} calls are under way, and {self.waiting} wait")
 

@@ -14,7 +14,7 @@ from plimsoll.contract.model import RateLimitSection
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import Misuse, RateLimited
 
-__all__ = ["RateLimit", "Throttle"]
+__all__ = ["Booking", "RateLimit", "Throttle"]
 
 _MINUTE_S = 60.0
 
@@ -23,8 +23,9 @@ _MINUTE_S = 60.0
 class RateLimit:
     """At most so many calls, and so many tokens, a minute (None: as many as one likes; at least 1 of either).
 
-    `burst_s` is how many seconds' worth may pass at once after a pause. `max_wait_s` is how long a call may be held
-    back, in seconds; one that would have to wait for longer is refused. Raises `Misuse` for values that make no sense.
+    `burst_s` is how many seconds' worth may pass at once after a pause; one call may be more, and then passes alone.
+    `max_wait_s` is how long a call may be held back, in seconds; one that would have to wait for longer is refused.
+    Raises `Misuse` for values that make no sense.
     """
 
     calls_per_minute: float | None = None
@@ -61,15 +62,37 @@ class _Cell:
         self._full_at = now
 
     def wait_s(self, cost: float, now: float) -> float:
-        """Seconds until so much may pass. More at once than a burst holds waits until nothing else is on its way."""
+        """Seconds until so much may pass. More at once than a burst holds waits until nothing else is on its way; what
+        costs nothing does not wait."""
+        if not cost:
+            return 0.0
         needed = min(cost * self._seconds_each, self._burst_s)
         return max(0.0, max(self._full_at, now) + needed - self._burst_s - now)
 
-    def take(self, cost: float, now: float) -> None:
-        self._full_at = max(self._full_at, now) + cost * self._seconds_each
+    def take(self, cost: float, at: float) -> "_Taken":
+        """Books so much for the time `at`."""
+        before = self._full_at
+        if cost:
+            self._full_at = max(before, at) + cost * self._seconds_each
+        return before, self._full_at
 
-    def give_back(self, cost: float) -> None:
-        self._full_at -= cost * self._seconds_each
+    def give_back(self, taken: "_Taken") -> None:
+        """Where others have been booked behind it, its room stays empty: they were told when to pass."""
+        before, after = taken
+        if self._full_at == after:
+            self._full_at = before
+
+
+_Taken = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """What one call has taken of a throttle. `in_s` is in how many seconds, from then, it may pass."""
+
+    in_s: float
+    calls: _Taken | None
+    tokens: _Taken | None
 
 
 class Throttle:
@@ -86,14 +109,16 @@ class Throttle:
         self._tokens = _cell(policy.tokens_per_minute, policy.burst_s, now)
 
     def wait_s(self, *, tokens: int = 0) -> float:
-        """Seconds that a call with so many tokens would have to wait now."""
+        """Seconds that a call with so many tokens (0 or more) would have to wait now."""
+        if tokens < 0:
+            raise Misuse(f"a call with {tokens!r} tokens; it has 0 of them or more")
         now = self._clock.monotonic()
         calls_s = 0.0 if self._calls is None else self._calls.wait_s(1, now)
         tokens_s = 0.0 if self._tokens is None else self._tokens.wait_s(tokens, now)
         return max(calls_s, tokens_s)
 
-    async def admit(self, *, tokens: int = 0, at_most_s: float = math.inf) -> None:
-        """Waits until a call with so many tokens may pass, and books it.
+    async def admit(self, *, tokens: int = 0, at_most_s: float = math.inf) -> Booking:
+        """Books a call with so many tokens, and waits until it may pass.
 
         Raises `RateLimited` at once where that takes longer than the policy's `max_wait_s` or `at_most_s`. Cancelled
         while it waits, it gives back what it booked.
@@ -101,27 +126,27 @@ class Throttle:
         wait_s = self.wait_s(tokens=tokens)
         if wait_s > min(self.policy.max_wait_s, at_most_s):
             raise RateLimited(self._dependency, retry_after_s=wait_s)
-        self.book(tokens=tokens)
+        booking = self.book(tokens=tokens, in_s=wait_s)
         if wait_s > 0:
             try:
                 await self._clock.sleep(wait_s)
             except BaseException:
-                self._give_back(tokens)
+                self.give_back(booking)
                 raise
+        return booking
 
-    def book(self, *, tokens: int = 0) -> None:
-        """A call with so many tokens is made, whatever the limit says."""
-        now = self._clock.monotonic()
-        if self._calls is not None:
-            self._calls.take(1, now)
-        if self._tokens is not None:
-            self._tokens.take(tokens, now)
+    def book(self, *, tokens: int = 0, in_s: float = 0.0) -> Booking:
+        """A call with so many tokens is made `in_s` seconds from now, whatever the limit says."""
+        at = self._clock.monotonic() + in_s
+        calls = None if self._calls is None else self._calls.take(1, at)
+        return Booking(in_s, calls, None if self._tokens is None else self._tokens.take(tokens, at))
 
-    def _give_back(self, tokens: int) -> None:
-        if self._calls is not None:
-            self._calls.give_back(1)
-        if self._tokens is not None:
-            self._tokens.give_back(tokens)
+    def give_back(self, booking: Booking) -> None:
+        """A call that was booked was not made. Its room is free again, unless another was booked behind it."""
+        if self._calls is not None and booking.calls is not None:
+            self._calls.give_back(booking.calls)
+        if self._tokens is not None and booking.tokens is not None:
+            self._tokens.give_back(booking.tokens)
 
 
 def _cell(per_minute: float | None, burst_s: float, now: float) -> _Cell | None:

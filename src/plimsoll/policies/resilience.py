@@ -7,7 +7,7 @@
 """
 
 from collections.abc import Callable, Coroutine
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 from plimsoll.core.clock import Clock, SystemClock
@@ -34,9 +34,10 @@ class ResiliencePipeline:
     """The policies of one dependency, and their state: make one for each, and share it among all who call that.
 
     Each policy may be left out. `timeout_s` is of one attempt, in seconds. `check` says what is wrong with an answer,
-    which counts as a failure then. A `hedge` sends what is late a second time: only for what changes nothing. The
-    `budget` is that of retries. `on_change` is told how the circuit changes. Raises `Misuse` for values that make no
-    sense.
+    which counts as a failure then. A `hedge` sends what is late a second time: only for what changes nothing. Where
+    the `rate_limit` is of tokens, `tokens` says how many a call takes, by its arguments. The `budget` is that of
+    retries. `on_change` is told how the circuit changes. What matters least is shed first by the `bulkhead`: see
+    `plimsoll.core.criticality`. Raises `Misuse` for values that make no sense.
     """
 
     def __init__(
@@ -50,19 +51,25 @@ class ResiliencePipeline:
         bulkhead: Bulkhead | None = None,
         timeout_s: float | None = None,
         check: Callable[[Any], OutputProblem | None] | None = None,
+        tokens: Callable[..., int] | None = None,
         budget: RetryBudget | None = None,
         clock: Clock | None = None,
         rng: Rng | None = None,
         on_change: Callable[[CircuitChanged], None] | None = None,
     ) -> None:
-        if timeout_s is not None and timeout_s <= 0:
+        if timeout_s is not None and not timeout_s > 0:
             raise Misuse(f"timeout_s is {timeout_s!r}; it is a positive number of seconds, or None")
+        if rate_limit is not None and rate_limit.tokens_per_minute is not None and tokens is None:
+            raise Misuse(
+                "rate_limit.tokens_per_minute limits nothing where nobody says how many a call takes: set tokens"
+            )
         self.dependency = dependency
         self._retry = retry
         self._clock = clock or SystemClock()
         self._rng = rng or system_rng()
         self._timeout_s = timeout_s
         self._check = check
+        self._tokens = tokens
         self._budget = budget or RetryBudget()
         self.hedging = None if hedge is None else HedgeBook(hedge)
         protected = Protected(circuit_breaker=circuit_breaker, rate_limit=rate_limit, bulkhead=bulkhead)
@@ -80,11 +87,13 @@ class ResiliencePipeline:
     async def call(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` answers. Raises the last attempt's own error, `CallTimeout` or `OutputRejected` where that
         failed, and `CircuitOpen`, `RateLimited` or `Shed` where nothing was sent."""
+        send = partial(function, *args, **kwargs)
+        tokens = 0 if self._tokens is None else self._tokens(*args, **kwargs)
         number = 0
         while True:
             number += 1
             try:
-                answer = await self._hedged(lambda: function(*args, **kwargs))
+                answer = await self._hedged(send, tokens)
             except Exception as error:
                 delay_s = self._delay_s(number, error)
                 if delay_s is None:
@@ -103,22 +112,22 @@ class ResiliencePipeline:
             return None
         return self._retry.delay_s(number, rng=self._rng, retry_after_s=record.retry_after_s)
 
-    async def _hedged(self, send: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _hedged(self, send: Callable[[], Coroutine[Any, Any, T]], tokens: int) -> T:
         hedging = self.hedging
         if hedging is None:
-            return await self._attempt(send)
+            return await self._attempt(send, tokens)
         began_s = self._clock.monotonic()
         after_s = hedging.begin()
         if after_s is None:
-            answer = await self._attempt(send)
+            answer = await self._attempt(send, tokens)
         else:
-            race: Race[T] = Race(lambda race: self._attempt(send) if hedging.spend() else None)
-            answer = await race.run(self._attempt(send), after_s=after_s)
+            race: Race[T] = Race(lambda race: self._attempt(send, tokens) if hedging.spend() else None)
+            answer = await race.run(self._attempt(send, tokens), after_s=after_s)
         hedging.observe(self._clock.monotonic() - began_s)
         return answer
 
-    async def _attempt(self, send: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        admitted = await self.admission.enter(criticality=current_criticality())
+    async def _attempt(self, send: Callable[[], Coroutine[Any, Any, T]], tokens: int) -> T:
+        admitted = await self.admission.enter(criticality=current_criticality(), tokens=tokens)
         began_s = self._clock.monotonic()
         try:
             answer = await within(self._timeout_s, send())
