@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from argparse import ArgumentParser
@@ -25,7 +26,8 @@ def python_of(packages: Sequence[str], cache: Path) -> str:
     if not packages:
         return sys.executable
     digest = hashlib.sha256(" ".join([sys.version, *packages]).encode()).hexdigest()[:12]
-    folder = cache / f"{packages[0].partition('==')[0]}-{digest}"
+    name = re.split(r"[^\w.-]", packages[0])[0]
+    folder = cache / f"{name}-{digest}"
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
         print(f"Installing {', '.join(packages)} into {folder}", file=sys.stderr)
