@@ -60,7 +60,7 @@ test-all: $(VENV)/.dev $(VENV)/.browser ## Run every test, also those on real da
 	@[ -n "$$PLIMSOLL_CHROMIUM" ] || echo 'No chromium was found: tests in a browser will be skipped.'
 	@$(PYTEST) -m "$${PLIMSOLL_REALDATA:+realdata or }not realdata" || $(FAILED)
 
-mutation: $(VENV)/.dev $(VENV)/.mutation ## Break the journal and the effects in small ways, and see what no test notices
+mutation: $(VENV)/.dev $(VENV)/.mutation ## Break journal, policies and effects in small ways, and see what no test notices
 	@set -f; nice -n 10 $(PY) -m tools.mutation --workers $(MUTANTS) --at-least $(MUTATION_MIN) $(MUTATE)
 
 check: $(VENV)/.dev ## Check style, types and layers

@@ -291,7 +291,7 @@ def _both(one: dict[str, float]) -> tuple[float, float]:
 def _cost_of(policy: str) -> Callable[[Result], str]:
     def cost(result: Result) -> str:
         waits, at_once = _both(result["share_us"][policy])
-        return (
+        return _text(
             f"{_us(waits)} of CPU for a healthy call that waits, {_us(at_once)} for one that answers at once; the"
             f" pipeline around it takes {_us(result['pipeline_us']['waits'])}. {_measured(result)}"
         )
@@ -301,6 +301,25 @@ def _cost_of(policy: str) -> Callable[[Result], str]:
 
 def _us(value: float) -> str:
     return f"{value} µs" if value >= 0.1 else "less than 0.1 µs"
+
+
+def _tail(result: Result) -> str:
+    heading = ("", "p50", "p95", "p99", "p99.9", "extra calls", "failures")
+    rows = [
+        (
+            f"**{name}**" if name == "plimsoll" else name,
+            *(f"{arm[key]:,.0f} ms" for key in ("p50_ms", "p95_ms", "p99_ms", "p999_ms")),
+            f"{100 * arm['extra_calls_share']:.1f} %",
+            str(arm["failures"]),
+        )
+        for name, arm in result["arms"].items()
+    ]
+    said = (
+        f"{result['calls']:,} questions. Plimsoll's p99 is {100 * result['p99_of_bare']:.0f} % of that without any"
+        f" policy, and {100 * result['p99_of_best_peer']:.0f} % of that of {result['best_peer']}, the best peer."
+        f" With {', '.join(sorted(set(result['packages'].values())))}. {_measured(result)}"
+    )
+    return f"{_table([heading, *rows])}\n\n{_text(said)}"
 
 
 _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
@@ -317,6 +336,7 @@ _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "adapter": (_adapter, ("gate",)),
     "mutation": (_mutation, ("mutation",)),
     "policies": (_policies, ("policies",)),
+    "tail": (_tail, ("tail",)),
     **{f"policies.{policy}": (_cost_of(policy), ("policies",)) for policy in _POLICIES},
 }
 """What writes each place, and the results that it reads."""
