@@ -407,10 +407,33 @@ def test_every_attempt_and_every_spare_passes_the_breaker_and_the_bulkhead() -> 
     assert played(main) == [1, 2, 0]
 
 
+def test_a_spare_that_there_is_no_room_for_is_not_made() -> None:
+    async def main() -> Any:
+        ask = pipeline(hedge=EAGER, bulkhead=Bulkhead(max_concurrent=1, max_queue=9))
+        await ask.call(later, 1.0)
+        assert ask.hedging is not None
+        return await ask.call(later, 5.0, "A"), now_s(), ask.hedging.extra
+
+    assert played(main) == ("A", 6.0, 0)
+
+
+def test_a_dependency_that_is_not_asked_any_more_is_asked_no_second_time() -> None:
+    async def main() -> Any:
+        ask = pipeline(hedge=EAGER, circuit_breaker=CircuitBreaker())
+        await ask.call(later, 1.0)
+        assert ask.hedging is not None and ask.admission.circuit is not None
+        asyncio.get_running_loop().call_later(1.0, ask.admission.circuit.isolate)
+        return await ask.call(later, 5.0, "A"), now_s(), ask.hedging.extra
+
+    assert played(main) == ("A", 6.0, 0)
+
+
 def test_a_spare_that_is_not_let_in_leaves_the_first_alone() -> None:
     async def main() -> Any:
-        ask = pipeline(hedge=EAGER, bulkhead=Bulkhead(max_concurrent=1))
-        await ask.call(later, 1.0)
+        limit = RateLimit(calls_per_minute=60, burst_s=1.0, max_wait_s=0.0)
+        ask = pipeline(hedge=EAGER, rate_limit=limit)
+        await ask.call(later, 0.5)
+        await pause(0.5)
         return await ask.call(later, 5.0, "A"), now_s()
 
     assert played(main) == ("A", 6.0)

@@ -12,7 +12,7 @@ from plimsoll.core.clock import Clock
 from plimsoll.core.criticality import Criticality
 from plimsoll.core.errors import CircuitOpen, RateLimited, Rejected, Shed
 from plimsoll.policies.bulkhead import Bulkhead, Compartment
-from plimsoll.policies.circuit_breaker import Circuit, CircuitBreaker, CircuitChanged, Permit
+from plimsoll.policies.circuit_breaker import Circuit, CircuitBreaker, CircuitChanged, CircuitState, Permit
 from plimsoll.policies.rate_limit import Booking, RateLimit, Throttle
 
 __all__ = ["Admission", "Admitted", "Protected"]
@@ -56,6 +56,14 @@ class Admission:
         self.throttle = None if limit is None else Throttle(limit, dependency=dependency, clock=clock)
         self.compartment = None if bulkhead is None else Compartment(bulkhead, dependency=dependency)
         self._observed = protected.observed
+
+    @property
+    def is_free(self) -> bool:
+        """Whether the circuit is closed, and there is room: what may be left undone, as a second attempt, asks that."""
+        circuit, compartment = self.circuit, self.compartment
+        return (circuit is None or circuit.state is CircuitState.CLOSED) and (
+            compartment is None or not compartment.is_full
+        )
 
     async def enter(
         self,

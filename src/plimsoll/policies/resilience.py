@@ -121,10 +121,15 @@ class ResiliencePipeline:
         if after_s is None:
             answer = await self._attempt(send, tokens)
         else:
-            race: Race[T] = Race(lambda race: self._attempt(send, tokens) if hedging.spend() else None)
+            race: Race[T] = Race(lambda race: self._spare(hedging, send, tokens))
             answer = await race.run(self._attempt(send, tokens), after_s=after_s)
         hedging.observe(self._clock.monotonic() - began_s)
         return answer
+
+    def _spare(
+        self, hedging: HedgeBook, send: Callable[[], Coroutine[Any, Any, T]], tokens: int
+    ) -> Coroutine[Any, Any, T] | None:
+        return self._attempt(send, tokens) if self.admission.is_free and hedging.spend() else None
 
     async def _attempt(self, send: Callable[[], Coroutine[Any, Any, T]], tokens: int) -> T:
         admitted = await self.admission.enter(criticality=current_criticality(), tokens=tokens)
