@@ -1,4 +1,4 @@
-"""What all tests share: how Hypothesis works on a busy machine, and where each of a thousand mutants is to be caught."""
+"""What all tests share: how Hypothesis works on a busy machine, and where each of a thousand mutants is to die."""
 
 from hypothesis import HealthCheck, Phase, settings
 
