@@ -225,7 +225,10 @@ def of_writes() -> list[Lowered]:
     return [
         lowered("a write declared a read", replaced('"write"', '"read"'), "exactly_once, goal missed in ", DOUBT),
         lowered(
-            "a write declared idempotent", replaced('"write"', '"idempotent"'), "exactly_once, goal missed in ", DOUBT
+            "a write declared idempotent",  # and verified still; see `of_declared` for one that is not
+            replaced('"write"', '"idempotent"'),
+            f"{NOT_RETRIED}tools.{tool}.retry is missing",
+            DOUBT,
         ),
         lowered("a lost answer taken for a refusal", refusals, "fallbacks, goal missed in ", CALL_FAULTS),
     ]
