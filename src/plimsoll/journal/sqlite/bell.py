@@ -29,7 +29,8 @@ class Bell:
         file.parent.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            os.truncate(descriptor, _BYTES)
+            if os.fstat(descriptor).st_size < _BYTES:  # written, not left empty: who touches a hole when the disk is
+                os.pwrite(descriptor, secret_bytes(_BYTES), 0)  # full is ended by the operating system
             self._memory = mmap.mmap(descriptor, _BYTES)
         finally:
             os.close(descriptor)

@@ -85,7 +85,8 @@ class SQLiteStore:
             self._reader = self._connect(busy_timeout_s)
             self._watch = self._connect(min(busy_timeout_s, 0.1))  # asked on the event loop
             if not only_look:
-                self._bell = Bell(owners / "bell")
+                with suppress(OSError):  # a full disk: without one, SQLite is asked each time
+                    self._bell = Bell(owners / "bell")
                 self._owners.sweep()
             if owner is not None:
                 self._owners.hold(owner)
