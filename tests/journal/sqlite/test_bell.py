@@ -32,13 +32,20 @@ def looks(bell: Bell) -> bool:
     return sound is not None
 
 
-def silent_bell(file: Path) -> Bell:
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """A file that stands for one."""
+    (tmp_path / "journal.db").touch()
+    return tmp_path / "journal.db"
+
+
+def silent_bell(journal: Path) -> Bell:
     """One over which no time goes by."""
-    return Bell(file, monotonic=ManualClock().monotonic)
+    return Bell(journal, monotonic=ManualClock().monotonic)
 
 
-def test_a_ring_is_heard_by_everybody_once(tmp_path: Path) -> None:
-    one, two = silent_bell(tmp_path / "x" / "bell"), silent_bell(tmp_path / "x" / "bell")
+def test_a_ring_is_heard_by_everybody_once(journal: Path) -> None:
+    one, two = silent_bell(journal), silent_bell(journal)
     assert [looks(one), looks(two)] == [True, True]  # nobody has looked yet
     assert [looks(one), looks(two)] == [False, False]
     one.ring()
@@ -51,20 +58,20 @@ def test_a_ring_is_heard_by_everybody_once(tmp_path: Path) -> None:
     two.close()
 
 
-def test_who_fails_to_look_is_told_again(tmp_path: Path) -> None:
-    bell = Bell(tmp_path / "bell")
+def test_who_fails_to_look_is_told_again(journal: Path) -> None:
+    bell = Bell(journal)
     assert bell.sound() is not None
     assert bell.sound() is not None
     bell.close()
 
 
-def test_whoever_opens_it_rings_nothing_and_forgets_nothing(tmp_path: Path) -> None:
-    one = silent_bell(tmp_path / "bell")
+def test_whoever_opens_it_rings_nothing_and_forgets_nothing(journal: Path) -> None:
+    one = silent_bell(journal)
     one.ring()
     looks(one)
-    two = Bell(tmp_path / "bell")
+    two = Bell(journal)
     assert not looks(one)
-    assert (tmp_path / "bell").stat().st_size == 8
+    assert (journal.with_name("journal.db.owners") / "bell").stat().st_size == 8
     one.close()
     two.close()
 
@@ -85,8 +92,8 @@ async def test_what_another_process_does_is_seen_at_the_next_look(tmp_path: Path
         await store.close()
 
 
-def test_whoever_rings_elsewhere_is_heard_soon(tmp_path: Path, clock: ManualClock) -> None:
-    bell = Bell(tmp_path / "bell")
+def test_whoever_rings_elsewhere_is_heard_soon(journal: Path, clock: ManualClock) -> None:
+    bell = Bell(journal)
     assert looks(bell)
     for _ in range(3):
         clock.advance(0.049)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.rng import secret_bytes
+from plimsoll.journal.sqlite.owners import folder_of, open_beside
 
 __all__ = ["Bell"]
 
@@ -25,9 +26,8 @@ class Bell:
 
     __slots__ = ("_heard", "_look_at", "_memory", "_monotonic")
 
-    def __init__(self, file: Path, *, monotonic: Callable[[], float] = SystemClock.monotonic) -> None:
-        file.parent.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    def __init__(self, journal: Path, *, monotonic: Callable[[], float] = SystemClock.monotonic) -> None:
+        descriptor = open_beside(journal, folder_of(journal) / "bell")
         try:
             if os.fstat(descriptor).st_size < _BYTES:  # written, not left empty: who touches a hole when the disk is
                 os.pwrite(descriptor, secret_bytes(_BYTES), 0)  # full is ended by the operating system

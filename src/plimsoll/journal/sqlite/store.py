@@ -72,8 +72,7 @@ class SQLiteStore:
         self._outside = Outside(halts=MappingProxyType({}), posted=0)
         self._looked_version = -1
         self._heads_version = -1  # of what the appender remembers
-        owners = path.with_name(path.name + ".owners")
-        self._owners = OwnerLocks(owners)
+        self._owners = OwnerLocks(path)
         self._bell: Bell | None = None
         self._to_ring = False
         self._connections: list[sqlite3.Connection] = []
@@ -86,7 +85,7 @@ class SQLiteStore:
             self._watch = self._connect(min(busy_timeout_s, 0.1))  # asked on the event loop
             if not only_look:
                 with suppress(OSError):  # a full disk: without one, SQLite is asked each time
-                    self._bell = Bell(owners / "bell")
+                    self._bell = Bell(path)
                 self._owners.sweep()
             if owner is not None:
                 self._owners.hold(owner)
