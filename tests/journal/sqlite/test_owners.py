@@ -30,6 +30,16 @@ def test_an_owners_name_is_one_processs_own(path: Path) -> None:
     run(two.close())
 
 
+def test_who_opens_a_link_to_the_journal_meets_those_who_have_it_open(path: Path, tmp_path: Path) -> None:
+    one = SQLiteStore.open(path, owner="one")
+    (tmp_path / "link.db").symlink_to(path)
+    two, looking = SQLiteStore.open(tmp_path / "link.db"), SQLiteStore.look(tmp_path / "link.db")
+    assert [two.owner_alive("one"), looking.owner_alive("one")] == [True, True]
+    assert [file.name for file in tmp_path.glob("link.db*")] == ["link.db"]
+    for store in (one, two, looking):
+        run(store.close())
+
+
 def test_a_lock_is_its_owners_only_and_a_name_may_be_long(path: Path) -> None:
     store = SQLiteStore.open(path, owner="x" * 200)
     (lock,) = path.with_name("journal.db.owners").glob("*.lock")
