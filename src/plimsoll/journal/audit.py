@@ -107,11 +107,15 @@ async def _leaves(
     """What the checkpoints cover: by run, the number of each checkpoint and its leaf."""
     covered: dict[str, list[tuple[int, Leaf]]] = defaultdict(list)
     for checkpoint in checkpoints:
-        leaves = await store.leaves(checkpoint.number)
-        if merkle_root([leaf.encoded for leaf in leaves]) != checkpoint.root or len(leaves) != checkpoint.runs:
-            report.note("*", 0, f"what checkpoint {checkpoint.number} covers was altered")
         if await store.inbox_digest(checkpoint.inbox.count) != checkpoint.inbox.digest:
             report.note("*", 0, f"the inbox is not as checkpoint {checkpoint.number} says: it was altered, or cut off")
+        try:
+            leaves = await store.leaves(checkpoint.number)
+        except JournalCorrupt as error:
+            report.note("*", 0, error.what)
+            continue
+        if merkle_root([leaf.encoded for leaf in leaves]) != checkpoint.root or len(leaves) != checkpoint.runs:
+            report.note("*", 0, f"what checkpoint {checkpoint.number} covers was altered")
         for leaf in leaves:
             covered[leaf.run_id].append((checkpoint.number, leaf))
     try:

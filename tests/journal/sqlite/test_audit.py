@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,19 @@ def test_any_change_in_any_row_is_found(whole: Path, tmp_path: Path, data: st.Da
         return  # the tables themselves refuse that
     if rows(path, table)[place : place + 1] != [row]:
         assert found(path), f"{table}.{name} of {row}"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_value_of_another_type_is_found(whole: Path, tmp_path: Path, table: str) -> None:
+    """SQLite keeps anything in any column: what cannot be compared or encoded is a damage, and no crash."""
+    row, names = rows(whole, table)[0], columns(whole, table)
+    for number, name in enumerate(names):
+        for other in ("", b"\xff\xfe"):
+            path = Path(shutil.copy(whole, tmp_path / "journal.db"))
+            with suppress(sqlite3.IntegrityError):  # the tables themselves refuse that
+                rewritten(path, table, 0, (*row[:number], other, *row[number + 1 :]))
+            said = found(path)
+            assert said or rows(path, table)[0] == row or (table, name) in WORKING_STATE, f"{table}.{name}: {other!r}"
 
 
 def test_any_row_that_is_taken_out_is_found(whole: Path, tmp_path: Path) -> None:

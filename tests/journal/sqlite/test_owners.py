@@ -1,6 +1,8 @@
 """Who lives: a lock on a file for each owner."""
 
 import fcntl
+import os
+import shutil
 import stat
 from pathlib import Path
 from urllib.parse import quote
@@ -10,6 +12,8 @@ import pytest
 from plimsoll.core.errors import Misuse
 from plimsoll.journal import SQLiteStore
 from tests.journal.helpers import run
+from tests.journal.sqlite.disks import is_root
+from tests.journal.sqlite.helpers import filled
 
 
 def test_an_owners_name_is_one_processs_own(path: Path) -> None:
@@ -26,10 +30,43 @@ def test_an_owners_name_is_one_processs_own(path: Path) -> None:
     run(two.close())
 
 
+def test_who_opens_a_link_to_the_journal_meets_those_who_have_it_open(path: Path, tmp_path: Path) -> None:
+    one = SQLiteStore.open(path, owner="one")
+    (tmp_path / "link.db").symlink_to(path)
+    two, looking = SQLiteStore.open(tmp_path / "link.db"), SQLiteStore.look(tmp_path / "link.db")
+    assert [two.owner_alive("one"), looking.owner_alive("one")] == [True, True]
+    assert [file.name for file in tmp_path.glob("link.db*")] == ["link.db"]
+    for store in (one, two, looking):
+        run(store.close())
+
+
 def test_a_lock_is_its_owners_only_and_a_name_may_be_long(path: Path) -> None:
     store = SQLiteStore.open(path, owner="x" * 200)
     (lock,) = path.with_name("journal.db.owners").glob("*.lock")
     assert (lock.name, stat.S_IMODE(lock.stat().st_mode)) == (f"{'x' * 200}.lock", 0o600)
+    run(store.close())
+
+
+def test_whoever_may_use_the_journal_may_use_what_lies_beside_it(path: Path) -> None:
+    run(filled(path))
+    shutil.rmtree(path.with_name("journal.db.owners"))
+    path.chmod(0o660)
+    store = SQLiteStore.open(path, owner="one")
+    folder = path.with_name("journal.db.owners")
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (folder, *folder.iterdir())}
+    assert modes == {"journal.db.owners": 0o770, "one.lock": 0o660, "bell": 0o660}
+    run(store.close())
+
+
+@pytest.mark.skipif(not is_root(), reason="only root opens other users' files")
+def test_root_locks_nobody_out_of_his_journal(path: Path) -> None:
+    run(filled(path))
+    shutil.rmtree(path.with_name("journal.db.owners"))
+    os.chown(path, 65534, 65533)
+    store = SQLiteStore.open(path, owner="root")
+    folder = path.with_name("journal.db.owners")
+    owners = {(file.stat().st_uid, file.stat().st_gid) for file in (folder, *folder.iterdir())}
+    assert owners == {(65534, 65533)}
     run(store.close())
 
 

@@ -48,6 +48,23 @@ async def test_a_full_disk(disk: SmallDisk) -> None:
 
 @only_root
 @in_loop
+async def test_a_journal_that_is_opened_when_the_disk_is_full(disk: SmallDisk) -> None:
+    store, head = await in_use(disk.folder / "journal.db")
+    (disk.folder / "journal.db.owners" / "bell").unlink()
+    disk.fill()
+    code = (
+        "import sys; from plimsoll.journal import SQLiteStore; store = SQLiteStore.open(sys.argv[1]);"
+        " print(list(store.outside().halts))"
+    )
+    other = process(code, disk.folder / "journal.db")
+    output, _ = other.communicate()
+    assert (other.returncode, output) == (0, "['*']\n")
+    disk.free()
+    await nothing_was_lost(store, head)
+
+
+@only_root
+@in_loop
 async def test_a_journal_outlasts_a_full_disk(disk: SmallDisk) -> None:
     store, head = await in_use(disk.folder / "journal.db")
     told: list[JournalUnavailable | None] = []

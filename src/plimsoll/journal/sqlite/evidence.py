@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 from plimsoll.core.errors import JournalCorrupt, RunErased, UnknownRun
 from plimsoll.core.events import GENESIS
@@ -169,15 +170,20 @@ def all_checkpoints(connection: sqlite3.Connection) -> list[Checkpoint]:
 
 
 def all_leaves(connection: sqlite3.Connection, number: int) -> list[Leaf]:
-    """What the checkpoint of this number covers."""
+    """What the checkpoint of this number covers. Raises `JournalCorrupt` where that cannot be read."""
     rows = connection.execute("SELECT run_id, seq, digest FROM leaves WHERE checkpoint = ? ORDER BY place", (number,))
-    return [Leaf(*row) for row in rows]
+    leaves: list[Leaf] = []
+    for run_id, seq, digest in rows:
+        if not (isinstance(run_id, str) and isinstance(seq, int) and isinstance(digest, bytes)):
+            raise JournalCorrupt("*", 0, f"what checkpoint {number} covers was altered, and cannot be read. {RESTORE}")
+        leaves.append(Leaf(run_id, seq, digest))
+    return leaves
 
 
-def _checkpoint(row: tuple[int, bytes, bytes]) -> Checkpoint:
+def _checkpoint(row: tuple[Any, ...]) -> Checkpoint:
     number, body, signature = row[:3]
     try:
-        checkpoint = parse_checkpoint(body, signature)
+        checkpoint = parse_checkpoint(body, memoryview(signature).tobytes())
     except (ValueError, TypeError) as error:
         raise JournalCorrupt("*", 0, f"checkpoint {number} cannot be read: {error}. {RESTORE}") from error
     if checkpoint.number != number:

@@ -2,13 +2,14 @@
 
 import fcntl
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
 
 from plimsoll.core.errors import Misuse
 
-__all__ = ["OwnerLocks", "inode"]
+__all__ = ["OwnerLocks", "folder_of", "inode", "open_beside"]
 
 _REPORT = ".status"
 
@@ -16,15 +17,15 @@ _REPORT = ".status"
 class OwnerLocks:
     """One process's end of them. The operating system drops its locks however it ends."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._folder = folder_of(journal)
         self._held: dict[str, int] = {}
 
     def hold(self, owner: str) -> None:
         """From here on `owner` is this process. Raises `Misuse` when it is another, or no name."""
         if owner in self._held:
             return
-        self._folder.mkdir(mode=0o700, exist_ok=True)
         descriptor = self._lock(self._file(owner), attempts=100)
         if descriptor is None:
             raise Misuse(f"another process runs as owner {owner!r}; each needs an owner name of its own")
@@ -42,7 +43,9 @@ class OwnerLocks:
         """Writes down what `owner`, which is held here, says of itself."""
         file = self._file(owner).with_suffix(_REPORT)
         written = file.with_suffix(".new")
-        written.write_bytes(body)
+        written.unlink(missing_ok=True)
+        with os.fdopen(open_beside(self._journal, written), "wb") as report:
+            report.write(body)
         written.replace(file)
 
     def reports(self) -> dict[str, bytes]:
@@ -92,7 +95,7 @@ class OwnerLocks:
     def _lock(self, file: Path, *, create: bool = True, attempts: int = 1) -> int | None:
         """A descriptor that holds the file's lock. More than one attempt outlasts those who but look, or tidy up."""
         for _ in range(attempts):
-            descriptor = os.open(file, os.O_RDWR | (os.O_CREAT if create else 0), 0o600)
+            descriptor = open_beside(self._journal, file) if create else os.open(file, os.O_RDWR)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 status = os.fstat(descriptor)
@@ -102,6 +105,36 @@ class OwnerLocks:
                 pass
             os.close(descriptor)
         return None
+
+
+def folder_of(journal: Path) -> Path:
+    """Where the files lie that the processes over a journal have among themselves."""
+    return journal.with_name(f"{journal.name}.owners")
+
+
+def open_beside(journal: Path, file: Path) -> int:
+    """A descriptor of a file in that folder; both are made where there are none, for whoever may use the journal.
+
+    So nobody is locked out by who came first, such as root with the kill switch.
+    """
+    like = journal.stat()
+    mode = stat.S_IMODE(like.st_mode) & 0o666
+    with suppress(FileExistsError):
+        file.parent.mkdir(mode=0o700)
+        _hand_over(file.parent, like, mode | (mode & 0o444) >> 2)
+    try:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    _hand_over(file, like, mode)
+    return descriptor
+
+
+def _hand_over(made: Path, like: os.stat_result, mode: int) -> None:
+    """Gives what we have just made to the journal's owner and group, as far as we may."""
+    with suppress(PermissionError):
+        os.chown(made, like.st_uid if os.geteuid() == 0 else -1, like.st_gid)
+    made.chmod(mode)
 
 
 def inode(path: Path) -> tuple[int, int] | None:

@@ -3,12 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
 from plimsoll.core.calls import Ending
 from plimsoll.core.errors import JournalCorrupt
 from plimsoll.core.events import Record, decode_event
-from plimsoll.journal.codec import Unreadable
 from plimsoll.journal.sqlite.errors import RESTORE
 from plimsoll.journal.store import RunHead, RunState
 
@@ -31,9 +28,18 @@ def head_of(row: Sequence[Any]) -> RunHead:
     told = dict(zip(COLUMNS, row, strict=False))  # a key may stand behind them
     try:
         ending = None if told["ending"] is None else Ending(told["ending"])
+        _check_numbers(epoch=told["epoch"], seq=told["seq"])
         return RunHead(**told | {"state": RunState(told["state"]), "ending": ending})
     except ValueError as error:
-        raise JournalCorrupt(told["run_id"], told["seq"], f"its head cannot be read: {error}. {RESTORE}") from error
+        seq = told["seq"] if isinstance(told["seq"], int) else 0
+        raise JournalCorrupt(told["run_id"], seq, f"its head cannot be read: {error}. {RESTORE}") from error
+
+
+def _check_numbers(**numbers: object) -> None:
+    """Raises `ValueError` for what is no integer: SQLite keeps anything in any column."""
+    for name, number in numbers.items():
+        if not isinstance(number, int):
+            raise ValueError(f"its {name} is no number")
 
 
 def row_of(head: RunHead) -> tuple[Any, ...]:
@@ -59,6 +65,7 @@ def record_of(run_id: str, seq: int, row: tuple[Any, ...], *, opened: Callable[[
     try:
         json = opened(body)
         decode_event(body if json is None else json)
-    except (msgspec.DecodeError, Unreadable, TypeError) as error:
+        _check_numbers(epoch=epoch)
+    except (ValueError, TypeError) as error:
         raise JournalCorrupt(run_id, seq, f"it cannot be read: {error}. {RESTORE}") from error
     return Record(run_id=run_id, seq=seq, epoch=epoch, at=at, body=body, digest=digest, opened=json)

@@ -5,6 +5,7 @@ looks whether anything changed, and serves the kill switches without a thread.
 """
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,8 +73,7 @@ class SQLiteStore:
         self._outside = Outside(halts=MappingProxyType({}), posted=0)
         self._looked_version = -1
         self._heads_version = -1  # of what the appender remembers
-        owners = path.with_name(path.name + ".owners")
-        self._owners = OwnerLocks(owners)
+        self._owners = OwnerLocks(path)
         self._bell: Bell | None = None
         self._to_ring = False
         self._connections: list[sqlite3.Connection] = []
@@ -85,7 +85,8 @@ class SQLiteStore:
             self._reader = self._connect(busy_timeout_s)
             self._watch = self._connect(min(busy_timeout_s, 0.1))  # asked on the event loop
             if not only_look:
-                self._bell = Bell(owners / "bell")
+                with suppress(OSError):  # a full disk: without one, SQLite is asked each time
+                    self._bell = Bell(path)
                 self._owners.sweep()
             if owner is not None:
                 self._owners.hold(owner)
@@ -114,7 +115,7 @@ class SQLiteStore:
         owner that runs already; `JournalCorrupt` for a damaged file; `JournalUnavailable` when it is locked, read-only
         or out of reach. What is there is never changed then.
         """
-        path = Path(path).absolute()
+        path = Path(os.path.realpath(path))  # whoever opens a link meets those who open the file
         with translated(path):
             create(path)
             return cls(path, owner=owner, keys=keys, busy_timeout_s=busy_timeout_s)
@@ -126,7 +127,7 @@ class SQLiteStore:
         One of an earlier format is copied, and the copy brought up to date; it is gone when the store is closed. Raises
         as `open` does, and `JournalUnavailable` where there is no journal.
         """
-        path = Path(path).absolute()
+        path = Path(os.path.realpath(path))
         with translated(path):
             copy = copied_if_older(path)
             if copy is None:
