@@ -15,6 +15,7 @@ from plimsoll.contract.loading import Source, parse_contract
 from plimsoll.contract.model import (
     GATE_CLAIMS,
     AgentSection,
+    AlertsSection,
     Approval,
     BulkheadSection,
     CircuitBreakerSection,
@@ -52,6 +53,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[tools.NAME.output]`": OutputRule,
     "`[connections.NAME]`": Connection,
     "`[journal]`": JournalSection,
+    "`[alerts]`": AlertsSection,
     "`[gate]`": GateSection,
 }
 

@@ -14,6 +14,7 @@ from plimsoll.core.calls import Effect, Fault
 __all__ = [
     "GATE_CLAIMS",
     "AgentSection",
+    "AlertsSection",
     "Approval",
     "BulkheadSection",
     "CircuitBreakerSection",
@@ -66,6 +67,22 @@ DatabaseUrl = Annotated[
     Meta(
         pattern=r"^(sqlite:///.|postgres(ql)?://|env:[A-Za-z_][A-Za-z0-9_]*$)",
         extra={"words": "sqlite:///FILE, postgresql://…, or env:NAME for a variable of the environment that holds it"},
+    ),
+]
+
+
+WebhookUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^(https?://.|env:[A-Za-z_][A-Za-z0-9_]*$)",
+        extra={"words": "an address (https://…), or env:NAME for a variable of the environment that holds it"},
+    ),
+]
+RunUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^{}]*\{run_id\}[^{}]*$",
+        extra={"words": "an address with {run_id} in it, such as https://ops.example/runs/{run_id}"},
     ),
 ]
 
@@ -324,6 +341,23 @@ class JournalSection(_Section, frozen=True, kw_only=True):
     checkpoint_s: Positive = 600.0
 
 
+class AlertsSection(_Section, frozen=True, kw_only=True):
+    """`[alerts]`: whom findings reach besides the log, and how often.
+
+    `webhook` is an address that takes them as JSON, such as Slack's, or `env:NAME`, the variable of the environment
+    that holds it. `webhook_key_file` holds the key that signs them (None: the environment's PLIMSOLL_WEBHOOK_KEY;
+    without one they are not signed). `run_url` is where a run can be looked at. `severity` is the least that is sent.
+    The same cause is sent once in `window_s` seconds, with how often it was there, and at most `per_minute` are sent.
+    """
+
+    webhook: WebhookUrl | None = None
+    webhook_key_file: Annotated[str, Meta(min_length=1)] | None = None
+    run_url: RunUrl | None = None
+    severity: Literal["info", "warning", "critical"] = "info"
+    window_s: Positive = 3600.0
+    per_minute: AtLeastOne = 20
+
+
 class GateSection(_Section, frozen=True, kw_only=True):
     """`[gate]`: how sure the gate must be.
 
@@ -354,6 +388,7 @@ class Contract(_Section, frozen=True, kw_only=True):
     tools: dict[str, Tool] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)
     journal: JournalSection = JournalSection()
+    alerts: AlertsSection = AlertsSection()
     gate: GateSection = GateSection()
 
     def tool(self, name: str) -> Tool:

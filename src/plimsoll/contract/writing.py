@@ -112,6 +112,13 @@ patience_s = {patience_s:g}  # how long a run waits for a journal that cannot be
 #signing_key_file = "audit.key"
 """
 
+_ALERTS = """
+# Findings go to the log, and to a webhook, such as Slack's, where one is named. No prompt and no argument is in them.
+[alerts]
+#webhook = "env:ALERT_WEBHOOK"  # the variable of the environment that holds its address
+#run_url = "https://ops.example/runs/{run_id}"  # where a run can be looked at
+"""
+
 _GATE = """
 # How sure `plimsoll gate` must be before it says SHIP.
 [gate]
@@ -165,6 +172,7 @@ def initial_contract(
         _TOOLS,
         *(_tool(tool, module, approvers) for tool in tools),
         _JOURNAL.format(**_fields(JournalSection()) | {"path": _text(JournalSection().path)}),
+        _ALERTS,
         _GATE.format(**_fields(GateSection()), module=module),
     ]
     decided = "".join(parts)
