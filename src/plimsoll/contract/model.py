@@ -20,6 +20,7 @@ __all__ = [
     "CircuitBreakerSection",
     "Connection",
     "Contract",
+    "Fresh",
     "GateSection",
     "HedgeSection",
     "JournalSection",
@@ -200,6 +201,18 @@ class RateLimitSection(_Section, frozen=True, kw_only=True):
     max_wait_s: NonNegative = 10.0
 
 
+class Fresh(_Section, frozen=True, kw_only=True):
+    """How old an answer may be: `field` holds its date, keys of objects within objects being joined by dots.
+
+    A date is a text with a time zone, as in ISO 8601, or a number: Unix time, in seconds or in milliseconds.
+    """
+
+    field: Annotated[
+        str, Meta(pattern=r"^[^.]+(\.[^.]+)*$", extra={"words": "a key of the answer, such as as_of or quote.as_of"})
+    ]
+    max_age_s: Positive
+
+
 class OutputRule(_Section, frozen=True, kw_only=True):
     """What an answer must be to count as one.
 
@@ -207,7 +220,7 @@ class OutputRule(_Section, frozen=True, kw_only=True):
     object must have; `pattern` is a regular expression that a text must match from beginning to end. `may_be_empty`
     says whether "", [], {} and null are answers; None: as far as nothing that is declared speaks against it, and "",
     which a lost answer looks like, never. Anything that looks like an error in disguise is refused unless
-    `may_look_like_error`.
+    `may_look_like_error`. `fresh` says how old it may be.
     """
 
     type: JsonType | None = None
@@ -215,6 +228,7 @@ class OutputRule(_Section, frozen=True, kw_only=True):
     pattern: PatternSource | None = None
     may_be_empty: bool | None = None
     may_look_like_error: bool = False
+    fresh: Fresh | None = None
 
 
 class Approval(_Section, frozen=True, kw_only=True):
