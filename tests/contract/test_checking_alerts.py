@@ -1,4 +1,4 @@
-"""What is said of `[alerts]` in a contract."""
+"""What is said of `[alerts]` and `[service_levels]` in a contract."""
 
 import pytest
 
@@ -58,3 +58,40 @@ def test_what_is_doubtful(section: str, says: str) -> None:
 def test_what_is_wrong_is_refused(section: str, says: str) -> None:
     with pytest.raises(ContractError, match=says):
         told(section)
+
+
+# ------------------------------------------------------------------------------------------------------ service levels
+
+
+def told_of_levels(section: str) -> list[str]:
+    source = Source("p", f'[agent]\nname = "a"\n[models.primary]\n[tools.find]\n{section}\n')
+    problems = check_contract(parse_contract(source.text, file="p"), source=source)
+    return [f"{each.severity}: {each.field}: {each.what}" for each in problems if each.field.startswith("service")]
+
+
+def test_nothing_is_wrong_with_levels_of_what_is_there() -> None:
+    section = """
+    [service_levels]
+    silent_s = 600
+    waiting_s = 60
+    runs = { objective = 0.95, within_s = 60, quantile = 0.9 }
+    models.primary = { objective = 0.99 }
+    tools.find = { within_s = 2 }
+    """
+    assert told_of_levels(section) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("runs = {}", "error: service_levels.runs: promises nothing"),
+        ("runs = { objective = 0.9, quantile = 0.5 }", "warning: service_levels.runs.quantile: says how many"),
+        ("runs = { within_s = 301 }", "warning: service_levels.runs.within_s: is more than limits.seconds allows"),
+        ("models.primry = { objective = 0.9 }", "error: service_levels.models.primry: there is no model of this name"),
+        ("tools.found = { objective = 0.9 }", "error: service_levels.tools.found: there is no tool of this name"),
+        ("silent_s = 5", "warning: service_levels.silent_s: is less than a run may take (300 s)"),
+    ],
+)
+def test_what_is_doubtful_about_levels(line: str, says: str) -> None:
+    (problem,) = told_of_levels(f"[service_levels]\n{line}")
+    assert problem.startswith(says)

@@ -31,6 +31,8 @@ __all__ = [
     "Protections",
     "RateLimitSection",
     "Retry",
+    "ServiceLevel",
+    "ServiceLevels",
     "Tool",
 ]
 
@@ -372,6 +374,31 @@ class AlertsSection(_Section, frozen=True, kw_only=True):
     per_minute: AtLeastOne = 20
 
 
+class ServiceLevel(_Section, frozen=True, kw_only=True):
+    """What is promised of an agent's runs, or of the calls of a model or a tool.
+
+    `objective` is the share that must go well. Of those, the share `quantile` takes at most `within_s` seconds.
+    """
+
+    objective: Share | None = None
+    within_s: Positive | None = None
+    quantile: Share = 0.95
+
+
+class ServiceLevels(_Section, frozen=True, kw_only=True):
+    """`[service_levels]`: what is promised, and from when on people are told that it is not kept.
+
+    `runs` is for the agent's own runs, `models` and `tools` for what it calls, by name. `silent_s` is how long a run
+    may record nothing while it runs (None: `limits.seconds`), `waiting_s` how long runs may wait for people.
+    """
+
+    runs: ServiceLevel | None = None
+    models: dict[str, ServiceLevel] = field(default_factory=dict)
+    tools: dict[str, ServiceLevel] = field(default_factory=dict)
+    silent_s: Positive | None = None
+    waiting_s: Positive = 1800.0
+
+
 class GateSection(_Section, frozen=True, kw_only=True):
     """`[gate]`: how sure the gate must be.
 
@@ -402,6 +429,7 @@ class Contract(_Section, frozen=True, kw_only=True):
     tools: dict[str, Tool] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)
     journal: JournalSection = JournalSection()
+    service_levels: ServiceLevels = ServiceLevels()
     alerts: AlertsSection = AlertsSection()
     gate: GateSection = GateSection()
 

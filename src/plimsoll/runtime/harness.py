@@ -57,6 +57,7 @@ from plimsoll.runtime.status import report_if_due
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.runtime.tools import ToolSpec, Verifier, tool_spec
 from plimsoll.runtime.undoable import undo_steps
+from plimsoll.runtime.watching import Watch
 
 __all__ = ["AgentFunction", "Harness"]
 
@@ -148,6 +149,14 @@ class Harness:
         self._checkpointer = surroundings.checkpointer
         if self._checkpointer is not None:
             self.journal.subscribe(self._checkpointer.committed)
+        self.watch = Watch(
+            ready.contract,
+            store=self.store,
+            clock=surroundings.clock,
+            alert=lambda finding, run_id: self.alert(finding, run_id=run_id),
+        )
+        if self.watch.reads_records:
+            self.journal.subscribe(self.watch.committed)
         self.operations = Operations(self.store, clock=surroundings.clock, ids=surroundings.ids, owner=self.owner)
         self._telling = Telling(output_of=output_of, carried_of=carried_of)
         self._active = surroundings.active
