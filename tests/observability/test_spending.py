@@ -50,10 +50,11 @@ def test_a_steady_pace_is_told_when_five_calls_are_left() -> None:
     )
 
 
-def test_a_pace_that_has_risen_is_told_much_sooner() -> None:
-    ((number, finding),) = found([*[asked(500)] * 8, *[asked(6_000)] * 16])
-    assert number == 12  # a quarter is used, and the rest lasts for twelve more calls
-    assert "28 % of 100000" in finding.message
+def test_a_pace_that_rises_is_told_much_sooner() -> None:
+    ((number, finding),) = found([asked(int(600 * 1.3**number)) for number in range(20)])
+    assert number == 10  # a quarter is used, and at this pace the rest lasts for few more calls
+    assert finding.message.startswith("tokens: 26 % of 100000 are used")
+    assert finding.message.endswith("the rest lasts for 16.6 more")
 
 
 def test_money_is_told_apart_from_tokens() -> None:
@@ -69,7 +70,8 @@ def test_both_are_told_where_both_are_near() -> None:
     "events",
     [
         [asked(300 + 300 * number) for number in range(12)],  # a conversation that grows
-        [*[asked(500)] * 6, asked(20_000), *[asked(600)] * 6],  # one long document
+        [*[asked(500)] * 6, asked(20_000), *[asked(600)] * 6],  # one long answer
+        [*[asked(500)] * 8, *[asked(6_000 + 100 * number) for number in range(9)]],  # one long document, kept
         [asked(40_000), asked(30_000), asked(20_000)],  # it is over before there is a pace
         [asked(0)] * 50,  # a canned answer costs nothing
         [event for _ in range(30) for event in (asked(500), called())],

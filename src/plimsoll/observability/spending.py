@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 from plimsoll.contract.model import Limits
@@ -13,7 +14,7 @@ _PACE = 4
 """The pace is the mean of so many model calls: one long answer is none."""
 _SOON = 5
 _SOON_WHEN_RISING = 20
-_RISING = 3.0
+_RISE = 1.15
 _LEAST_SHARE = 0.25
 
 
@@ -21,10 +22,11 @@ class SpendingDetector:
     """Warns of a run that would pass `limits.tokens` or `limits.usd` well before its steps are used up.
 
     The pace is what its last four model calls took on average. A finding `spending`, whose fault is the limit's name,
-    is raised when at this pace the limit is passed within five more model calls; or, where the pace is at least three
-    times what it was before, within twenty: a conversation that grows and grows is found out early. Only calls that the
-    run's steps still allow for count, as many of them to a model as up to now. A run that has used less than a quarter
-    of the limit is left alone. Nothing is stopped: a person is told, once for each limit.
+    is raised when at this pace the limit is passed within five more model calls; or, where each of the four took at
+    least 15 % more than the one before, within twenty: a conversation that swells is found out early, and one that once
+    reads a long document is none. Only calls that the run's steps still allow for count, as many of them to a model as
+    up to now. A run that has used less than a quarter of the limit is left alone. Nothing is stopped: a person is told,
+    once for each limit.
     """
 
     reads: frozenset[type[Any]] = frozenset({CallSettled})
@@ -60,9 +62,9 @@ class SpendingDetector:
 
 
 class _Book:
-    """What a run has used of one limit, and at what pace."""
+    """What a run has used of one limit, and at what pace: `recent` is what the last four calls took."""
 
-    __slots__ = ("_calls", "_recent", "limit", "name", "recent", "told", "used")
+    __slots__ = ("_recent", "limit", "name", "recent", "told", "used")
 
     def __init__(self, name: str, limit: float) -> None:
         self.name = name
@@ -71,15 +73,13 @@ class _Book:
         self.recent = 0.0
         self.told = False
         self._recent: deque[float] = deque()
-        self._calls = 0
 
     def add(self, amount: float) -> None:
-        self._calls += 1
         self.used += amount
         self._recent.append(amount)
-        self.recent += amount
-        if len(self._recent) > _PACE:
-            self.recent -= self._recent.popleft()
+        if len(self._recent) > _PACE + 1:
+            self._recent.popleft()
+        self.recent = sum(tuple(self._recent)[-_PACE:])
 
     def is_on_course(self, calls_left: float) -> bool:
         """Whether at this pace the limit is passed soon, and within `calls_left` more calls."""
@@ -93,8 +93,8 @@ class _Book:
         return (self.limit - self.used) / (self.recent / _PACE)
 
     def _is_rising(self) -> bool:
-        before = self._calls - _PACE
-        return before >= _PACE and self.recent / _PACE >= _RISING * (self.used - self.recent) / before
+        steps = pairwise(self._recent)
+        return len(self._recent) > _PACE and all(later >= _RISE * earlier for earlier, later in steps)
 
 
 def _finding(event: CallSettled, book: _Book) -> Finding:
