@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from plimsoll.core.clock import LoopClock, ManualClock
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import Finding
 from plimsoll.gate.simulator import simulate
-from plimsoll.observability.findings import MemorySink
+from plimsoll.observability.findings import MemorySink, settle_sink
 from plimsoll.observability.throttle import Throttle
 
 SLOW = Finding(kind="slow", severity="warning", message="gpt answered slowly", dependency="gpt", fault="slow")
@@ -218,6 +219,34 @@ def test_before_the_process_ends_everything_is_told() -> None:
         "gpt answered slowly",
         "gpt answered slowly (1 more in 1.5 min)",
         "2 alert(s) were held back, more than 2 a minute: 1 × slow (claude, slow), 1 × slow (phi, slow)",
+    ]
+
+
+class Failing(MemorySink):
+    """Takes the first, and then fails."""
+
+    def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> None:
+        if self.entries:
+            raise ConnectionError("SECRET")
+        super().emit(finding, run_id=run_id, agent=agent, at=at)
+
+
+def test_a_sink_that_fails_at_a_sum_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async def session() -> None:
+        clock = LoopClock()
+        throttle = Throttle(Failing(), clock=clock, window_s=60.0)
+        for _ in range(2):
+            throttle.emit(SLOW, run_id="r", agent="shop", at=clock.now())
+        await clock.sleep(100.0)
+        for _ in range(2):
+            with suppress(ConnectionError):
+                throttle.emit(SLOW, run_id="r", agent="shop", at=clock.now())
+        await settle_sink(throttle)
+
+    simulate(session)
+    assert caplog.messages == [
+        "a sum of alerts could not be told (ConnectionError)",
+        "Throttle could not be settled (ConnectionError): alerts may be lost",
     ]
 
 

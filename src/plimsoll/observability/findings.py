@@ -65,9 +65,13 @@ class Settling(Protocol):
 
 
 async def settle_sink(sink: AlertSink) -> None:
-    """Waits for the sink, where it is one that delivers beside the work."""
+    """Waits for the sink, where it is one that delivers beside the work. One that raises keeps nobody from ending."""
     if isinstance(sink, Settling):
-        await sink.settle()
+        try:
+            await sink.settle()
+        except Exception as error:
+            kinds = type(sink).__name__, type(error).__name__
+            logging.getLogger("plimsoll.alerts").warning("%s could not be settled (%s): alerts may be lost", *kinds)
 
 
 def link_to(run_id: str, run_url: str | None) -> str:

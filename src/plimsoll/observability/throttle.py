@@ -1,6 +1,7 @@
 """The throttle: between findings and people who would stop reading if each were sent to them."""
 
 import asyncio
+import logging
 from collections import OrderedDict
 from collections.abc import Iterable
 from contextvars import Context
@@ -215,7 +216,11 @@ class Throttle:
         while self._repeated or self._held:
             due = min(self._held_until, next((told.until for told in self._told.values()), _NEVER))
             await self._clock.sleep(max(due - self._clock.monotonic(), 0.001))
-            self.tick()
+            try:
+                self.tick()
+            except Exception as error:  # the sink's own affair: the next sum is told all the same
+                words = "a sum of alerts could not be told (%s)"
+                logging.getLogger("plimsoll.alerts").warning(words, type(error).__name__)
 
 
 def _cause_of(alert: _Alert) -> Cause:

@@ -95,7 +95,7 @@ class WebhookSink:
         timeout_s: float = 10.0,
         base_s: float = 1.0,
         cap_s: float = 60.0,
-        patience_s: float = 5.0,
+        patience_s: float = 2.0,
     ) -> None:
         if max_queue < 1 or max_attempts < 1 or min(timeout_s, base_s, cap_s, patience_s) <= 0:
             raise Misuse("max_queue and max_attempts must be at least 1, all seconds above 0")
