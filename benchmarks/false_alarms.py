@@ -64,7 +64,9 @@ class Detector:
 
 
 DETECTORS = {
-    "failing and slow dependencies": Detector("failures", ("attempt_failed", "call_failed", "slow", "fallback")),
+    "failing and slow dependencies": Detector(
+        "failures", ("attempt_failed", "call_failed", "slow", "fallback", "not_asked", "circuit_open")
+    ),
     "answers that are none": Detector("silent-failures", ("silent_failure",), lambda fault: fault != "stale"),
     "stale answers": Detector("silent-failures", ("silent_failure",), lambda fault: fault == "stale"),
     "claimed but not done": Detector("silent-failures", ("claimed_not_done",)),
