@@ -14,6 +14,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -322,6 +323,34 @@ def _tail(result: Result) -> str:
     return f"{_table([heading, *rows])}\n\n{_text(said)}"
 
 
+def _false_alarms(result: Result, *, family: str) -> str:
+    """What the detectors of one page said of healthy work."""
+    heading = ("Detector", "Healthy", "False alarms", "so at most")
+    rows = [
+        (name, f"{each['seen']:,} {each['unit']}", str(each["alarms"]), _at_most(each))
+        for name, each in result["detectors"].items()
+        if each["family"] == family
+    ]
+    said = (
+        f"`benchmarks/false_alarms.py`: {result['patterns']:,} runs of a service that works in eleven ways,"
+        f" {result['assistant']:,} of the assistant, {result['retail']:,} of real retail tasks;"
+        f" {result['months_of_services']} months of services just within their objectives; {result['reviewers']:,}"
+        f" people with 500 decisions each. *So at most*: with 95 % confidence, as far as these runs are like yours."
+        f" {_measured(result)}"
+    )
+    return f"{_table([heading, *rows])}\n\n{_text(said)}"
+
+
+def _at_most(detector: Result) -> str:
+    """The upper bound of a rate of which none was seen: 1 - 0.05 ** (1 / n), written as one in so many runs."""
+    if detector["alarms"] or detector["unit"] != "runs":
+        return ""
+    return f"1 in {1.0 / (1.0 - 0.05 ** (1.0 / detector['seen'])):,.0f}"
+
+
+FAMILIES = ("failures", "loops", "people", "service-levels", "silent-failures")
+"""The pages of findings, each with its own false alarms."""
+
 _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "journal": (_journal, ("journal",)),
     "journal-2ms": (_journal, ("journal-2ms",)),
@@ -338,6 +367,7 @@ _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "policies": (_policies, ("policies",)),
     "tail": (_tail, ("tail",)),
     **{f"policies.{policy}": (_cost_of(policy), ("policies",)) for policy in _POLICIES},
+    **{f"false-alarms-{family}": (partial(_false_alarms, family=family), ("false_alarms",)) for family in FAMILIES},
 }
 """What writes each place, and the results that it reads."""
 

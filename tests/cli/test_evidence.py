@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from plimsoll.journal.keys import new_master_key
+from plimsoll.observability.webhook import webhook_key
 from tests.journal.sqlite.test_migration import VERSION_1
 
 from .conftest import User
@@ -50,6 +51,10 @@ def test_keys_are_made_for_their_owner_and_never_overwritten(user: User) -> None
     assert "audit.key.pub verifies" in user.ok("keys", "make", "audit.key", "--signing")
     modes = {name: Path(name).stat().st_mode & 0o777 for name in ("journal.key", "audit.key", "audit.key.pub")}
     assert modes == {"journal.key": 0o600, "audit.key": 0o600, "audit.key.pub": 0o644}
+    assert "Give it to whoever gets the alerts" in user.ok("keys", "make", "alerts.key", "--webhook")
+    assert Path("alerts.key").stat().st_mode & 0o777 == 0o600
+    assert len(webhook_key(Path("alerts.key").read_text(), source="alerts.key")) == 32
+    assert "one key does not do both" in user.refused("keys", "make", "both.key", "--signing", "--webhook")
     before = Path("journal.key").read_text()
     assert "is there already, and a key must not be lost" in user.refused("keys", "make", "journal.key")
     assert Path("journal.key").read_text() == before

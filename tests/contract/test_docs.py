@@ -15,11 +15,13 @@ from plimsoll.contract.loading import Source, parse_contract
 from plimsoll.contract.model import (
     GATE_CLAIMS,
     AgentSection,
+    AlertsSection,
     Approval,
     BulkheadSection,
     CircuitBreakerSection,
     Connection,
     Contract,
+    Fresh,
     GateSection,
     HedgeSection,
     JournalSection,
@@ -29,6 +31,8 @@ from plimsoll.contract.model import (
     Protections,
     RateLimitSection,
     Retry,
+    ServiceLevel,
+    ServiceLevels,
     Tool,
 )
 from plimsoll.contract.rule_syntax import FUNCTIONS, MAX_SOURCE
@@ -50,8 +54,12 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[models.NAME.bulkhead]` and `[tools.NAME.bulkhead]`": BulkheadSection,
     "`[tools.NAME.approval]`": Approval,
     "`[tools.NAME.output]`": OutputRule,
+    "`[tools.NAME.output.fresh]`": Fresh,
     "`[connections.NAME]`": Connection,
     "`[journal]`": JournalSection,
+    "`[service_levels]`": ServiceLevels,
+    "`[service_levels.runs]`, `[service_levels.models.NAME]` and `[service_levels.tools.NAME]`": ServiceLevel,
+    "`[alerts]`": AlertsSection,
     "`[gate]`": GateSection,
 }
 
@@ -62,6 +70,10 @@ def blocks(kind: str) -> list[str]:
 
 def section(heading: str) -> str:
     return PAGE.split(f"\n### {heading}\n")[1].split("\n## ")[0].split("\n### ")[0]
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 def written(default: Any) -> str:
@@ -77,6 +89,9 @@ def written(default: Any) -> str:
         case tuple():
             assert default == ()
             return "`[]`"
+        case dict():
+            assert default == {}
+            return "`{}`"
         case msgspec.Struct():
             assert default == type(default)()
             return "`{}`"
@@ -88,7 +103,7 @@ def written(default: Any) -> str:
 def test_every_field_is_there_with_its_default(heading: str, model: type[msgspec.Struct]) -> None:
     table = section(heading).split("| Field | Default | What it says |\n|---|---|---|\n")[1].split("\n\n")[0]
     rows = [tuple(cell.strip() for cell in line.strip("|").split("|", 2)) for line in table.splitlines()]
-    expected = [(f"`{field.encode_name}`", written(field.default)) for field in msgspec.structs.fields(model)]
+    expected = [(f"`{field.encode_name}`", written(default_of(field))) for field in msgspec.structs.fields(model)]
     assert [row[:2] for row in rows] == expected
     assert all(len(row[2]) > 10 for row in rows)
 

@@ -57,7 +57,7 @@ def test_the_hardened_agent_ships(ship: Verdict) -> None:
 
 
 def test_every_kind_of_fault_struck_the_hardened_agent(ship: Verdict) -> None:
-    assert {cell.kind for cell in ship.cells} == set(KINDS)
+    assert {cell.kind for cell in ship.cells} == set(KINDS) - {"stale"}  # no tool of it dates its answers
     groups = {cell.group for cell in ship.cells}
     assert groups >= {"primary", "backup", "find_order", "refund", "refund.verify", "journal", "approvals"}
     assert "model itself" in groups and "sorry" not in groups

@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from plimsoll.contract.model import Contract, OutputRule
-from plimsoll.core.calls import Effect, Ending
+from plimsoll.contract.model import Contract, Fresh, OutputRule
+from plimsoll.core.calls import Effect, Ending, Fault
 from plimsoll.gate.enumeration import first_cells
 from plimsoll.gate.healthy import healthy_runs, stage_of
 from plimsoll.gate.plain import plain_subject
@@ -183,6 +183,64 @@ def test_a_hollow_answer_strikes_no_answer_that_is_none_or_no_object() -> None:
     for site in ("find_order@1:find_order", "refund@2:refund"):
         played = play(subject, ("hollow", site), promised=promised, of=LAX, against=subject)
         assert played.inapplicable and not played.trial.fired
+
+
+# ------------------------------------------------------------------------------------------------------ stale answers
+
+
+FRESH = Fresh(field="quote.as_of", max_age_s=600.0)
+EPOCH = 1_767_225_600
+
+
+def dated(promised: Contract, *, as_of: Any) -> Any:
+    """The sample's agent, whose tool gives its answers a date."""
+
+    def tools(world: Shop) -> list[Any]:
+        async def find_order(order_id: str) -> dict[str, Any]:
+            return {**world.orders[order_id], "quote": {"as_of": as_of}}
+
+        return [find_order, *shop_tools(world)[1:]]
+
+    return plain_subject(agent, promised, tools=tools, verifiers=shop_verifiers)
+
+
+def with_fresh(**changes: Any) -> Contract:
+    rule = OutputRule(type="object", required=("amount",), fresh=FRESH)
+    tool = contract().tools["find_order"]
+    assert tool.retry is not None
+    retry = msgspec.structs.replace(tool.retry, on=(*tool.retry.on, Fault.STALE))
+    return with_tool(contract(), "find_order", **{"output": rule, "retry": retry, **changes})
+
+
+STALE = ("stale", "find_order@2:find_order")
+
+
+@pytest.mark.parametrize("as_of", ["2026-01-01T00:00:00Z", EPOCH, EPOCH * 1000])
+def test_a_stale_answer_is_found_out_and_asked_for_again(as_of: Any) -> None:
+    promised = with_fresh()
+    subject = dated(promised, as_of=as_of)
+    played = play(subject, STALE, promised=promised, against=subject)
+    assert played.trial.fired and played.trial.passed, played.trial.violations
+    assert played.trial.reach is Reach.REACHED
+    told = {(finding.kind, finding.dependency, finding.fault) for _, finding in played.scene.alerts.entries}
+    assert ("silent_failure", "find_order", "stale") in told
+
+
+def test_an_agent_that_does_not_look_how_old_an_answer_is_does_not_pass() -> None:
+    promised, careless = with_fresh(), with_tool(contract(), "find_order", output=OutputRule(type="object"))
+    trial = play(dated(careless, as_of=EPOCH), STALE, promised=promised, against=dated(promised, as_of=EPOCH)).trial
+    assert ("monitoring", "finding_missing") in codes(trial)
+
+
+def test_a_stale_answer_needs_a_retry_and_strikes_only_where_a_date_is_asked_for() -> None:
+    promised = with_fresh(retry=contract().tools["find_order"].retry)
+    subject = dated(promised, as_of=EPOCH)
+    trial = play(subject, STALE, promised=promised, against=subject).trial
+    assert ("fallbacks", "goal_missed") in codes(trial)
+    for one, struck in ((promised, ["find_order"]), (contract(), [])):
+        stage, _ = stage_of(dated(one, as_of=EPOCH), scenario("W1"), promised=one, seed=1)
+        cells = [each for task in first_cells(0, stage) for each in task.injections if each.kind == "stale"]
+        assert [dependency_of(each.site) for each in cells] == struck
 
 
 # ------------------------------------------------------------------------------------------------ when no model is left

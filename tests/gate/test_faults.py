@@ -29,6 +29,7 @@ PLACES = {
 CELLS = [
     (kind.name, site, variant)
     for kind in KINDS.values()
+    if kind.how is not How.AGE  # no tool of the sample dates its answers; see test_declared
     for place, sites in PLACES.items()
     if place in kind.strikes
     for site in sites
@@ -62,7 +63,8 @@ def test_every_kind_says_what_it_does() -> None:
         assert set(kind.claims) <= set(CLAIMS) and kind.goal_claim in CLAIMS
         assert kind.lasting <= kind.strikes
         assert Reach.LOST not in kind.endings
-        forged = kind.how in (How.RAISE, How.LOSE, How.SILENCE, How.HOLLOW, How.BREAK, How.FORGE, How.FORGE_INSTEAD)
+        changed = (How.SILENCE, How.HOLLOW, How.AGE, How.BREAK)
+        forged = kind.how in (How.RAISE, How.LOSE, How.FORGE, How.FORGE_INSTEAD, *changed)
         assert forged == (kind.fault is not None)
 
 

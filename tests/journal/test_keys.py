@@ -29,7 +29,7 @@ def test_who_signs_comes_from_the_file_or_the_environment(tmp_path: Path) -> Non
 
 
 def test_a_signing_key_that_is_none_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Misuse, match=r"the journal's signing_key_file .*signing.pem cannot be read"):
+    with pytest.raises(Misuse, match=r"the contract's signing_key_file .*signing.pem cannot be read"):
         signer(NAMED, directory=tmp_path, environ={})
     (tmp_path / "signing.pem").write_text("secret")
     with pytest.raises(Misuse, match=r"/signing.pem holds no Ed25519 private key") as caught:

@@ -32,12 +32,14 @@ from plimsoll.observability.detectors import (
     Detector,
     DoubtDetector,
     LoopDetector,
+    ProgressDetector,
     RecoveryDetector,
+    SpendingDetector,
     default_detectors,
 )
 
 CONTRACT = Contract(agent=AgentSection(name="shop"), limits=Limits(repeats=2))
-SILENT = ("empty", "whitespace", "truncated", "filtered", "malformed", "wrong_shape", "error_in_success")
+SILENT = ("empty", "whitespace", "truncated", "filtered", "malformed", "wrong_shape", "error_in_success", "stale")
 LOUD = ("timeout", "rate_limited", "server_error", "connection", "client_error", "exception")
 
 
@@ -252,6 +254,8 @@ def test_the_default_set_is_fresh_for_every_run() -> None:
     assert [type(detector) for detector in one] == [
         AttemptDetector,
         LoopDetector,
+        ProgressDetector,
+        SpendingDetector,
         ApprovalDetector,
         DoubtDetector,
         RecoveryDetector,

@@ -1,4 +1,4 @@
-"""`plimsoll keys`: keys for an encrypted journal and for its checkpoints, and another master key."""
+"""`plimsoll keys`: keys for an encrypted journal, for its checkpoints and for alerts, and another master key."""
 
 import importlib
 import os
@@ -12,18 +12,20 @@ from plimsoll.cli.journal_access import by_option, journal_options, journal_sect
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import Misuse
 from plimsoll.journal.keys import MASTER_ENV, SIGNING_ENV, master_key_text, master_keys, new_master_key, ring_of
+from plimsoll.runtime.alerting import WEBHOOK_ENV, new_webhook_key
 
 __all__ = ["keys"]
 
 
 @click.group()
 def keys() -> None:
-    """Keys for an encrypted journal and for its checkpoints, and another master key.
+    """Keys for an encrypted journal, its checkpoints and alerts, and another master key.
 
     \b
     Examples:
       plimsoll keys make journal.key             # encrypts
       plimsoll keys make audit.key --signing     # signs; writes audit.key.pub, too
+      plimsoll keys make alerts.key --webhook    # signs alerts
       plimsoll keys rotate new.key               # puts every run under a new key
     """
 
@@ -31,18 +33,27 @@ def keys() -> None:
 @keys.command(cls=Command)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--signing", is_flag=True, help="A key that signs checkpoints, and its public key in FILE.pub.")
-def make(file: Path, signing: bool) -> None:
+@click.option("--webhook", is_flag=True, help="A key that signs alerts; whoever gets them needs it, too.")
+def make(file: Path, signing: bool, webhook: bool) -> None:
     """Makes a key in FILE, which must not be there yet, readable for you alone.
 
-    A master key encrypts; a signing key vouches for checkpoints. Whoever has the
-    first can read the journal, and without it nobody can. Exits with 0 when it is
-    done, with 1 on an error.
+    A master key encrypts; a signing key vouches for checkpoints, a webhook key
+    for alerts. Whoever has the first can read the journal, and without it nobody
+    can. Exits with 0 when it is done, with 1 on an error.
 
     \b
     Examples:
       plimsoll keys make journal.key
       plimsoll keys make audit.key --signing
+      plimsoll keys make alerts.key --webhook
     """
+    if signing and webhook:
+        raise Misuse("--signing or --webhook: one key does not do both")
+    if webhook:
+        _write(file, f"{new_webhook_key()}\n")
+        click.echo(f"{file} signs alerts. In the contract: [alerts] webhook_key_file = …,")
+        click.echo(f"or its text in {WEBHOOK_ENV}. Give it to whoever gets the alerts: it verifies, too.")
+        return
     if not signing:
         _write(file, f"{new_master_key()}\n")
         click.echo(f"{file} holds a new master key. In the contract: [journal] encrypt = true, key_file = …,")

@@ -8,6 +8,7 @@ import math
 import pathlib
 from collections.abc import Sequence
 
+from plimsoll.contract.checking_alerts import check_alerts, check_levels
 from plimsoll.contract.checking_connections import check_connections
 from plimsoll.contract.checking_imports import check_imports
 from plimsoll.contract.checking_models import check_models
@@ -37,6 +38,8 @@ def check_contract(
     check_connections(contract, notes)
     _check_names(contract, notes)
     _check_protections(contract, notes)
+    check_alerts(contract.alerts, notes)
+    check_levels(contract, notes)
     _check_gate(contract, notes)
     _check_holes(contract, notes)
     if source is not None:

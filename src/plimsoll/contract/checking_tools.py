@@ -86,6 +86,9 @@ def _check_output(here: Path, tool: Tool, notes: Notes) -> None:
             what = f"is for texts, and the type is {output.type}"
             notes.error((*here, "output", "pattern"), what, 'type = "string", or remove it')
         check_pattern(output.pattern, (*here, "output", "pattern"), notes.error)
+    if output.fresh is not None and output.type not in (None, "object"):
+        what = f"looks for the date in a key, and the type is {output.type}"
+        notes.error((*here, "output", "fresh"), what, 'type = "object", or remove it')
 
 
 # ----------------------------------------------------------------------------------------------------- approvals

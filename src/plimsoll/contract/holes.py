@@ -71,21 +71,25 @@ def holes(contract: Contract) -> Iterator[Hole]:
 
 def takes_any_text(rule: OutputRule) -> bool:
     """Whether a text that breaks off in the middle passes for an answer."""
-    return rule.type in (None, "string") and rule.pattern is None and not rule.required
+    return rule.type in (None, "string") and rule.pattern is None and not _wants_keys(rule)
 
 
 def takes_nothing(rule: OutputRule) -> bool:
     """Whether null passes for an answer."""
     if rule.may_be_empty is None:
-        return rule.type is None and rule.pattern is None and not rule.required
+        return rule.type is None and rule.pattern is None and not _wants_keys(rule)
     return rule.may_be_empty
 
 
 def takes_hollow(rule: OutputRule) -> bool:
     """Whether an object without keys, or a list without items, passes for an answer."""
     if rule.may_be_empty is None:
-        return rule.type in (None, "object", "array") and rule.pattern is None and not rule.required
+        return rule.type in (None, "object", "array") and rule.pattern is None and not _wants_keys(rule)
     return rule.may_be_empty
+
+
+def _wants_keys(rule: OutputRule) -> bool:
+    return bool(rule.required) or rule.fresh is not None
 
 
 def _version(contract: Contract) -> Iterator[Hole]:
@@ -164,7 +168,8 @@ def _tool(here: Path, tool: Tool) -> Iterator[Hole]:
             fix = "name a function that finds out by the idempotency key"
             yield Hole("parked_writes", (*here, "verify"), what, fix)
     else:
-        needed = (Fault.CONNECTION,) if tool.effect is Effect.TRANSACTION else RETRIED_OF_TOOLS
+        stale = (Fault.STALE,) if tool.output.fresh is not None else ()
+        needed = (Fault.CONNECTION,) if tool.effect is Effect.TRANSACTION else (*RETRIED_OF_TOOLS, *stale)
         yield from _retry(here, tool.retry, needed, "a fault that another try would cure fails the call")
     if tool.effect is not Effect.READ and not tool.claims:
         what = "is missing: an agent that says it was done, and did nothing, is not found out"

@@ -14,11 +14,13 @@ from plimsoll.core.calls import Effect, Fault
 __all__ = [
     "GATE_CLAIMS",
     "AgentSection",
+    "AlertsSection",
     "Approval",
     "BulkheadSection",
     "CircuitBreakerSection",
     "Connection",
     "Contract",
+    "Fresh",
     "GateSection",
     "HedgeSection",
     "JournalSection",
@@ -29,6 +31,8 @@ __all__ = [
     "Protections",
     "RateLimitSection",
     "Retry",
+    "ServiceLevel",
+    "ServiceLevels",
     "Tool",
 ]
 
@@ -66,6 +70,22 @@ DatabaseUrl = Annotated[
     Meta(
         pattern=r"^(sqlite:///.|postgres(ql)?://|env:[A-Za-z_][A-Za-z0-9_]*$)",
         extra={"words": "sqlite:///FILE, postgresql://…, or env:NAME for a variable of the environment that holds it"},
+    ),
+]
+
+
+WebhookUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^(https?://.|env:[A-Za-z_][A-Za-z0-9_]*$)",
+        extra={"words": "an address (https://…), or env:NAME for a variable of the environment that holds it"},
+    ),
+]
+RunUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"^https?://[^{}]*\{run_id\}[^{}]*$",
+        extra={"words": "an address with {run_id} in it, such as https://ops.example/runs/{run_id}"},
     ),
 ]
 
@@ -183,6 +203,18 @@ class RateLimitSection(_Section, frozen=True, kw_only=True):
     max_wait_s: NonNegative = 10.0
 
 
+class Fresh(_Section, frozen=True, kw_only=True):
+    """How old an answer may be: `field` holds its date, keys of objects within objects being joined by dots.
+
+    A date is a text with a time zone, as in ISO 8601, or a number: Unix time, in seconds or in milliseconds.
+    """
+
+    field: Annotated[
+        str, Meta(pattern=r"^[^.]+(\.[^.]+)*$", extra={"words": "a key of the answer, such as as_of or quote.as_of"})
+    ]
+    max_age_s: Positive
+
+
 class OutputRule(_Section, frozen=True, kw_only=True):
     """What an answer must be to count as one.
 
@@ -190,7 +222,7 @@ class OutputRule(_Section, frozen=True, kw_only=True):
     object must have; `pattern` is a regular expression that a text must match from beginning to end. `may_be_empty`
     says whether "", [], {} and null are answers; None: as far as nothing that is declared speaks against it, and "",
     which a lost answer looks like, never. Anything that looks like an error in disguise is refused unless
-    `may_look_like_error`.
+    `may_look_like_error`. `fresh` says how old it may be.
     """
 
     type: JsonType | None = None
@@ -198,6 +230,7 @@ class OutputRule(_Section, frozen=True, kw_only=True):
     pattern: PatternSource | None = None
     may_be_empty: bool | None = None
     may_look_like_error: bool = False
+    fresh: Fresh | None = None
 
 
 class Approval(_Section, frozen=True, kw_only=True):
@@ -324,6 +357,48 @@ class JournalSection(_Section, frozen=True, kw_only=True):
     checkpoint_s: Positive = 600.0
 
 
+class AlertsSection(_Section, frozen=True, kw_only=True):
+    """`[alerts]`: whom findings reach besides the log, and how often.
+
+    `webhook` is an address that takes them as JSON, such as Slack's, or `env:NAME`, the variable of the environment
+    that holds it. `webhook_key_file` holds the key that signs them (None: the environment's PLIMSOLL_WEBHOOK_KEY;
+    without one they are not signed). `run_url` is where a run can be looked at. `severity` is the least that is sent.
+    The same cause is sent once in `window_s` seconds, with how often it was there, and at most `per_minute` are sent.
+    """
+
+    webhook: WebhookUrl | None = None
+    webhook_key_file: Annotated[str, Meta(min_length=1)] | None = None
+    run_url: RunUrl | None = None
+    severity: Literal["info", "warning", "critical"] = "info"
+    window_s: Positive = 3600.0
+    per_minute: AtLeastOne = 20
+
+
+class ServiceLevel(_Section, frozen=True, kw_only=True):
+    """What is promised of an agent's runs, or of the calls of a model or a tool.
+
+    `objective` is the share that must go well. Of those, the share `quantile` takes at most `within_s` seconds.
+    """
+
+    objective: Share | None = None
+    within_s: Positive | None = None
+    quantile: Share = 0.95
+
+
+class ServiceLevels(_Section, frozen=True, kw_only=True):
+    """`[service_levels]`: what is promised, and from when on people are told that it is not kept.
+
+    `runs` is for the agent's own runs, `models` and `tools` for what it calls, by name. `silent_s` is how long a run
+    may record nothing while it runs (None: `limits.seconds`), `waiting_s` how long runs may wait for people.
+    """
+
+    runs: ServiceLevel | None = None
+    models: dict[str, ServiceLevel] = field(default_factory=dict)
+    tools: dict[str, ServiceLevel] = field(default_factory=dict)
+    silent_s: Positive | None = None
+    waiting_s: Positive = 1800.0
+
+
 class GateSection(_Section, frozen=True, kw_only=True):
     """`[gate]`: how sure the gate must be.
 
@@ -354,6 +429,8 @@ class Contract(_Section, frozen=True, kw_only=True):
     tools: dict[str, Tool] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)
     journal: JournalSection = JournalSection()
+    service_levels: ServiceLevels = ServiceLevels()
+    alerts: AlertsSection = AlertsSection()
     gate: GateSection = GateSection()
 
     def tool(self, name: str) -> Tool:

@@ -10,7 +10,7 @@ from plimsoll.contract.argument_kinds import argument_facts, argument_names
 from plimsoll.contract.concessions import CONCESSIONS
 from plimsoll.contract.holes import holes
 from plimsoll.contract.loading import parse_contract
-from plimsoll.contract.model import GateSection, JournalSection, Limits, Model
+from plimsoll.contract.model import GateSection, JournalSection, Limits, Model, ServiceLevels
 from plimsoll.contract.rule_types import Kind
 from plimsoll.contract.shapes import ToolShape, guess_effect
 from plimsoll.core.calls import Effect
@@ -112,6 +112,18 @@ patience_s = {patience_s:g}  # how long a run waits for a journal that cannot be
 #signing_key_file = "audit.key"
 """
 
+_ALERTS = """
+# What you promise of its runs: people are told when that is not kept any more (see docs/findings/service-levels.md).
+[service_levels]
+#runs = {{ objective = 0.95, within_s = 60 }}  # this share ends well, and of these most take no longer
+waiting_s = {waiting_s:g}  # how long runs may wait for people, before people are told
+
+# Findings go to the log, and to a webhook, such as Slack's, where one is named. No prompt and no argument is in them.
+[alerts]
+#webhook = "env:ALERT_WEBHOOK"  # the variable of the environment that holds its address
+#run_url = "https://ops.example/runs/{{run_id}}"  # where a run can be looked at
+"""
+
 _GATE = """
 # How sure `plimsoll gate` must be before it says SHIP.
 [gate]
@@ -165,6 +177,7 @@ def initial_contract(
         _TOOLS,
         *(_tool(tool, module, approvers) for tool in tools),
         _JOURNAL.format(**_fields(JournalSection()) | {"path": _text(JournalSection().path)}),
+        _ALERTS.format(**_fields(ServiceLevels())),
         _GATE.format(**_fields(GateSection()), module=module),
     ]
     decided = "".join(parts)

@@ -96,6 +96,8 @@ class Fault(StrEnum):
     MALFORMED = "malformed"
     WRONG_SHAPE = "wrong_shape"
     ERROR_IN_SUCCESS = "error_in_success"
+    STALE = "stale"
+    """A success whose date is too old."""
     CRASH = "crash"
     """The process died between sending a write and recording what came of it."""
     REFUSED = "refused"

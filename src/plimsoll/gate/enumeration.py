@@ -117,6 +117,8 @@ def _at(sites: Iterable[Site], stage: Stage) -> Iterator[Injection]:
 def _is_possible(kind: FaultKind, site: Site, stage: Stage) -> bool:
     if kind.how is How.BREAK:
         return site.streamed
+    if kind.how is How.AGE:
+        return stage.contract.tool(dependency_of(site.name)).output.fresh is not None
     if kind.how is How.HOLLOW:
         return dependency_of(site.name) not in stage.shown.hollow
     return kind.how is not How.ADVERSARY or kind.name in stage.scenario.adversaries

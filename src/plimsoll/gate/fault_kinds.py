@@ -26,6 +26,8 @@ class How(StrEnum):
     """The effect happens; then no answer ever comes."""
     HOLLOW = "hollow"
     """The effect happens; then an answer of the right kind with nothing in it."""
+    AGE = "age"
+    """The effect happens; then its answer with a date that is too old."""
     FORGE = "forge"
     """The effect happens; then a forged payload in place of the answer."""
     BREAK = "break"

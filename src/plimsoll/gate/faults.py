@@ -148,6 +148,16 @@ _PAYLOADS = (
         finding=_of("empty"),
     ),
     FaultKind(
+        name="stale",
+        about="a tool's answer whose date is older than its `fresh` allows, once",
+        how=How.AGE,
+        fault=Fault.STALE,
+        strikes=frozenset({_READ, _WRITE}),
+        survivable=frozenset({_READ, _WRITE}),
+        claims=("monitoring", "honesty"),
+        finding=_of("stale"),
+    ),
+    FaultKind(
         name="truncated",
         about="a model's answer is cut off, once",
         how=How.FORGE,

@@ -3,8 +3,11 @@
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from copy import deepcopy
+from datetime import UTC, datetime
 from typing import Any
 
+from plimsoll.contract.model import Fresh
 from plimsoll.core.calls import CallInfo, Fault
 from plimsoll.gate.fault_kinds import How
 from plimsoll.gate.scene import CallMade, Life, Planned, Scene
@@ -85,8 +88,8 @@ class Injector:
                     await send()
                 await self._delay(self._scene.stage.hang_s)
                 raise ConnectionError("the answer never came")
-            case How.HOLLOW:
-                return await self._hollow(planned, send)
+            case How.HOLLOW | How.AGE:
+                return await self._changed(planned, send)
             case How.RAISE:
                 return await self._forged(planned, exchange, send, sent=False)
             case How.BREAK:
@@ -125,15 +128,20 @@ class Injector:
             planned.fired_s = None
             return native if sent else await send()
 
-    async def _hollow(self, planned: Planned, send: Send) -> Any:
-        """The answer without what was in it. One that has nothing in it, or is no object or list, cannot show that."""
+    async def _changed(self, planned: Planned, send: Send) -> Any:
+        """The answer, changed. One that cannot be changed so (None) is not struck at all."""
         try:
             native = await send()
         except Exception:  # there is no answer
             planned.inapplicable, planned.fired_s = True, None
             raise
-        if isinstance(native, (dict, list)) and native:
-            return type(native)()
+        if planned.kind.how is How.HOLLOW:
+            changed = _emptied(native)
+        else:
+            fresh = self._scene.stage.contract.tool(planned.dependency).output.fresh
+            changed = _aged(native, fresh, now=self._scene.clock.now())
+        if changed is not None:
+            return changed
         planned.inapplicable, planned.fired_s = True, None
         return native
 
@@ -148,6 +156,26 @@ class Injector:
     async def _delay(self, seconds: float) -> None:
         if seconds > 0:
             await self._scene.clock.sleep(seconds)
+
+
+def _emptied(native: Any) -> Any:
+    """The answer without what was in it."""
+    return type(native)() if isinstance(native, (dict, list)) and native else None
+
+
+def _aged(native: Any, fresh: Fresh | None, *, now: float) -> Any:
+    """The answer with a date that is too old, written as its own is."""
+    if fresh is None:
+        return None
+    path, old = fresh.field.split("."), now - 2 * fresh.max_age_s
+    aged = place = deepcopy(native)
+    for key in path[:-1]:
+        place = place.get(key) if isinstance(place, dict) else None
+    date = place.get(path[-1]) if isinstance(place, dict) else None
+    if date is None:
+        return None
+    place[path[-1]] = datetime.fromtimestamp(old, UTC).isoformat() if isinstance(date, str) else old
+    return aged
 
 
 def _noting(call: CallMade, send: Send) -> Send:

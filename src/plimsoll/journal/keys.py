@@ -23,6 +23,7 @@ __all__ = [
     "RunReader",
     "WrappedKey",
     "key_ring",
+    "key_text",
     "master_key_text",
     "master_keys",
     "new_master_key",
@@ -160,12 +161,12 @@ def key_ring(section: JournalSection, *, directory: Path, environ: Mapping[str, 
 
 def master_key_text(section: JournalSection, *, directory: Path, environ: Mapping[str, str]) -> tuple[str, str] | None:
     """The text with the master keys, and where it comes from; None where there is none. Raises `Misuse`."""
-    return _key_text(section.key_file, MASTER_ENV, what="key_file", directory=directory, environ=environ)
+    return key_text(section.key_file, MASTER_ENV, what="key_file", directory=directory, environ=environ)
 
 
 def signer(section: JournalSection, *, directory: Path, environ: Mapping[str, str]) -> Signer | None:
     """Who signs checkpoints: by the file that the contract's [journal] names, or the environment; None: nobody does."""
-    found = _key_text(
+    found = key_text(
         section.signing_key_file, SIGNING_ENV, what="signing_key_file", directory=directory, environ=environ
     )
     if found is None:
@@ -175,14 +176,17 @@ def signer(section: JournalSection, *, directory: Path, environ: Mapping[str, st
     return made
 
 
-def _key_text(
+def key_text(
     name: str | None, variable: str, *, what: str, directory: Path, environ: Mapping[str, str]
 ) -> tuple[str, str] | None:
-    """The text that holds a key, and where it comes from: the file `name`, or a variable of the environment."""
+    """The text that holds a key, and where it comes from: the file `name`, or a variable of the environment.
+
+    `what` is the contract's word for that file. None where there is no key. Raises `Misuse`.
+    """
     if name is None:
         return (environ[variable], variable) if environ.get(variable) else None
     file = directory / name
     try:
         return file.read_text(encoding="utf-8"), str(file)
     except (OSError, UnicodeDecodeError) as error:
-        raise Misuse(f"the journal's {what} {file} cannot be read: {error}") from error
+        raise Misuse(f"the contract's {what} {file} cannot be read: {error}") from error

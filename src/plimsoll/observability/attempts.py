@@ -17,6 +17,7 @@ SILENT_FAULTS = frozenset(
         Fault.MALFORMED,
         Fault.WRONG_SHAPE,
         Fault.ERROR_IN_SUCCESS,
+        Fault.STALE,
     }
 )
 """Faults of an answer that came in time and without an error, and is none."""

@@ -13,6 +13,8 @@ from plimsoll.observability.attempts import AttemptDetector, RecoveryDetector
 from plimsoll.observability.claims import ClaimDetector
 from plimsoll.observability.loops import LoopDetector
 from plimsoll.observability.people import ApprovalDetector, DoubtDetector
+from plimsoll.observability.progress import ProgressDetector
+from plimsoll.observability.spending import SpendingDetector
 
 __all__ = [
     "ApprovalDetector",
@@ -21,7 +23,9 @@ __all__ = [
     "Detector",
     "DoubtDetector",
     "LoopDetector",
+    "ProgressDetector",
     "RecoveryDetector",
+    "SpendingDetector",
     "default_detectors",
 ]
 
@@ -45,9 +49,12 @@ class Detector(Protocol):
 
 def default_detectors(contract: Contract) -> list[Detector]:
     """A fresh set for one run, without the `ClaimDetector`: whoever ends a run has to ask that one by name."""
+    observed = contract.protections.loops is Mode.OBSERVE
     return [
         AttemptDetector(),
-        LoopDetector(contract.limits.repeats, observed=contract.protections.loops is Mode.OBSERVE),
+        LoopDetector(contract.limits.repeats, observed=observed),
+        ProgressDetector(contract.limits.repeats, observed=observed),
+        SpendingDetector(contract.limits),
         ApprovalDetector(),
         DoubtDetector(),
         RecoveryDetector(),

@@ -7,17 +7,21 @@ observed to be none. Their messages are made of names and numbers, never of what
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Protocol, TextIO
+from typing import Protocol, TextIO, runtime_checkable
+from urllib.parse import quote
 
 from plimsoll.core.errors import KillSwitchEngaged, LimitExceeded
 from plimsoll.core.events import Finding
 
 __all__ = [
+    "NO_RUN",
+    "SEVERITIES",
     "AlertSink",
     "ConsoleSink",
     "FindingHub",
     "LogSink",
     "MemorySink",
+    "Settling",
     "cancel_finding",
     "claim_finding",
     "crash_loop_finding",
@@ -25,14 +29,19 @@ __all__ = [
     "kill_finding",
     "left_behind_finding",
     "limit_finding",
+    "link_to",
     "mismatch_finding",
     "output_finding",
+    "settle_sink",
     "stuck_finding",
     "version_finding",
 ]
 
-_SEVERITIES = {"info": 0, "warning": 1, "critical": 2}
+SEVERITIES = {"info": 0, "warning": 1, "critical": 2}
+"""How severe a finding is, by its word."""
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "critical": logging.CRITICAL}
+NO_RUN = "*"
+"""In place of a run's id, where a finding is about none."""
 _PER_CALL = ("approval_", "in_doubt", "recovered_after_crash")
 _MAX_RUNS = 10_000
 _LINE_CHARS = 500
@@ -44,6 +53,32 @@ class AlertSink(Protocol):
     def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> None:
         """Takes a finding of run `run_id`, raised at wall-clock time `at`."""
         ...
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """An alert sink that delivers beside the work: it is waited for, not for long, before a process ends in peace."""
+
+    async def settle(self) -> None:
+        """Delivers what is left, as far as that can be done within a few seconds."""
+        ...
+
+
+async def settle_sink(sink: AlertSink) -> None:
+    """Waits for the sink, where it is one that delivers beside the work. One that raises keeps nobody from ending."""
+    if isinstance(sink, Settling):
+        try:
+            await sink.settle()
+        except Exception as error:
+            kinds = type(sink).__name__, type(error).__name__
+            logging.getLogger("plimsoll.alerts").warning("%s could not be settled (%s): alerts may be lost", *kinds)
+
+
+def link_to(run_id: str, run_url: str | None) -> str:
+    """Where the run can be looked at, by an address with `{run_id}` in it. Empty where there is none, or no run."""
+    if run_url is None or run_id == NO_RUN:
+        return ""
+    return run_url.replace("{run_id}", quote(run_id, safe=""))
 
 
 class MemorySink:
@@ -65,16 +100,18 @@ class LogSink:
     """The standard library's logging, as logger `plimsoll.findings`.
 
     Logs names only: the kind, the cause, the run, the agent and the keys of the calls. A finding's message stays out,
-    so that no argument and no prompt can come in by it.
+    so that no argument and no prompt can come in by it. `run_url` adds a link to the run (see `link_to`).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, run_url: str | None = None) -> None:
         self._logger = logging.getLogger("plimsoll.findings")
+        self._run_url = run_url
 
     def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> None:
+        link = link_to(run_id, self._run_url)
         self._logger.log(
             _LEVELS.get(finding.severity, logging.WARNING),
-            "%s%s dependency=%s fault=%s run=%s agent=%s calls=%s",
+            "%s%s dependency=%s fault=%s run=%s agent=%s calls=%s%s",
             finding.kind,
             " (observed)" if finding.observed else "",
             finding.dependency or "-",
@@ -82,20 +119,26 @@ class LogSink:
             run_id,
             agent,
             ",".join(finding.evidence) or "-",
+            f" url={link}" if link else "",
         )
 
 
 class ConsoleSink:
-    """One line per finding, on `stream` (None: standard error, looked up when it writes)."""
+    """One line per finding, on `stream` (None: standard error, looked up when it writes).
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    `run_url` adds a link to the run (see `link_to`).
+    """
+
+    def __init__(self, stream: TextIO | None = None, *, run_url: str | None = None) -> None:
         self._stream = stream
+        self._run_url = run_url
 
     def emit(self, finding: Finding, *, run_id: str, agent: str, at: float) -> None:
         observed = " (observed)" if finding.observed else ""
         line = f"plimsoll: {finding.severity}: {finding.kind}{observed}: {finding.message} [{agent} {run_id}]"
+        link = link_to(run_id, self._run_url)
         printable = "".join(char if char.isprintable() else " " for char in line[:_LINE_CHARS])
-        print(printable, file=self._stream or sys.stderr)
+        print(f"{printable} {link}" if link else printable, file=self._stream or sys.stderr)
 
 
 class FindingHub:
@@ -139,7 +182,7 @@ class FindingHub:
             seen = self._seen[run_id] = {}
         calls = finding.evidence if finding.kind.startswith(_PER_CALL) else ()
         cause = (finding.kind, finding.dependency, finding.fault, calls)
-        severity = _SEVERITIES.get(finding.severity, 1)
+        severity = SEVERITIES.get(finding.severity, 1)
         if severity <= seen.get(cause, -1):
             return False
         seen[cause] = severity

@@ -4,11 +4,12 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from plimsoll.contract.model import OutputRule
+from plimsoll.contract.model import Fresh, OutputRule
 from plimsoll.core.calls import Fault
 from plimsoll.policies.error_documents import looks_like_error_object, looks_like_error_text
 
@@ -23,6 +24,9 @@ _FILTERED = frozenset(
     {"content_filter", "content_filtered", "safety", "refusal", "recitation", "blocklist", "prohibited_content"}
     | {"spii", "guardrail_intervened"}
 )
+
+_LEAST_MILLISECONDS = 1e11
+"""Read as seconds, this would be in the year 5138; read as milliseconds, in 1973."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -73,13 +77,16 @@ def check_text(text: str | None, *, finish_reason: str | None, has_tool_calls: b
     return _check_string(text)
 
 
-def check_value(value: Any, rule: OutputRule, *, parsed: bool = False) -> OutputProblem | None:
+def check_value(
+    value: Any, rule: OutputRule, *, parsed: bool = False, now: Callable[[], float] | None = None
+) -> OutputProblem | None:
     """What is wrong with a tool's result, or None. `value` is JSON, as Python's own types; `parsed` says that it was
-    read from JSON, so that there is no need to look whether it is.
+    read from JSON, so that there is no need to look whether it is. `now` gives the wall-clock time (None: nobody looks
+    how old the answer is).
 
-    Looked at in this order: NaN and infinities, emptiness, an error in disguise, the type, the required keys. With
-    `may_be_empty`, null is right for every type and an empty object needs no keys. Where the rule says nothing of it,
-    null, [] and {} are answers as far as nothing that it declares speaks against them; a blank text is none.
+    Looked at in this order: NaN and infinities, emptiness, an error in disguise, the type, the required keys, the age.
+    With `may_be_empty`, null is right for every type and an empty object needs no keys. Where the rule says nothing of
+    it, null, [] and {} are answers as far as nothing that it declares speaks against them; a blank text is none.
     """
     problem = None if parsed else _check_json(value)
     if problem is not None:
@@ -96,7 +103,10 @@ def check_value(value: Any, rule: OutputRule, *, parsed: bool = False) -> Output
             return OutputProblem(Fault.WRONG_SHAPE, f"the text does not match {rule.pattern}")
     elif isinstance(value, dict) and not rule.may_look_like_error and looks_like_error_object(value):
         return _ERROR_VALUE
-    return _check_type(value, rule) or _check_required(value, rule)
+    problem = _check_type(value, rule) or _check_required(value, rule)
+    if problem is None and rule.fresh is not None and now is not None:
+        return _check_age(value, rule.fresh, now())
+    return problem
 
 
 def _check_finish(reason: str) -> OutputProblem | None:
@@ -130,7 +140,7 @@ def _may_be_empty(value: Any, rule: OutputRule) -> bool:
     """Whether this empty value is an answer. A blank text is what a lost body looks like, so it has to be allowed."""
     if rule.may_be_empty is not None:
         return rule.may_be_empty
-    if value == "" or rule.required or rule.pattern is not None:
+    if value == "" or rule.required or rule.pattern is not None or rule.fresh is not None:
         return False
     return rule.type is None or _check_type(value, rule) is None
 
@@ -177,6 +187,30 @@ def _check_required(value: Any, rule: OutputRule) -> OutputProblem | None:
         return OutputProblem(Fault.WRONG_SHAPE, f"expected object, got {_json_type(value)}")
     missing = [key for key in rule.required if key not in value]
     return OutputProblem(Fault.WRONG_SHAPE, f"missing: {', '.join(missing)}") if missing else None
+
+
+def _check_age(value: Any, fresh: Fresh, now: float) -> OutputProblem | None:
+    for key in fresh.field.split("."):
+        value = value.get(key) if isinstance(value, dict) else None
+    at = _unix_s(value)
+    if at is None:
+        return OutputProblem(Fault.WRONG_SHAPE, f"{fresh.field} is missing, or no date with a time zone")
+    if now - at > fresh.max_age_s:
+        return OutputProblem(Fault.STALE, f"{fresh.field} is {now - at:.0f} s old, {fresh.max_age_s:g} s are allowed")
+    return None
+
+
+def _unix_s(date: Any) -> float | None:
+    """The date as Unix seconds; None where it is none."""
+    if isinstance(date, (int, float)) and not isinstance(date, bool):
+        return date / 1000.0 if abs(date) >= _LEAST_MILLISECONDS else float(date)
+    if not isinstance(date, str):
+        return None
+    try:
+        at = datetime.fromisoformat(date.strip())
+        return None if at.tzinfo is None else at.timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _json_type(value: Any) -> str:

@@ -78,6 +78,7 @@ def _exchange(env: Environment, call: Mapping[str, Any], given: Undoing) -> Tool
         section=env.tool(name),
         verifier=given.verifiers.get(name),
         under_way=env.under_way,
+        now=env.clock.now,
     )
     return ToolExchange(tool, {"args": call["args"], "result": call["result"]})
 

@@ -28,7 +28,8 @@ class Dispatcher:
     It looks every `poll_s` seconds, and that costs as much as there is to do, not as much as waits. At most
     `concurrency` runs are gone on with at once; their state is all that it keeps in memory. A run that cannot be gone
     on with raises a finding and is tried again later, ever more seldom, at least once a minute. Several processes may
-    dispatch the same runs: each run is advanced by one.
+    dispatch the same runs: each run is advanced by one. Now and then it has the `watch` of each harness look over all
+    runs, for those that say nothing, and for people who are waited for.
 
     >>> async with Dispatcher(harness):
     ...     await serve_requests()
@@ -89,6 +90,8 @@ class Dispatcher:
         while True:
             try:
                 await self._begin_what_is_due()
+                for harness in self._harness.family():
+                    await harness.watch.look()
             except Exception as error:  # the journal cannot be read now: it is told once, and looked at again
                 if not self._troubled:
                     self._harness.alert(stuck_finding(error))

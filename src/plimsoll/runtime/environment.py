@@ -128,7 +128,13 @@ class Environment:
         spec = self.tools.get(name)
         if spec is None:
             raise UnknownDependency(name, known=list(self.tools))
-        tool = BoundTool(spec, section=self.tool(name), verifier=self.verifiers.get(name), under_way=self.under_way)
+        tool = BoundTool(
+            spec,
+            section=self.tool(name),
+            verifier=self.verifiers.get(name),
+            under_way=self.under_way,
+            now=self.clock.now,
+        )
         self._bound[name] = tool
         return tool
 

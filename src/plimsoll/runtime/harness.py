@@ -30,7 +30,7 @@ from plimsoll.core.events import Finding, RunAdopted, RunEnded, RunStarted
 from plimsoll.journal.store import OTHER_VERSION, RunHead
 from plimsoll.journal.store import RunState as HeadState
 from plimsoll.journal.writer import Journal
-from plimsoll.observability.findings import journal_finding, stuck_finding
+from plimsoll.observability.findings import NO_RUN, journal_finding, settle_sink, stuck_finding
 from plimsoll.policies.deadline import Deadline
 from plimsoll.runtime.advancing import AgentFunction, Telling, advance, cut_short, park
 from plimsoll.runtime.compensation import Compensator, UndoingOf, undo, undoing_of
@@ -57,6 +57,7 @@ from plimsoll.runtime.status import report_if_due
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.runtime.tools import ToolSpec, Verifier, tool_spec
 from plimsoll.runtime.undoable import undo_steps
+from plimsoll.runtime.watching import Watch
 
 __all__ = ["AgentFunction", "Harness"]
 
@@ -148,6 +149,14 @@ class Harness:
         self._checkpointer = surroundings.checkpointer
         if self._checkpointer is not None:
             self.journal.subscribe(self._checkpointer.committed)
+        self.watch = Watch(
+            ready.contract,
+            store=self.store,
+            clock=surroundings.clock,
+            alert=lambda finding, run_id: self.alert(finding, run_id=run_id),
+        )
+        if self.watch.reads_records:
+            self.journal.subscribe(self.watch.committed)
         self.operations = Operations(self.store, clock=surroundings.clock, ids=surroundings.ids, owner=self.owner)
         self._telling = Telling(output_of=output_of, carried_of=carried_of)
         self._active = surroundings.active
@@ -162,14 +171,19 @@ class Harness:
     async def close(self) -> None:
         """Writes what is queued, and closes the journal. The store stays open: it belongs to whoever made it.
 
-        Waits for threads of tools that outlived their attempts: until they end, nobody may take their runs over.
+        Waits for threads of tools that outlived their attempts: until they end, nobody may take their runs over; and
+        some seconds at most for alerts on their way.
         """
         await self.env.under_way.rest()
-        for child in self._made_here:
-            await child.close()
-        await self.journal.close()
-        if self._checkpointer is not None:
-            await self._checkpointer.settle()
+        try:
+            for child in self._made_here:
+                await child.close()
+            await self.journal.close()
+            if self._checkpointer is not None:
+                await self._checkpointer.settle()
+        finally:
+            for sink in self.env.sinks:
+                await settle_sink(sink)
 
     async def run(self, input: Any, *, run_id: str | None = None) -> RunResult:
         """Runs the agent on `input` (JSON) until it ends or parks.
@@ -311,7 +325,7 @@ class Harness:
         )
         return [head for head in heads if link_of(head.run_id)[0] not in self._active][:limit]
 
-    def alert(self, finding: Finding, *, run_id: str = "*") -> None:
+    def alert(self, finding: Finding, *, run_id: str = NO_RUN) -> None:
         """Alerts of something that no run's journal holds; `run_id` is `*` where it is about no run."""
         self.env.alert(finding, run_id=run_id)
 

@@ -1,4 +1,4 @@
-"""Surroundings on this machine: a SQLite journal, real clocks, alerts to the log."""
+"""Surroundings on this machine: a SQLite journal, real clocks, alerts to the log and to the contract's webhook."""
 
 import os
 from collections.abc import Sequence
@@ -7,10 +7,12 @@ from pathlib import Path
 from plimsoll.contract.model import Contract
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.ids import RandomIds
+from plimsoll.core.rng import system_rng
 from plimsoll.journal.checkpointing import Checkpointer
 from plimsoll.journal.keys import key_ring, signer
 from plimsoll.journal.sqlite import SQLiteStore
-from plimsoll.observability.findings import AlertSink, LogSink
+from plimsoll.observability.findings import AlertSink
+from plimsoll.runtime.alerting import sinks_of
 from plimsoll.runtime.surroundings import Surroundings
 
 __all__ = ["local"]
@@ -22,21 +24,26 @@ def local(
     directory: str | Path = ".",
     path: str | Path | None = None,
     owner: str | None = None,
-    sinks: Sequence[AlertSink] = (LogSink(),),
+    sinks: Sequence[AlertSink] | None = None,
 ) -> Surroundings:
     """Opens the journal that the contract names, relative to `directory` (where the contract's file lies), or `path`.
 
     `owner` names this process in the journal; None makes a fresh name. Keys are those that the contract's [journal]
-    names, or the environment has. The store is the caller's to close. Raises `JournalUnavailable` or `JournalCorrupt`
-    when the file cannot be used, and then leaves it as it is, and `Misuse` for a key that is missing or is none.
+    names, or the environment has. `sinks` are where findings go; None: to the log, and where the contract's [alerts]
+    says. The store is the caller's to close. Raises `JournalUnavailable` or `JournalCorrupt` when the file cannot be
+    used, and then leaves it as it is; `Misuse` for a key or an address that is missing or is none; and `MissingExtra`
+    where something that the contract asks for is not installed.
     """
     ids, clock, section, folder = RandomIds(), SystemClock(), contract.journal, Path(directory)
     keys = key_ring(section, directory=folder, environ=os.environ)
     signed_by = signer(section, directory=folder, environ=os.environ)
+    rng = system_rng()
+    if sinks is None:
+        sinks = sinks_of(contract.alerts, directory=folder, environ=os.environ, clock=clock, rng=rng, ids=ids)
     name = owner or ids.new("owner")
     store = SQLiteStore.open(Path(path) if path is not None else folder / section.path, owner=name, keys=keys)
     checkpointer = None
     if signed_by is not None:
         events, seconds = section.checkpoint_events, section.checkpoint_s
         checkpointer = Checkpointer(store, signed_by, clock=clock, every_events=events, every_s=seconds)
-    return Surroundings(store=store, owner=name, clock=clock, ids=ids, sinks=sinks, checkpointer=checkpointer)
+    return Surroundings(store=store, owner=name, clock=clock, rng=rng, ids=ids, sinks=sinks, checkpointer=checkpointer)

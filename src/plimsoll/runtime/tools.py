@@ -108,15 +108,22 @@ async def run_function(function: Callable[..., Any], arguments: Mapping[str, Any
 class BoundTool:
     """A tool as a harness calls it: its function and what that takes, and what the contract says of it."""
 
-    __slots__ = ("_defaults", "_names", "_required", "name", "rule", "spec", "under_way", "verifier")
+    __slots__ = ("_defaults", "_names", "_required", "name", "now", "rule", "spec", "under_way", "verifier")
 
     def __init__(
-        self, spec: ToolSpec, *, section: Tool, verifier: Verifier | None = None, under_way: UnderWay | None = None
+        self,
+        spec: ToolSpec,
+        *,
+        section: Tool,
+        verifier: Verifier | None = None,
+        under_way: UnderWay | None = None,
+        now: Callable[[], float] | None = None,
     ) -> None:
         self.name = spec.name
         self.spec = spec
         self.rule: OutputRule = section.output
         self.verifier = verifier
+        self.now = now
         self.under_way = None if section.effect is Effect.READ else under_way
         """Where what outlives an attempt is known to go on. What a read does then is nobody's worry."""
         self._defaults: dict[str, Any] = {}
@@ -243,7 +250,7 @@ class ToolExchange:
         return arguments if self._as_given else _annotated(self._tool.spec.function, arguments)
 
     def inspect(self, native: Any) -> Inspection:
-        return Inspection(problem=check_value(self.encode(native), self._tool.rule, parsed=True))
+        return Inspection(problem=check_value(self.encode(native), self._tool.rule, parsed=True, now=self._tool.now))
 
     def encode(self, native: Any) -> Any:
         if native is not self._native:

@@ -50,7 +50,7 @@ class ToolExchange:
     """One call of a tool. `execute` runs it; `verifier` answers whether it happened."""
 
     __slots__ = (
-        "_deps", "_encoded", "_execute", "_rule", "_under_way", "_verifier", "_written", "args",
+        "_deps", "_encoded", "_execute", "_now", "_rule", "_under_way", "_verifier", "_written", "args",
         "args_digest", "dependency", "in_thread", "refusals",
     )  # fmt: skip
 
@@ -69,6 +69,7 @@ class ToolExchange:
         under_way: UnderWay | None = None,
         in_thread: bool = False,
         refusals: tuple[str, ...] = tuple(_REFUSALS),
+        now: Callable[[], float] | None = None,
     ) -> None:
         self.dependency = name
         self.refusals = refusals
@@ -79,6 +80,7 @@ class ToolExchange:
         self.in_thread = in_thread
         self._execute = execute
         self._rule = rule
+        self._now = now
         self._verifier = verifier
         self._deps = deps
         self._encoded: tuple[Any, Any, bytes] | None = None
@@ -116,7 +118,7 @@ class ToolExchange:
         value = self.encode(native)
         if isinstance(native, Deferral):
             return Inspection()
-        return Inspection(problem=check_value(value, self._rule))
+        return Inspection(problem=check_value(value, self._rule, now=self._now))
 
     def encode(self, native: Any) -> Any:
         if self._encoded is None or self._encoded[0] is not native:
@@ -173,6 +175,7 @@ class JournaledToolset(WrapperToolset[Any]):
             deps=ctx.deps,
             under_way=binding.run.state.env.under_way,
             in_thread=section.effect is not Effect.READ and _is_sync(tool),
+            now=binding.run.state.env.clock.now,
             refusals=tuple(_REFUSALS) if section.effect is Effect.READ or _is_function(tool) else _NOT_EVEN_ASKED,
         )
         settled = await self._settled(exchange, binding.tool_key(ctx.tool_call_id or name), in_turn=in_turn)
