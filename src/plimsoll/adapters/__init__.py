@@ -9,7 +9,10 @@ from plimsoll.core.errors import Misuse
 
 __all__ = ["ADAPTERS", "adapter_of", "harden"]
 
-ADAPTERS = {"pydantic_ai": "plimsoll.adapters.pydantic_ai"}
+ADAPTERS = {
+    "langgraph": "plimsoll.adapters.langgraph",
+    "pydantic_ai": "plimsoll.adapters.pydantic_ai",
+}
 """The adapter's module by the framework's top-level package."""
 
 
@@ -30,7 +33,7 @@ def harden(agent: Any, contract: Contract | str | Path, **options: Any) -> Any:
     """The agent under its contract: journaled, limited, recoverable, overseen.
 
     `contract` is a contract or the path of a `plimsoll.toml`. The options, and what is returned, are the adapter's: for
-    Pydantic AI see `plimsoll.adapters.pydantic_ai.harden`. Raises `ContractError`, `Misuse`, and `MissingExtra` when
-    the adapter's extra is not installed.
+    Pydantic AI see `plimsoll.adapters.pydantic_ai.harden`, and so for the others. Raises `ContractError`, `Misuse`, and
+    `MissingExtra` when the adapter's extra is not installed.
     """
     return adapter_of(agent).harden(agent, contract, **options)

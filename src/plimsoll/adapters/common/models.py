@@ -35,6 +35,15 @@ class Models(Generic[M]):
         """What the agent is asked with: a model, or the id of one. None: the agent's own."""
         return self._given.get(PRIMARY) or self._contract.models[PRIMARY].id
 
+    def first(self) -> M | None:
+        """What `primary` is, made now if only its id is known."""
+        primary = self.primary
+        if primary is None or isinstance(primary, self._kind):
+            return primary
+        if PRIMARY not in self._made:
+            self._made[PRIMARY] = self._make(primary)
+        return self._made[PRIMARY]
+
     def made(self, *, eager: bool = True) -> dict[str, M]:
         """Those below the first, by name. Not `eager`: only those that were given as models."""
         for name in rungs(self._contract):
@@ -66,6 +75,10 @@ class StandIns(Generic[M]):
     def primary(self) -> M | None:
         """What the agent is asked with."""
         return self._models.get(PRIMARY)
+
+    def first(self) -> M | None:
+        """The same: all of them are made."""
+        return self.primary
 
     def of(self, name: str) -> M:
         """The model of a rung. Raises `Misuse` when it was not given."""
