@@ -68,7 +68,7 @@ def verify(args: Mapping[str, Any], key: str, deps: Shop) -> Any:
 
 
 def hardened(bench: Bench) -> Subject:
-    promised = replace(contract(), gate=GateSection(storms=0, storm_target=0.5))
+    promised = replace(contract(), gate=GateSection(storms=10, storm_target=0.5, accepts=("low_confidence",)))
     agent = bench.adapter.harden(
         bench.agent(),
         promised,
@@ -81,7 +81,7 @@ def hardened(bench: Bench) -> Subject:
 
 
 def bare(bench: Bench) -> Subject:
-    promised = replace(contract(), gate=GateSection(storms=0, storm_target=0.5))
+    promised = replace(contract(), gate=GateSection(storms=10, storm_target=0.5, accepts=("low_confidence",)))
 
     async def naive(request: Any, deps: Any) -> Any:
         return await bench.naive(request, deps=deps)
@@ -90,16 +90,19 @@ def bare(bench: Bench) -> Subject:
     return subject
 
 
+@pytest.mark.heavy
+@pytest.mark.timeout(600)
 def test_the_hardened_agent_ships(bench: Bench) -> None:
     verdict = run_campaign(hardened(bench), [scenario(bench)], workers=1)
     failures = [(failure.where, failure.story) for failure in getattr(verdict, "failures", ())][:3]
     assert verdict.failing_trials == 0, failures
-    assert verdict.storms is None or verdict.storms.tried == 0
     held = {claim.name for claim in verdict.claims if claim.held}
     assert held == {claim.name for claim in verdict.claims}, verdict.reasons
     assert verdict.decision is Decision.SHIP, verdict.reasons
 
 
+@pytest.mark.heavy
+@pytest.mark.timeout(600)
 def test_the_agent_as_it_was_written_first_is_blocked(bench: Bench) -> None:
     verdict = run_campaign(bare(bench), [scenario(bench)], workers=1)
     assert verdict.decision is Decision.BLOCK, verdict.reasons
@@ -137,25 +140,28 @@ def test_the_forger_shows_what_the_framework_would(bench: Bench) -> None:
     async def main() -> None:
         subject = hardened(bench)
         shown: dict[Fault, str] = {}
+        unknown: set[Fault] = set()
         for fault in Fault:
 
             async def strike(site: str, info: CallInfo, exchange: Exchange, send: Send, fault: Any = fault) -> Any:
                 if site != "primary":
                     return await send()
-                return subject.forger.forge(fault, exchange, await send())
+                answer = await send()
+                try:
+                    return subject.forger.forge(fault, exchange, answer)
+                except LookupError:
+                    unknown.add(fault)
+                    return answer
 
             shop = Shop()
             desk = Desk(bench, Script("unused"), intercept=strike)
             process = subject.live(desk.surroundings(), scenario(bench).models(shop), shop)
-            try:
-                await process.run("refund W2", run_id="r")
-            except LookupError:
-                continue
-            finally:
-                await process.close()
-            shown[fault] = next((str(found) for _, at, found in desk.kinds() if at == "primary"), "")
-        mistaken = {fault: found for fault, found in shown.items() if found and found != str(fault)}
-        assert not mistaken and {Fault.EMPTY, Fault.TRUNCATED, Fault.RATE_LIMITED, Fault.MALFORMED} <= shown.keys()
+            await process.run("refund W2", run_id="r")
+            await process.close()
+            if fault not in unknown:
+                shown[fault] = next(str(found) for _, at, found in desk.kinds() if at == "primary")
+        assert shown == {fault: str(fault) for fault in shown}
+        assert {Fault.EMPTY, Fault.TRUNCATED, Fault.RATE_LIMITED, Fault.MALFORMED, Fault.CONNECTION} <= shown.keys()
 
     simulated(main)
 
