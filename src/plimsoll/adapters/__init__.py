@@ -10,6 +10,7 @@ from plimsoll.core.errors import Misuse
 __all__ = ["ADAPTERS", "adapter_of", "harden"]
 
 ADAPTERS = {
+    "agents": "plimsoll.adapters.openai_agents",
     "langgraph": "plimsoll.adapters.langgraph",
     "pydantic_ai": "plimsoll.adapters.pydantic_ai",
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-BENCHES = {"pydantic_ai": "PydanticAI", "langgraph": "LangGraph"}
+BENCHES = {"pydantic_ai": "PydanticAI", "langgraph": "LangGraph", "openai_agents": "OpenAIAgents"}
 
 
 @pytest.fixture(scope="session", params=BENCHES)

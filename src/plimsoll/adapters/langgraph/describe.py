@@ -80,7 +80,7 @@ def _held(agent: Pregel[Any, Any, Any, Any]) -> Iterator[Any]:
 
 
 def _is_made_by_create_agent(bound: Any) -> bool:
-    function = getattr(bound, "afunc", None)
+    function: Any = getattr(bound, "afunc", None)
     return getattr(function, "__module__", "") == "langchain.agents.factory" and function.__name__ == "amodel_node"
 
 
@@ -95,7 +95,7 @@ def _name_of(model: BaseChatModel) -> str:
 
 
 def _shape(tool: BaseTool) -> ToolShape:
-    schema = tool.tool_call_schema
+    schema: Any = tool.tool_call_schema
     annotations = (tool.metadata or {}).get("annotations") or tool.metadata or {}
     return ToolShape(
         name=tool.name,

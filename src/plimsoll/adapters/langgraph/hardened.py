@@ -95,7 +95,8 @@ class HardenedGraph(AskedAgent):
         eager: bool,
         **options: Any,
     ) -> None:
-        found: Models[BaseChatModel] = Models(contract, models, kind=BaseChatModel, make=init_chat_model)
+        kind: Any = BaseChatModel
+        found: Models[BaseChatModel] = Models(contract, models, kind=kind, make=init_chat_model)
         super().__init__(contract, models=found, **options)
         self.agent = agent
         self._eager = eager

@@ -57,7 +57,7 @@ class JournaledChatModel(BaseChatModel):
         found = (getattr(self.asked, name, None) for name in ("model_name", "model", "model_id"))
         return next((name for name in found if isinstance(name, str)), "")
 
-    def bind_tools(self, tools: Sequence[Any], **options: Any) -> "JournaledChatModel":  # type: ignore[override]
+    def bind_tools(self, tools: Sequence[Any], **options: Any) -> "JournaledChatModel":
         return self._with(tools=tuple(tools), options={**self.options, **options})
 
     def bind(self, **options: Any) -> "JournaledChatModel":  # type: ignore[override]
@@ -137,7 +137,7 @@ class ModelExchange(modelcalls.ModelExchange):
 
     async def texts(self, model: BaseChatModel, rung: Rung | None, ends: list[Any]) -> AsyncGenerator[str]:
         summed: Any = None
-        async with aclosing(self._made(model, rung).astream(self._messages)) as chunks:  # type: ignore[type-var]
+        async with aclosing(self._made(model, rung).astream(self._messages)) as chunks:
             async for chunk in chunks:
                 summed = chunk if summed is None else summed + chunk
                 text = str(chunk.text)
