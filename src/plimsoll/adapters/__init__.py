@@ -12,9 +12,10 @@ __all__ = ["ADAPTERS", "adapter_of", "harden"]
 ADAPTERS = {
     "agents": "plimsoll.adapters.openai_agents",
     "langgraph": "plimsoll.adapters.langgraph",
+    "plimsoll": "plimsoll.adapters.plain",
     "pydantic_ai": "plimsoll.adapters.pydantic_ai",
 }
-"""The adapter's module by the framework's top-level package."""
+"""The adapter's module by the framework's top-level package. An agent without a framework is one of ours."""
 
 
 def adapter_of(agent: Any) -> Any:
@@ -23,10 +24,10 @@ def adapter_of(agent: Any) -> Any:
         module = ADAPTERS.get(base.__module__.partition(".")[0])
         if module is not None:
             return importlib.import_module(module)
-    known = ", ".join(sorted(ADAPTERS))
+    known = ", ".join(sorted(ADAPTERS.keys() - {"plimsoll"}))
     raise Misuse(
         f"{type(agent).__module__}.{type(agent).__qualname__} is no agent of a framework known here ({known}). "
-        "An agent of your own, an async callable, goes into a `Harness`."
+        "An agent of your own, an async callable, goes into a `plimsoll.adapters.plain.PlainAgent`, or a `Harness`."
     )
 
 

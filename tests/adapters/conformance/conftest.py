@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-BENCHES = {"pydantic_ai": "PydanticAI", "langgraph": "LangGraph", "openai_agents": "OpenAIAgents"}
+BENCHES = {"pydantic_ai": "PydanticAI", "langgraph": "LangGraph", "openai_agents": "OpenAIAgents", "plain": "Plain"}
 
 
 @pytest.fixture(scope="session", params=BENCHES)

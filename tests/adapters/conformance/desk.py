@@ -139,11 +139,14 @@ class Shop:
 
 
 class Bench(Protocol):
-    """One framework: how the same agent is built in it. `adapter` is the adapter's module."""
+    """One framework: how the same agent is built in it. `adapter` is the adapter's module.
+
+    `cannot` is what it cannot do that others can: each is shown by `test_differences`, and stands in the docs.
+    """
 
     name: ClassVar[str]
     adapter: ClassVar[Any]
-    streams: ClassVar[bool]
+    cannot: ClassVar[frozenset[str]]
 
     def model(self, script: Script) -> Any:
         """The framework's own model that behaves so."""

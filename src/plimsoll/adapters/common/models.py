@@ -97,14 +97,17 @@ def rungs(contract: Contract) -> list[str]:
     return [name for name, section in contract.models.items() if name != PRIMARY and section.is_model]
 
 
-def check_models(contract: Contract, given: Mapping[str, object]) -> None:
-    """Raises `Misuse` where the models that were given and those of the contract do not belong together."""
+def check_models(contract: Contract, given: Mapping[str, object], *, from_ids: bool = True) -> None:
+    """Raises `Misuse` where the models that were given and those of the contract do not belong together.
+
+    `from_ids`: the adapter makes models of their ids, so one that was not given needs one.
+    """
     if PRIMARY not in contract.models:
         raise Misuse(f"the contract has no models.{PRIMARY}, which is the model that the agent is asked with")
     unknown = sorted(given.keys() - contract.models.keys())
     if unknown:
         raise Misuse(f"models were given that the contract does not know: {', '.join(unknown)}")
-    for name, section in contract.models.items():
+    for name, section in contract.models.items() if from_ids else ():
         if name != PRIMARY and section.is_model and section.id is None and name not in given:
             raise Misuse(f"models.{name} has neither an id nor a canned answer; give one, or pass it in `models`")
 

@@ -80,7 +80,15 @@ async def refund(order_id: str, amount: int, runtime: ToolRuntime[Shop]) -> dict
 class LangGraph:
     name = "langgraph"
     adapter = adapter
-    streams = True
+    cannot = frozenset(
+        {
+            "take an agent just as it was made",
+            "hold conversations",
+            "have other agents do a part of the work",
+            "show the framework's own events",
+            "let the framework itself ask a person",
+        }
+    )
 
     def __init__(self) -> None:
         self._agent = create_agent(

@@ -110,7 +110,16 @@ async def refund(ctx: RunContextWrapper[Shop], order_id: str, amount: int) -> di
 class OpenAIAgents:
     name = "openai_agents"
     adapter = adapter
-    streams = True
+    cannot = frozenset(
+        {
+            "hold conversations",
+            "have other agents do a part of the work",
+            "show the framework's own events",
+            "let the framework itself ask a person",
+            "use MCP servers",
+            "tell every answer that was cut off",
+        }
+    )
 
     def __init__(self) -> None:
         self._agent: Agent[Shop] = Agent(name="desk", instructions="Help the customer.", tools=[find_order, refund])

@@ -35,7 +35,7 @@ def response_of(answer: Answer) -> ModelResponse:
 class PydanticAI:
     name = "pydantic_ai"
     adapter = adapter
-    streams = True
+    cannot = frozenset()
 
     def __init__(self) -> None:
         agent: Agent[Shop, str] = Agent(deps_type=Shop, instructions="Help the customer.", name="desk")
