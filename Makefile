@@ -99,7 +99,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: EXTRAS := demo
-$(VENV)/.dev: EXTRAS := dev,pydantic-ai,mcp,encryption,postgres
+$(VENV)/.dev: EXTRAS := dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,postgres
 $(VENV)/.browser: EXTRAS := browser,servers
 $(VENV)/.mutation: EXTRAS := mutation
 
