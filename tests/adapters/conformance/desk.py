@@ -152,8 +152,11 @@ class Bench(Protocol):
         """The framework's own model that behaves so."""
         ...
 
-    def agent(self) -> Any:
-        """The framework's own agent: `find_order` and `refund` act on the shop that it is given as dependencies."""
+    def agent(self, script: Script | None = None) -> Any:
+        """The framework's own agent: `find_order` and `refund` act on the shop that it is given as dependencies.
+
+        `script` is how its own model behaves; None: it has none that answers.
+        """
         ...
 
     async def naive(self, request: Any, *, deps: Any) -> Any:

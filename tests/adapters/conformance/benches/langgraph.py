@@ -91,8 +91,11 @@ class LangGraph:
     )
 
     def __init__(self) -> None:
-        self._agent = create_agent(
-            Scripted(script=None),
+        self._agent = self._made(None)
+
+    def _made(self, script: Script | None) -> Any:
+        return create_agent(
+            Scripted(script=script),
             [find_order, refund],
             system_prompt="Help the customer.",
             middleware=[Hardening()],
@@ -102,8 +105,8 @@ class LangGraph:
     def model(self, script: Script) -> Any:
         return Scripted(script=script)
 
-    def agent(self) -> Any:
-        return self._agent
+    def agent(self, script: Script | None = None) -> Any:
+        return self._agent if script is None else self._made(script)
 
     async def naive(self, request: Any, *, deps: Any) -> Any:
         for _ in range(2):

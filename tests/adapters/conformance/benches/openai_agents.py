@@ -66,13 +66,15 @@ class Scripted(Model):
     def __init__(self, script: Script) -> None:
         self._script = script
 
-    async def get_response(self, instructions: Any, input: Any, *args: Any, **options: Any) -> ModelResponse:
+    async def get_response(self, system_instructions: Any, input: Any, *args: Any, **options: Any) -> ModelResponse:
         answer = await self._script.answer(heard(input))
         into, out = answer.tokens or (0, 0)
         usage = Usage(requests=1, input_tokens=into, output_tokens=out, total_tokens=into + out)
         return ModelResponse(output=output_of(answer), usage=usage, response_id=None)
 
-    async def stream_response(self, instructions: Any, input: Any, *args: Any, **options: Any) -> AsyncIterator[Any]:
+    async def stream_response(
+        self, system_instructions: Any, input: Any, *args: Any, **options: Any
+    ) -> AsyncIterator[Any]:
         answer = await self._script.answer(heard(input))
         words = answer.text.split(" ")
         for number, word in enumerate(words):
@@ -127,8 +129,8 @@ class OpenAIAgents:
     def model(self, script: Script) -> Any:
         return Scripted(script)
 
-    def agent(self) -> Any:
-        return self._agent
+    def agent(self, script: Script | None = None) -> Any:
+        return self._agent if script is None else self._agent.clone(model=Scripted(script))
 
     async def naive(self, request: Any, *, deps: Any) -> Any:
         for _ in range(2):

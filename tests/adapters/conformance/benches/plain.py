@@ -90,8 +90,12 @@ class Plain:
 
         return ask
 
-    def agent(self) -> Any:
-        return self._agent
+    def agent(self, script: Script | None = None) -> Any:
+        if script is None:
+            return self._agent
+        return PlainAgent(
+            desk, tools=[find_order, refund], models=dict.fromkeys(("primary", "backup"), self.model(script))
+        )
 
     async def naive(self, request: Any, *, deps: Any) -> Any:
         for _ in range(2):

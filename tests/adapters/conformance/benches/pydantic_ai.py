@@ -38,7 +38,11 @@ class PydanticAI:
     cannot = frozenset()
 
     def __init__(self) -> None:
-        agent: Agent[Shop, str] = Agent(deps_type=Shop, instructions="Help the customer.", name="desk")
+        self._agent = self._made(None)
+
+    def _made(self, script: Script | None) -> Any:
+        model = None if script is None else self.model(script)
+        agent: Agent[Shop, str] = Agent(model, deps_type=Shop, instructions="Help the customer.", name="desk")
 
         @agent.tool
         async def find_order(ctx: RunContext[Shop], order_id: str) -> dict[str, Any]:
@@ -50,7 +54,7 @@ class PydanticAI:
             """Pays money back."""
             return await ctx.deps.refund(order_id, amount)
 
-        self._agent = agent
+        return agent
 
     def model(self, script: Script) -> Any:
         async def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
@@ -68,8 +72,8 @@ class PydanticAI:
 
         return FunctionModel(answer, stream_function=stream, model_name="scripted")
 
-    def agent(self) -> Any:
-        return self._agent
+    def agent(self, script: Script | None = None) -> Any:
+        return self._agent if script is None else self._made(script)
 
     async def naive(self, request: Any, *, deps: Any) -> Any:
         for _ in range(2):
