@@ -13,7 +13,7 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from plimsoll.adapters.langgraph import Hardening, journaled, journaled_tool_call
-from plimsoll.contract.model import Tool
+from plimsoll.contract.model import Model, Tool
 from plimsoll.core.calls import Effect, Ending
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import CallSettled
@@ -272,6 +272,27 @@ def test_the_longest_answer_is_held_where_the_model_can_be_told() -> None:
             )  # fmt: skip
             assert (await hardened.run("Hello", run_id="r")).ending is Ending.COMPLETE
         assert seen == [contract().models["primary"].max_output_tokens, 7]
+
+    simulated(main)
+
+
+def test_each_node_may_have_a_ladder_of_its_own() -> None:
+    async def main() -> None:
+        small = Script("Small says so.")
+        models = {**contract().models, "small": Model(id="small", timeout_s=10.0)}
+        for ladder, said in (("small", "Small says so."), ("large", None)):
+            node = ToolNode([], awrap_tool_call=journaled_tool_call)
+            graph = graph_of(journaled(Scripted(script=Script("never")), ladder=ladder), node)
+            desk = Desk(BENCH, Script("never"))
+            hardened = BENCH.adapter.harden(
+                graph, contract(models=models), deps=desk.shop, verifiers={"refund": desk.shop.verify},
+                models={"backup": Scripted(script=small), "small": Scripted(script=small)},
+                surroundings=desk.surroundings(),
+            )  # fmt: skip
+            result = await hardened.run("Hello", run_id="r")
+            assert result.output == said
+            if said is None:
+                assert result.ending is Ending.FAILED and "the contract has no models.large" in result.reason
 
     simulated(main)
 

@@ -66,6 +66,7 @@ class Hardened(ABC):
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._needed()
         return self
 
     async def __aexit__(self, *exc: object) -> None:

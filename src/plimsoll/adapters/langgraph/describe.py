@@ -12,17 +12,18 @@ from langgraph.pregel import Pregel
 
 from plimsoll.adapters.langgraph.middleware import CHANNEL
 from plimsoll.contract.shapes import AgentShape, ToolShape
-from plimsoll.runtime.fingerprint import repr_of
 
 __all__ = ["check_seams", "describe", "functions_of", "prompts", "survey"]
 
 
 def describe(agent: Pregel[Any, Any, Any, Any]) -> AgentShape:
-    """The graph's name, and the tools and models that are found in its nodes, and those of its subgraphs."""
+    """The graph's name, the tools in its nodes and its subgraphs', and the first model that is found there."""
     shapes = {tool.name: _shape(tool) for tool in _tools(agent)}
-    models = {name: None for held in _held(agent) if isinstance(held, BaseChatModel) and (name := _name_of(held))}
+    models = [name for held in _held(agent) if isinstance(held, BaseChatModel) and (name := _name_of(held))]
     name = agent.get_name()
-    return AgentShape(name="agent" if name == "LangGraph" else name, tools=tuple(shapes.values()), models=tuple(models))
+    return AgentShape(
+        name="agent" if name == "LangGraph" else name, tools=tuple(shapes.values()), models=tuple(models[:1])
+    )
 
 
 survey = describe
@@ -89,9 +90,9 @@ def _functions_of_tool(tool: BaseTool) -> list[Callable[..., Any]]:
     return [function for function in found if function is not None] or [type(tool)._run]
 
 
-def _name_of(model: BaseChatModel) -> str:
+def _name_of(model: BaseChatModel) -> str | None:
     found = (getattr(model, name, None) for name in ("model_name", "model", "model_id"))
-    return next((name for name in found if isinstance(name, str)), repr_of(type(model).__name__))
+    return next((name for name in found if isinstance(name, str) and name), None)
 
 
 def _shape(tool: BaseTool) -> ToolShape:

@@ -13,11 +13,12 @@ from pydantic import Field
 
 from plimsoll.adapters.common import modelcalls
 from plimsoll.adapters.common.binding import Bound
+from plimsoll.adapters.common.waiting import PRIMARY
 from plimsoll.adapters.langgraph.binding import bound_context, not_in_a_run
 from plimsoll.adapters.langgraph.messages import decode_answer, digest_of_request, encode_answer, whole
 from plimsoll.core.calls import Fault, Usage
 from plimsoll.core.canonical import digest
-from plimsoll.core.errors import OutputRejected
+from plimsoll.core.errors import Misuse, OutputRejected
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import OutputProblem, check_text
 from plimsoll.runtime.exchange import Inspection
@@ -32,12 +33,14 @@ _CAP = "max_tokens"
 """LangChain's standard parameter for the longest answer."""
 
 
-def journaled(model: BaseChatModel) -> "JournaledChatModel":
+def journaled(model: BaseChatModel, *, ladder: str = PRIMARY) -> "JournaledChatModel":
     """The model for the nodes of a graph of your own: in a hardened run, asking it is a call through the pipeline.
 
-    Outside a run it answers as the model does. Only `ainvoke` and `astream` go through the pipeline.
+    `ladder` is the first of its rungs, by its name in the contract. `primary` is the model itself where the contract
+    and `harden` name none; any other is the contract's. Outside a run it answers as the model does. Only `ainvoke` and
+    `astream` go through the pipeline.
     """
-    return JournaledChatModel(asked=model, profile=model.profile)
+    return JournaledChatModel(asked=model, profile=model.profile, ladder=ladder)
 
 
 class JournaledChatModel(BaseChatModel):
@@ -46,6 +49,7 @@ class JournaledChatModel(BaseChatModel):
     asked: BaseChatModel
     tools: tuple[Any, ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
+    ladder: str = PRIMARY
 
     @property
     def _llm_type(self) -> str:
@@ -116,8 +120,15 @@ class ModelExchange(modelcalls.ModelExchange):
         names = sorted(_name_of(tool) for tool in model.tools)
         shape = [names, {name: repr_of(value) for name, value in sorted(model.options.items())}]
         args_digest, input_tokens = digest_of_request(messages, shape)
-        asked = bound.primary or model.asked
-        super().__init__(bound, asked, args_digest=args_digest, input_tokens=input_tokens)
+        if model.ladder not in bound.contract.models:
+            raise Misuse(f"the contract has no models.{model.ladder}, which is the model that is asked here")
+        super().__init__(
+            bound,
+            bound.primary or model.asked,
+            args_digest=args_digest,
+            input_tokens=input_tokens,
+            dependency=model.ladder,
+        )
         self._model = model
         self._messages = messages
 

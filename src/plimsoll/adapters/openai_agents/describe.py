@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from agents import Agent, FunctionTool, Handoff
-from agents.models.interface import Model
 from agents.tool import ApplyPatchTool, ComputerTool, CustomTool, LocalShellTool, ShellTool
 
 from plimsoll.adapters.openai_agents.tools import function_of
@@ -19,14 +18,13 @@ _RUN_HERE = (ApplyPatchTool, ComputerTool, CustomTool, LocalShellTool, ShellTool
 
 
 def describe(agent: Agent[Any]) -> AgentShape:
-    """The agent's name, its models, and its function tools, with those of the agents that it may hand over to."""
+    """The agent's name, its model, and its function tools, with those of the agents that it may hand over to."""
     shapes: dict[str, ToolShape] = {}
-    models: dict[str, None] = {}
     for one in family(agent):
         shapes |= {tool.name: _shape(tool) for tool in one.tools if isinstance(tool, FunctionTool)}
-        if one.model is not None:
-            models[_name_of(one.model)] = None
-    return AgentShape(name=agent.name, tools=tuple(shapes.values()), models=tuple(models))
+    model = agent.model if isinstance(agent.model, str) else getattr(agent.model, "model", None)
+    models = (model,) if isinstance(model, str) else ()
+    return AgentShape(name=agent.name, tools=tuple(shapes.values()), models=models)
 
 
 survey = describe
@@ -82,16 +80,13 @@ def prompts(agent: Agent[Any]) -> list[Any]:
             one.name,
             one.instructions if isinstance(one.instructions, str) else None,
             repr_of(one.output_type),
+            one.model if isinstance(one.model, str) else repr_of(type(one.model)),
             repr_of(one.model_settings),
             repr_of(one.tool_use_behavior) if isinstance(one.tool_use_behavior, (str, dict)) else None,
             sorted(getattr(each, "tool_name", getattr(each, "name", "")) for each in one.handoffs),
         ]
         for one in family(agent)
     ]
-
-
-def _name_of(model: Any) -> str:
-    return str(getattr(model, "model", type(model).__name__)) if isinstance(model, Model) else str(model)
 
 
 def _shape(tool: FunctionTool) -> ToolShape:

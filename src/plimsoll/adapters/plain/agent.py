@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 from plimsoll.adapters.common.dependencies import takes_deps
 from plimsoll.adapters.common.waiting import PRIMARY
+from plimsoll.contract.model import Model
 from plimsoll.core.errors import Misuse
-from plimsoll.runtime.models import ModelFunction
+from plimsoll.runtime.models import ModelExchange, ModelFunction
 from plimsoll.runtime.tools import ToolSpec, run_function, tool_spec
 
 __all__ = ["Calls", "PlainAgent", "calls_by", "with_deps"]
@@ -99,11 +100,8 @@ class _Direct:
     async def model(self, name: str, prompt: Any) -> Any:
         if name not in self._models:
             raise Misuse(f"no model {name!r} was given to this agent")
-        answer: Any = self._models[name](prompt)
-        if not inspect.isasyncgen(answer):
-            return await answer
-        parts = [part async for part in answer]
-        return parts[-1]
+        exchange = ModelExchange(name, prompt, functions=self._models, sections={name: Model()})
+        return await exchange.send(None)
 
 
 calls_context: ContextVar[Calls | None] = ContextVar("plimsoll_plain", default=None)
