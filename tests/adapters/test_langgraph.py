@@ -13,7 +13,7 @@ from langgraph.types import Command
 from pydantic import BaseModel
 
 from plimsoll.adapters.langgraph import Hardening, journaled, journaled_tool_call
-from plimsoll.contract.model import Model, Tool
+from plimsoll.contract.model import Approval, Model, Tool
 from plimsoll.core.calls import Effect, Ending
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import CallSettled
@@ -129,6 +129,58 @@ def test_what_a_tool_node_makes_a_message_of_is_still_a_failure() -> None:
         result = await desk.live().run("Refund W2", run_id="r")
         assert (result.ending, desk.shop.refunds) == (Ending.COMPLETE, [("W2", 20)])
         assert desk.told("refund") == ['{"order": "W2", "refunded": 20}'], "verified, and not made again"
+
+    simulated(main)
+
+
+def test_the_error_of_a_tool_is_known_by_its_own_class() -> None:
+    async def main() -> None:
+        script = Script([call("refund", order_id="W2", amount=0)], "I cannot.")
+        node = ToolNode([refund], handle_tool_errors=True, awrap_tool_call=journaled_tool_call)
+        desk = Desk(BENCH, script, agent=graph_of(journaled(Scripted(script=script)), node))
+        assert (await desk.live().run("Refund W2", run_id="r")).ending is Ending.COMPLETE
+        (settled,) = [event for event in await desk.events(CallSettled) if event.dependency == "refund"]
+        assert settled.outcome.error.type == "Refusal", "which the contract knows to prove that nothing happened"
+
+    simulated(main)
+
+
+def test_a_run_that_ends_with_the_very_call_that_waits_does_not_end() -> None:
+    @tool(return_direct=True)
+    async def act(amount: int) -> str:
+        """Acts."""
+        return "done"
+
+    async def main() -> None:
+        tools = {"act": Tool(effect=Effect.WRITE, approval=Approval(approvers=("ana",)))}
+        script = Script([call("act", "a", amount=1)], "never")
+        desk = Desk(BENCH, script, agent=made(script, [act]), changes={"tools": tools})
+        hardened = desk.live()
+        result = await hardened.run("Act", run_id="r")
+        assert result.ending is Ending.PARKED
+        await hardened.approvals.decide(result.waiting_for[0].request_id, approve=True, by="ana")
+        (result,) = await hardened.wake()
+        assert (result.ending, result.output) == (Ending.COMPLETE, "done")
+
+    simulated(main)
+
+
+def test_an_agent_inside_a_tool_is_a_part_of_that_tools_call() -> None:
+    async def main() -> None:
+        inner = Script([call("find_order", order_id="W2")], "W2 costs 20.")
+        expert, desk = made(inner, [find_order]), Desk(BENCH, Script("unused"))
+
+        @tool
+        async def consult(question: str) -> str:
+            """Asks the expert."""
+            state = await expert.ainvoke({"messages": [HumanMessage(question)]}, context=desk.shop)
+            return str(state["messages"][-1].text)
+
+        desk.script = Script([call("consult", "c", question="What does W2 cost?")], "It costs 20.")
+        desk.agent, desk.changes = made(desk.script, [consult]), reads("consult")
+        result = await desk.live().run("What does W2 cost?", run_id="r")
+        assert (result.ending, desk.told("consult")) == (Ending.COMPLETE, ["W2 costs 20."]), result.reason
+        assert [event.dependency for event in await desk.events(CallSettled)] == ["primary", "consult", "primary"]
 
     simulated(main)
 

@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from agents import Agent, RunConfig, function_tool, handoff
+from agents import Agent, RunConfig, Runner, function_tool, handoff
 from agents.tool import ToolOutputText
+from agents.tool_context import ToolContext
 from pydantic import BaseModel
 
 from plimsoll.adapters.openai_agents.messages import decode_response, encode_response
@@ -62,6 +63,62 @@ def test_an_agent_as_a_tool_is_a_part_of_that_tools_call() -> None:
         assert (result.ending, desk.told("ask_expert")) == (Ending.COMPLETE, ["W2 costs 20."]), result.reason
         assert [event.dependency for event in await desk.events(CallSettled)] == ["primary", "ask_expert", "primary"]
         assert inner.asked == 2
+
+    simulated(main)
+
+
+def test_a_tool_that_runs_its_own_agent_asks_its_model_directly() -> None:
+    @function_tool
+    async def rethink(ctx: ToolContext[Any], question: str) -> str:
+        """Thinks again."""
+        again = ctx.agent.clone(tools=[])
+        return str((await Runner.run(again, question, run_config=RunConfig(tracing_disabled=True))).final_output)
+
+    async def main() -> None:
+        def think(heard: Heard) -> Answer:
+            if heard.asked == "inner":
+                return Answer("Thought.")
+            return Answer("Done.") if heard.results else Answer(calls=[call("rethink", "t", question="inner")])
+
+        desk = Desk(BENCH, Script(think), agent=Agent(name="desk", tools=[rethink]), changes=reads("rethink"))
+        result = await desk.live().run("outer", run_id="r")
+        assert (result.ending, desk.told("rethink")) == (Ending.COMPLETE, ["Thought."]), result.reason
+        assert [event.dependency for event in await desk.events(CallSettled)] == ["primary", "rethink", "primary"]
+
+    simulated(main)
+
+
+def test_an_error_is_a_failure_and_no_text() -> None:
+    @function_tool
+    async def act() -> str:
+        """Acts."""
+        raise RuntimeError("it broke")
+
+    async def main() -> None:
+        script = Script([call("act", "a")], "It broke.")
+        desk = Desk(BENCH, script, agent=Agent(name="desk", tools=[act]), changes=reads("act"))
+        assert (await desk.live().run("Act", run_id="r")).ending is Ending.COMPLETE
+        assert desk.told("act") == ["act failed (exception) after 1 attempt(s): it broke"]
+
+    simulated(main)
+
+
+def test_a_run_that_ends_with_the_very_call_that_waits_does_not_end() -> None:
+    @function_tool
+    async def act(amount: int) -> str:
+        """Acts."""
+        return "done"
+
+    async def main() -> None:
+        tools = {"act": Tool(effect=Effect.WRITE, approval=Approval(approvers=("ana",)))}
+        agent = Agent(name="desk", tools=[act], tool_use_behavior="stop_on_first_tool")
+        desk = Desk(BENCH, Script([call("act", "a", amount=1)], "never"), agent=agent, changes={"tools": tools})
+        hardened = desk.live()
+        result = await hardened.run("Act", run_id="r")
+        assert result.ending is Ending.PARKED
+        await hardened.approvals.decide(result.waiting_for[0].request_id, approve=True, by="ana")
+        (result,) = await hardened.wake()
+        assert (result.ending, result.output) == (Ending.COMPLETE, "done")
 
     simulated(main)
 
@@ -192,4 +249,3 @@ def test_the_fingerprint_sees_the_prompt_and_the_tools() -> None:
 
     assert mark() == mark()
     assert len({mark(), mark(instructions="Be kind."), mark(tools=[find_order]), mark(output_type=Order)}) == 4
-    assert Heard("x", [], 0).turn == 0
