@@ -99,7 +99,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: EXTRAS := demo
-$(VENV)/.dev: EXTRAS := dev,pydantic-ai,mcp,encryption,alerts,postgres
+$(VENV)/.dev: EXTRAS := dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres
 $(VENV)/.browser: EXTRAS := browser,servers
 $(VENV)/.mutation: EXTRAS := mutation
 

@@ -14,7 +14,10 @@ FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 ILLUSTRATIONS = {
     "README.md": "the reader's own agent",
-    "docs/adapters/pydantic-ai.md": "run by tests/adapters/test_pydantic_docs.py",
+    "docs/adapters/langgraph.md": "run by tests/adapters/test_adapter_docs.py",
+    "docs/adapters/openai-agents.md": "run by tests/adapters/test_adapter_docs.py",
+    "docs/adapters/plain.md": "run by tests/adapters/test_adapter_docs.py",
+    "docs/adapters/pydantic-ai.md": "run by tests/adapters/test_adapter_docs.py",
     "examples/assistant/README.md": "run by tests/examples/assistant/test_agents.py",
 }
 """Pages whose snippets need something around them: here they are compiled, not run."""

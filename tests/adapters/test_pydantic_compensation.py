@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from pydantic_ai import ModelMessage, ModelResponse, TextPart
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 
+from plimsoll.adapters.common.dependencies import AGAIN_S
 from plimsoll.adapters.pydantic_ai import harden
-from plimsoll.adapters.pydantic_ai.dependencies import AGAIN_S
 from plimsoll.contract.model import Approval, Tool
 from plimsoll.core.calls import Effect, Ending
 from tests.adapters.bench import Desk, Shop, call, simulated

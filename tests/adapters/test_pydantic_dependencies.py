@@ -5,8 +5,8 @@ import gc
 import weakref
 from typing import Any
 
+from plimsoll.adapters.common.dependencies import AGAIN_S
 from plimsoll.adapters.pydantic_ai import harden
-from plimsoll.adapters.pydantic_ai.dependencies import AGAIN_S
 from plimsoll.core.calls import Ending
 from plimsoll.core.events import RunEnded
 from tests.adapters.bench import Desk, Shop, call, simulated

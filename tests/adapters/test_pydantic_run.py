@@ -23,8 +23,8 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
 
 import plimsoll
+from plimsoll.adapters.common.dependencies import Dependencies
 from plimsoll.adapters.pydantic_ai import HardenedAgent, describe, harden
-from plimsoll.adapters.pydantic_ai.dependencies import Dependencies
 from plimsoll.contract.model import AgentSection, Contract, JournalSection, Limits, Model, Tool
 from plimsoll.core.calls import Effect, Ending, Status
 from plimsoll.core.clock import LoopClock
@@ -477,5 +477,5 @@ def test_models_below_the_first_are_opened_and_closed_with_the_agent() -> None:
 
 def test_a_model_named_in_the_contract_is_made_once() -> None:
     hardened = harden(shop_agent(), Desk().contract)
-    assert hardened._fallbacks["backup"] is hardened._fallbacks["backup"]
-    assert isinstance(hardened._fallbacks["backup"], TestModel)
+    assert hardened._models.of("backup") is hardened._models.of("backup")
+    assert isinstance(hardened._models.of("backup"), TestModel)

@@ -1,7 +1,6 @@
 """Subjects for the gate: the same agent, hardened and as it was written first."""
 
 import asyncio
-import sys
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from plimsoll.adapters.pydantic_ai import bare_subject, harden, hardened_subject
 from plimsoll.adapters.pydantic_ai.subject import InlineExecutor
 from plimsoll.core.calls import CallInfo, Ending, Fault
 from plimsoll.core.clock import LoopClock
-from plimsoll.core.errors import MissingExtra, Misuse
+from plimsoll.core.errors import Misuse
 from plimsoll.core.ids import SequentialIds
 from plimsoll.core.rng import seeded_rng
 from plimsoll.gate.simulator import simulate
@@ -212,12 +211,3 @@ def test_the_inline_executor_hands_errors_to_the_future() -> None:
     future = InlineExecutor().submit(fail)
     with pytest.raises(ValueError, match="no"):
         future.result()
-
-
-def test_without_pydantic_ai_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "plimsoll.adapters.pydantic_ai"
-    for module in [key for key in sys.modules if key == name or key.startswith(f"{name}.")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "pydantic_ai", None)
-    with pytest.raises(MissingExtra, match=r"plimsoll-ai\[pydantic-ai\]"):
-        __import__(name)

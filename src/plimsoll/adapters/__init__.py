@@ -9,8 +9,13 @@ from plimsoll.core.errors import Misuse
 
 __all__ = ["ADAPTERS", "adapter_of", "harden"]
 
-ADAPTERS = {"pydantic_ai": "plimsoll.adapters.pydantic_ai"}
-"""The adapter's module by the framework's top-level package."""
+ADAPTERS = {
+    "agents": "plimsoll.adapters.openai_agents",
+    "langgraph": "plimsoll.adapters.langgraph",
+    "plimsoll": "plimsoll.adapters.plain",
+    "pydantic_ai": "plimsoll.adapters.pydantic_ai",
+}
+"""The adapter's module by the framework's top-level package. An agent without a framework is one of ours."""
 
 
 def adapter_of(agent: Any) -> Any:
@@ -19,10 +24,10 @@ def adapter_of(agent: Any) -> Any:
         module = ADAPTERS.get(base.__module__.partition(".")[0])
         if module is not None:
             return importlib.import_module(module)
-    known = ", ".join(sorted(ADAPTERS))
+    known = ", ".join(sorted(ADAPTERS.keys() - {"plimsoll"}))
     raise Misuse(
         f"{type(agent).__module__}.{type(agent).__qualname__} is no agent of a framework known here ({known}). "
-        "An agent of your own, an async callable, goes into a `Harness`."
+        "An agent of your own, an async callable, goes into a `plimsoll.adapters.plain.PlainAgent`, or a `Harness`."
     )
 
 
@@ -30,7 +35,7 @@ def harden(agent: Any, contract: Contract | str | Path, **options: Any) -> Any:
     """The agent under its contract: journaled, limited, recoverable, overseen.
 
     `contract` is a contract or the path of a `plimsoll.toml`. The options, and what is returned, are the adapter's: for
-    Pydantic AI see `plimsoll.adapters.pydantic_ai.harden`. Raises `ContractError`, `Misuse`, and `MissingExtra` when
-    the adapter's extra is not installed.
+    Pydantic AI see `plimsoll.adapters.pydantic_ai.harden`, and so for the others. Raises `ContractError`, `Misuse`, and
+    `MissingExtra` when the adapter's extra is not installed.
     """
     return adapter_of(agent).harden(agent, contract, **options)

@@ -118,7 +118,8 @@ def _check_agent(target: Any, path: str) -> None:
     """Raises `Misuse` for an agent without a framework, of which nobody knows the tools and models."""
     if inspect.iscoroutinefunction(target):
         raise Misuse(
-            f"{path} is a function, and nothing tells its tools and models: in [agent] write `harness = "
+            f"{path} is a function, and nothing tells its tools and models: make a PlainAgent of it (see "
+            "plimsoll.adapters.plain), or in [agent] write `harness = "
             '"module:function"`, a function of the surroundings that returns its Harness'
         )
 

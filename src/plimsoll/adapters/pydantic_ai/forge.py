@@ -1,7 +1,7 @@
 """Faults as a model's provider and a tool's service really show them: their own exceptions, their own payloads."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,64 +17,31 @@ from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.usage import RequestUsage
 
+from plimsoll.adapters.common.forging import (
+    ERROR_DOCUMENT,
+    RETRY_AFTER_S,
+    TOOL_FAULTS,
+    Forge,
+    HTTPStatusError,
+    TableForger,
+    raising,
+)
 from plimsoll.adapters.pydantic_ai.models import ModelExchange
-from plimsoll.core.calls import CallKind, Fault
-from plimsoll.runtime.exchange import Exchange
+from plimsoll.core.calls import Fault
 
-__all__ = ["HTTPStatusError", "PydanticForger", "flood"]
-
-RETRY_AFTER_S = 2
-"""What a forged 429 asks to wait."""
-
-_ERROR_DOCUMENT = '{"error": {"type": "server_error", "message": "The server had an error processing your request."}}'
+__all__ = ["RETRY_AFTER_S", "HTTPStatusError", "PydanticForger", "flood"]
 
 
-class Response:
-    """The part of an HTTP response that errors carry."""
-
-    def __init__(self, status_code: int, headers: Mapping[str, str]) -> None:
-        self.status_code = status_code
-        self.headers = dict(headers)
-
-
-class HTTPStatusError(Exception):
-    """What an HTTP client raises for a status of 4xx or 5xx, in the shape that all of them share."""
-
-    def __init__(self, status_code: int, *, headers: Mapping[str, str] | None = None) -> None:
-        self.response = Response(status_code, headers or {})
-        super().__init__(f"HTTP status {status_code} for the request of this tool")
-
-
-class PydanticForger:
+class PydanticForger(TableForger):
     """Makes faults for exchanges of this adapter; a `plimsoll.gate.subject.Forger`."""
 
-    def forge(self, fault: Fault, exchange: Exchange, native: Any) -> Any:
-        """The native answer that shows `fault`, or raises the exception that does.
-
-        `native` is the true answer (None when none was fetched). Raises `LookupError` when this dependency cannot show
-        this fault.
-        """
-        forgers = _MODEL if exchange.kind is CallKind.MODEL else _TOOL
-        forger = forgers.get(fault)
-        if forger is None:
-            raise LookupError(f"{exchange.dependency} cannot show {fault}")
-        return forger(exchange, native)
+    def __init__(self) -> None:
+        super().__init__(_MODEL, TOOL_FAULTS)
 
 
 def flood(response: ModelResponse, *, output_tokens: int = 1_000_000) -> ModelResponse:
     """The response, with the usage of one that ran on and on."""
     return replace(response, usage=RequestUsage(input_tokens=response.usage.input_tokens, output_tokens=output_tokens))
-
-
-Forge = Callable[[Any, Any], Any]
-"""From exchange and true answer to the forged one."""
-
-
-def _raising(make: Callable[[], Exception]) -> Forge:
-    def forge(exchange: Any, native: Any) -> Any:
-        raise make()
-
-    return forge
 
 
 def _rate_limited() -> ModelHTTPError:
@@ -151,42 +118,17 @@ def _half(args: Any) -> str:
     return text[: max(1, len(text) // 2)]
 
 
-def _wrong_shape(exchange: Any, native: Any) -> Any:
-    """Another kind of value than the true one: a list in place of an object, an object in place of anything else."""
-    return [native] if isinstance(native, dict) else {"unexpected": native if native is not None else True}
-
-
-def _nothing(exchange: Any, native: Any) -> None:
-    """What is left of an answer whose body is lost."""
-    if native in (None, "", [], {}):
-        raise LookupError("its true answer says nothing either")
-
-
 _MODEL: Mapping[Fault, Forge] = {
-    Fault.RATE_LIMITED: _raising(_rate_limited),
-    Fault.SERVER_ERROR: _raising(_unavailable),
-    Fault.CLIENT_ERROR: _raising(_rejected),
-    Fault.CONNECTION: _raising(_reset),
-    Fault.TIMEOUT: _raising(lambda: ModelTimeoutError("primary", "Request timed out.", phase="read")),
-    Fault.EXCEPTION: _raising(lambda: ValueError("could not parse the response")),
+    Fault.RATE_LIMITED: raising(_rate_limited),
+    Fault.SERVER_ERROR: raising(_unavailable),
+    Fault.CLIENT_ERROR: raising(_rejected),
+    Fault.CONNECTION: raising(_reset),
+    Fault.TIMEOUT: raising(lambda: ModelTimeoutError("primary", "Request timed out.", phase="read")),
+    Fault.EXCEPTION: raising(lambda: ValueError("could not parse the response")),
     Fault.EMPTY: _empty,
     Fault.WHITESPACE: _saying(" \n\n "),
     Fault.TRUNCATED: _truncated,
     Fault.FILTERED: _filtered,
     Fault.MALFORMED: _malformed,
-    Fault.ERROR_IN_SUCCESS: _saying(_ERROR_DOCUMENT),
-}
-
-_TOOL: Mapping[Fault, Forge] = {
-    Fault.RATE_LIMITED: _raising(lambda: HTTPStatusError(429, headers={"Retry-After": str(RETRY_AFTER_S)})),
-    Fault.SERVER_ERROR: _raising(lambda: HTTPStatusError(503)),
-    Fault.CLIENT_ERROR: _raising(lambda: HTTPStatusError(400)),
-    Fault.CONNECTION: _raising(lambda: ConnectionResetError(104, "Connection reset by peer")),
-    Fault.TIMEOUT: _raising(lambda: TimeoutError("timed out")),
-    Fault.EXCEPTION: _raising(lambda: RuntimeError("the tool broke down")),
-    Fault.EMPTY: _nothing,
-    Fault.WHITESPACE: lambda exchange, native: " \n ",
-    Fault.MALFORMED: lambda exchange, native: '{"status": "ok", "ite',
-    Fault.WRONG_SHAPE: _wrong_shape,
-    Fault.ERROR_IN_SUCCESS: lambda exchange, native: {"error": {"code": 500, "message": "Internal error"}},
+    Fault.ERROR_IN_SUCCESS: _saying(ERROR_DOCUMENT),
 }

@@ -1,8 +1,8 @@
 """`harden`: a Pydantic AI agent under its contract."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from functools import cached_property, partial
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,35 +13,29 @@ from pydantic_ai.models import Model, infer_model
 from pydantic_ai.run import AgentRunResult
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from plimsoll.adapters.common.hardened import Hardened, Life, loaded
+from plimsoll.adapters.common.models import Models, check_models
 from plimsoll.adapters.pydantic_ai.audience import Audience
-from plimsoll.adapters.pydantic_ai.binding import PRIMARY, Binding
+from plimsoll.adapters.pydantic_ai.binding import Binding
 from plimsoll.adapters.pydantic_ai.capability import capabilities_of
 from plimsoll.adapters.pydantic_ai.conversations import Conversation, carried_of, messages_before
 from plimsoll.adapters.pydantic_ai.delegation import Delegate
-from plimsoll.adapters.pydantic_ai.dependencies import Dependencies
 from plimsoll.adapters.pydantic_ai.describe import describe, prompts, tool_functions
 from plimsoll.adapters.pydantic_ai.iterating import Handover, HardenedIteration, iterated
 from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input, had_own_deps
-from plimsoll.adapters.pydantic_ai.tools import takes_deps
 from plimsoll.adapters.pydantic_ai.watching import HardenedStream
-from plimsoll.contract.loading import contract_digest, load_contract
+from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
-from plimsoll.runtime.compensation import Undoing, UndoingOf
 from plimsoll.runtime.databases.database import Database
-from plimsoll.runtime.databases.opening import stand_ins
 from plimsoll.runtime.fingerprint import fingerprint_of
 from plimsoll.runtime.harness import Harness
-from plimsoll.runtime.imports import functions_of
-from plimsoll.runtime.local import local
-from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.surroundings import Surroundings
 
 __all__ = ["HardenedAgent", "harden"]
 
-_NOT_GIVEN: Any = object()
 _BROKEN_OFF = "its last response was left before its end"
 
 
@@ -79,10 +73,7 @@ def harden(
 
     Raises `ContractError` for a contract that is wrong, and `Misuse` for one that does not fit this agent.
     """
-    directory = Path()
-    if not isinstance(contract, Contract):
-        directory = Path(contract).parent
-        contract = load_contract(contract)
+    contract, directory = loaded(contract)
     return HardenedAgent(
         agent,
         contract,
@@ -100,7 +91,7 @@ def harden(
     )
 
 
-class HardenedAgent:
+class HardenedAgent(Hardened):
     """An agent whose every model request and tool call goes through the pipeline. Made by `harden`.
 
     >>> async with harden(agent, "plimsoll.toml", deps=open_shop) as hardened:
@@ -112,58 +103,34 @@ class HardenedAgent:
         agent: AbstractAgent[Any, Any],
         contract: Contract,
         *,
-        deps: Any,
         models: Mapping[str, Model | str],
-        verifiers: Mapping[str, Callable[..., Any]],
-        compensators: Mapping[str, Callable[..., Any]],
         children: Mapping[str, "HardenedAgent"],
         handoffs: Mapping[str, "HardenedAgent"],
-        connections: Mapping[str, Database | str],
-        surroundings: Surroundings | None,
         fingerprint: str | None,
-        directory: Path,
         eager: bool,
+        **options: Any,
     ) -> None:
-        _check(contract, models)
+        check_models(contract, models)
         self.agent = agent
-        self.contract = contract
         self._kin = _kin(children, handoffs)
         self.delegates = {
             name: Delegate(kin.agent.description or "", takes_over=name in handoffs) for name, kin in self._kin.items()
         }
-        self.fingerprint = fingerprint or _fingerprint(agent, contract, self._kin)
-        self._deps = Dependencies(deps)
-        self._models = dict(models)
-        self._verifiers = verifiers
         self._audience = Audience()
-        self._compensators = compensators
-        self._connections = connections
-        self._surroundings = surroundings
-        self._opened: Surroundings | None = None
-        self._directory = directory
         self._eager = eager
-        self._harness: Harness | None = None
-        self._stack = AsyncExitStack()
+        super().__init__(
+            contract,
+            models=Models(contract, models, kind=Model, make=infer_model),
+            fingerprint=fingerprint or _fingerprint(agent, contract, self._kin),
+            **options,
+        )
 
     async def __aenter__(self) -> Self:
-        for model in self._fallbacks.values():
+        for model in self._models.made(eager=self._eager).values():
             await self._stack.enter_async_context(model)
         for kin in self._kin.values():
             await self._stack.enter_async_context(kin)
         return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Writes what is queued, and closes the journal if it was opened here."""
-        if self._harness is not None:
-            await self._harness.close()
-            self._harness = None
-        if self._opened is not None:
-            await self._opened.store.close()
-            self._opened = None
-        await self._stack.aclose()
 
     async def run(
         self,
@@ -273,179 +240,70 @@ class HardenedAgent:
 
         return await self._audience.shown(run_id, event_stream_handler, running)
 
-    async def wake(self) -> list[RunResult]:
-        """Goes on with every run that can: decided, expired, or left behind by a process that died."""
-        return await self.harness.wake()
-
-    async def compensate(self, run_id: str, *, by: str, keys: Sequence[str] | None = None) -> RunResult:
-        """Takes back what a run that has ended has done; see `Harness.compensate`. `by` is who wants it."""
-        return await self.harness.compensate(run_id, by=by, keys=keys)
-
     async def compensate_family(self, run_id: str, *, by: str) -> list[RunResult]:
         """As `compensate`, with what its children did, and theirs; see `Harness.compensate_family`."""
         return await self.harness.compensate_family(run_id, by=by)
-
-    @property
-    def operations(self) -> Operations:
-        """What people may do to runs: decide approvals, settle doubts, throw the kill switch."""
-        return self.harness.operations
-
-    @property
-    def approvals(self) -> Operations:
-        """The same: `approvals.requests()` lists what waits for a person, `approvals.decide(...)` decides it."""
-        return self.harness.operations
-
-    @property
-    def harness(self) -> Harness:
-        """The harness that runs it, made when it is first needed."""
-        if self._harness is None:
-            surroundings = self._surroundings
-            if surroundings is None:
-                surroundings = self._opened = local(self.contract, directory=self._directory)
-            self._harness = self.process(surroundings)
-        return self._harness
-
-    def process(
-        self,
-        surroundings: Surroundings,
-        *,
-        models: Mapping[str, Model] | None = None,
-        deps: Any = _NOT_GIVEN,
-        connections: Mapping[str, Database] | None = None,
-    ) -> Harness:
-        """One life of a process that runs this agent, in any surroundings: what the gate tries.
-
-        `models` replace all models, by their names in the contract, and those of its children, by the child's name, a
-        dot and theirs (`billing.primary`); `deps` replace the dependencies, its children's among them. `connections`
-        replace the databases of transaction tools, theirs too: the contracts' own are not touched then.
-        """
-        life = _Life(self, models=models, deps=self._deps if deps is _NOT_GIVEN else Dependencies(deps, made=True))
-        return Harness(
-            self.contract,
-            agent=life.advance,
-            surroundings=surroundings,
-            verifiers=life.verifiers,
-            compensators=UndoingOf(tools=frozenset(self._compensators), make=life.undoing),
-            children={
-                name: partial(kin.process, models=_models_of(name, models), deps=deps, connections=connections)
-                for name, kin in self._kin.items()
-            },
-            connections=self._connections if connections is None else stand_ins(self.contract, connections),
-            directory=self._directory,
-            fingerprint=self.fingerprint,
-            output_of=_output_of,
-            carried_of=carried_of,
-        )
 
     @property
     def family(self) -> tuple[Contract, ...]:
         """The contracts of its children, and of theirs."""
         return tuple(found for kin in self._kin.values() for found in (kin.contract, *kin.family))
 
-    @cached_property
-    def _fallbacks(self) -> dict[str, Model]:
-        """The models below the first, made once and not before they are needed: some ask for a key when made."""
-        names = [name for name in _rungs(self.contract) if self._eager or isinstance(self._models.get(name), Model)]
-        return {name: self._made(name) for name in names}
+    def _children(
+        self, *, models: Mapping[str, Any] | None, deps: Any, connections: Mapping[str, Database] | None
+    ) -> dict[str, Callable[..., Harness]]:
+        return {
+            name: partial(kin.process, models=_models_of(name, models), deps=deps, connections=connections)
+            for name, kin in self._kin.items()
+        }
 
-    def fallback(self, name: str) -> Model | None:
-        """The model of a rung below the first, made now if it was not; None when the contract has no such rung."""
-        if name not in self._fallbacks and name in _rungs(self.contract):
-            self._fallbacks[name] = self._made(name)
-        return self._fallbacks.get(name)
+    def _needed(self) -> None:
+        self._models.made(eager=self._eager)
 
-    def _made(self, name: str) -> Model:
-        return infer_model(self._models.get(name) or self.contract.models[name].id or "")
-
-
-class _Life:
-    """What one process needs to advance runs: the models and verifiers, found once."""
-
-    def __init__(self, hardened: HardenedAgent, *, models: Mapping[str, Model] | None, deps: Dependencies) -> None:
-        contract = hardened.contract
-        given = hardened._models if models is None else models
-        self._hardened = hardened
-        self._primary = given.get(PRIMARY) or (contract.models[PRIMARY].id if models is None else None)
-        self._fallbacks = None if models is None else dict(models)
-        if models is None:
-            hardened._fallbacks  # noqa: B018 -- those that are made at the start
-        self._deps = deps
-        self.verifiers = functions_of(contract, "verify", given=hardened._verifiers, directory=hardened._directory)
-
-    async def advance(self, run: Run, asked: Any) -> AgentRunResult[Any]:
-        """The agent, as a harness wants it."""
+    async def _advance(self, life: Life, run: Run, asked: Any) -> AgentRunResult[Any]:
         prompt, history = decode_input(asked)
         if run.session:
             history = [*await messages_before(run), *(history or ())]
         binding = Binding(
             run,
-            contract=self._hardened.contract,
-            model_of=self._model_of,
-            verifiers=self.verifiers,
-            delegates=self._hardened.delegates,
+            contract=self.contract,
+            model_of=life.models.of,
+            verifiers=life.verifiers,
+            delegates=self.delegates,
         )
-        agent, audience = self._hardened.agent, self._hardened._audience
         options: dict[str, Any] = {
             "message_history": history,
-            "model": self._primary,
-            "deps": await self._deps.of(run, had_own=had_own_deps(asked)),
+            "model": life.models.primary,
+            "deps": await life.deps.of(run, had_own=had_own_deps(asked)),
             "run_id": run.id,
             "usage_limits": UsageLimits(request_limit=None),  # the contract's limits rule
             "infer_name": False,
             "capabilities": capabilities_of(binding),
         }
         result: AgentRunResult[Any]
-        handover = audience.handover(run)
+        handover = self._audience.handover(run)
         if handover is not None:
-            result = await handover.over(run, lambda: agent.iter(prompt, **options), binding.leave)
+            result = await handover.over(run, lambda: self.agent.iter(prompt, **options), binding.leave)
             if result.response.state in ("interrupted", "incomplete"):
                 run.state.degraded = run.state.degraded or _BROKEN_OFF
             return result
         try:
-            result = await agent.run(prompt, event_stream_handler=audience.handler(run), **options)
+            result = await self.agent.run(prompt, event_stream_handler=self._audience.handler(run), **options)
         except Exception:
             binding.leave()  # a call that waits for a person goes before whatever went wrong beside it
             raise
         binding.leave()  # as where a final answer came in the same response as the call that waits
         return result
 
-    async def undoing(self, run: Run) -> Undoing:
-        """What takes calls back in `run`, and what finds out whether it did, with its dependencies."""
-        deps = await self._deps.of(run)
-        hardened = self._hardened
-        compensators = functions_of(
-            hardened.contract, "compensate", given=hardened._compensators, directory=hardened._directory
-        )
-        return Undoing(compensators=_with_deps(compensators, deps), verifiers=_with_deps(self.verifiers, deps))
+    def _carried_of(self, native: Any) -> Any:
+        return carried_of(native)
 
-    def _model_of(self, name: str) -> Model:
-        if self._fallbacks is None:
-            model, known = self._hardened.fallback(name), _rungs(self._hardened.contract)
-        else:
-            model, known = self._fallbacks.get(name), sorted(self._fallbacks)
-        if model is None:
-            raise Misuse(f"no model was given for {name!r}; given: {', '.join(known) or 'none'}")
-        return model
-
-
-def _with_deps(functions: Mapping[str, Callable[..., Any]], deps: Any) -> dict[str, Callable[..., Any]]:
-    return {name: partial(one, deps=deps) if takes_deps(one) else one for name, one in functions.items()}
-
-
-def _check(contract: Contract, models: Mapping[str, Any]) -> None:
-    if PRIMARY not in contract.models:
-        raise Misuse(f"the contract has no models.{PRIMARY}, which is the model that the agent is asked with")
-    unknown = sorted(models.keys() - contract.models.keys())
-    if unknown:
-        raise Misuse(f"models were given that the contract does not know: {', '.join(unknown)}")
-    for name, section in contract.models.items():
-        if name != PRIMARY and section.is_model and section.id is None and name not in models:
-            raise Misuse(f"models.{name} has neither an id nor a canned answer; give one, or pass it in `models`")
-
-
-def _rungs(contract: Contract) -> list[str]:
-    """The models that are made here: all but the first and the canned ones."""
-    return [name for name, section in contract.models.items() if name != PRIMARY and section.is_model]
+    def _output_of(self, native: Any) -> Any:
+        output = native.output
+        try:
+            return to_jsonable_python(output, bytes_mode="base64")
+        except PydanticSerializationError as error:
+            raise Misuse(f"the agent's output, a {type(output).__name__}, has no JSON form: {error}") from error
 
 
 def _kin(children: Mapping[str, HardenedAgent], handoffs: Mapping[str, HardenedAgent]) -> dict[str, HardenedAgent]:
@@ -473,11 +331,3 @@ def _fingerprint(agent: AbstractAgent[Any, Any], contract: Contract, kin: Mappin
         functions=[*tool_functions(agent), *functions],
         parts=[shape.name, tools, shape.models, told, {name: one.fingerprint for name, one in kin.items()}],
     )
-
-
-def _output_of(native: Any) -> Any:
-    output = native.output
-    try:
-        return to_jsonable_python(output, bytes_mode="base64")
-    except PydanticSerializationError as error:
-        raise Misuse(f"the agent's output, a {type(output).__name__}, has no JSON form: {error}") from error

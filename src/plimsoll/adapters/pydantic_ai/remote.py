@@ -12,8 +12,8 @@ from pydantic_ai.messages import InstructionPart
 from pydantic_ai.tools import ToolDefinition
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
 
+from plimsoll.adapters.common.dependencies import parked_without
 from plimsoll.adapters.pydantic_ai.binding import Binding
-from plimsoll.adapters.pydantic_ai.dependencies import parked_without
 
 __all__ = ["RemoteToolset", "ServerUnreachable", "remote_leaves", "with_listings"]
 

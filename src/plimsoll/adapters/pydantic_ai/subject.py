@@ -1,47 +1,25 @@
-"""Subjects of the gate: a hardened agent as the gate tries it. The gate is matched by shape, and not imported."""
+"""Subjects of the gate: a hardened Pydantic AI agent as the gate tries it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic_ai import Agent
 from pydantic_ai.models import Model
 
+from plimsoll.adapters.common import models as common_models
+from plimsoll.adapters.common import subject as common
+from plimsoll.adapters.common.subject import AgentSubject, Connections
 from plimsoll.adapters.pydantic_ai.forge import PydanticForger
 from plimsoll.adapters.pydantic_ai.hardened import HardenedAgent
 from plimsoll.contract.model import Contract
-from plimsoll.core.errors import Misuse
-from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.result import RunResult
-from plimsoll.runtime.surroundings import Surroundings
 
-__all__ = ["AgentSubject", "InlineExecutor", "Process", "hardened_subject", "stand_ins"]
+__all__ = ["AgentSubject", "InlineExecutor", "hardened_subject", "stand_ins"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Process(Protocol):
-    """One life of the agent's process."""
-
-    async def run(self, input: Any, *, run_id: str | None = None) -> RunResult: ...
-    async def wake(self) -> Sequence[RunResult]: ...
-    async def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentSubject:
-    """An agent on trial, in the shape of `plimsoll.gate.subject.Subject`."""
-
-    name: str
-    fingerprint: str
-    contract: Contract
-    hardened: bool
-    live: Callable[[Surroundings, Mapping[str, Any], Any], Process]
-    forger: PydanticForger = field(default_factory=PydanticForger)
-    family: tuple[Contract, ...] = ()
 
 
 class InlineExecutor(Executor):
@@ -81,39 +59,17 @@ class _Inline:
 
 
 def hardened_subject(
-    hardened: HardenedAgent,
-    *,
-    name: str | None = None,
-    connections: Callable[[Any], Mapping[str, Database]] = lambda world: {},
+    hardened: HardenedAgent, *, name: str | None = None, connections: Connections = lambda world: {}
 ) -> AgentSubject:
     """The hardened agent as the gate tries it: stand-ins for its models, the world as its dependencies.
 
     `connections` makes the databases of its transaction tools in a scenario's world, by the names of their connections.
     """
-
-    def live(surroundings: Surroundings, models: Mapping[str, Any], world: Any) -> Process:
-        return _Inline(
-            hardened.process(
-                surroundings,
-                models=stand_ins(hardened.contract, models),
-                deps=world,
-                connections=connections(world),
-            )
-        )
-
-    return AgentSubject(
-        name=name or hardened.contract.agent.name,
-        fingerprint=hardened.fingerprint,
-        contract=hardened.contract,
-        hardened=True,
-        live=live,
-        family=hardened.family,
+    return common.hardened_subject(
+        hardened, name=name, connections=connections, forger=PydanticForger(), stand_ins=stand_ins, lived=_Inline
     )
 
 
 def stand_ins(contract: Contract, models: Mapping[str, Any]) -> dict[str, Model]:
     """The stand-ins for the contract's models, by their names. Raises `Misuse` where one is missing or is none."""
-    for name, section in contract.models.items():
-        if section.is_model and not isinstance(models.get(name), Model):
-            raise Misuse(f"the scenario gives no Pydantic AI model for models.{name}")
-    return dict(models)
+    return common_models.stand_ins(contract, models, kind=Model, what="Pydantic AI model")  # type: ignore[type-abstract]

@@ -1,8 +1,5 @@
 """Tool calls through the pipeline: one `Exchange` for each."""
 
-import asyncio
-import hashlib
-import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -15,24 +12,17 @@ from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
 from pydantic_ai.toolsets.function import FunctionToolsetTool
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
+from plimsoll.adapters.common import toolcalls
 from plimsoll.adapters.pydantic_ai.binding import Binding
 from plimsoll.adapters.pydantic_ai.remote import ServerUnreachable
 from plimsoll.adapters.pydantic_ai.results import Deferral, decode_result, encode_result
-from plimsoll.contract.model import OutputRule
-from plimsoll.core.calls import CallKind, Effect, ErrorRecord, Fault, Outcome, Status, Unknown
-from plimsoll.core.canonical import canonical_json, digest, parse_json
+from plimsoll.core.calls import Effect, Fault, Outcome, Status
 from plimsoll.core.errors import Misuse, Unwind
-from plimsoll.policies.ladder import Rung
-from plimsoll.policies.output_check import check_value
 from plimsoll.runtime.children import taken_over
-from plimsoll.runtime.current import call_context, run_context
 from plimsoll.runtime.exchange import Exchange, Inspection
-from plimsoll.runtime.foreign import fail_if_foreign
 from plimsoll.runtime.pipeline import Settled
-from plimsoll.runtime.tools import ask_verifier
-from plimsoll.runtime.underway import UnderWay
 
-__all__ = ["JournaledToolset", "ToolExchange", "takes_deps"]
+__all__ = ["JournaledToolset", "ToolExchange"]
 
 _REFUSALS = {"ModelRetry": ModelRetry, "ToolFailed": ToolFailed}
 """By these a tool itself tells the model that it did nothing, and what to do instead."""
@@ -46,16 +36,10 @@ _NEVER_S = 1e9
 _ATOMS = frozenset({str, int, float, bool, type(None)})
 
 
-class ToolExchange:
-    """One call of a tool. `execute` runs it; `verifier` answers whether it happened."""
+class ToolExchange(toolcalls.ToolExchange):
+    """One call of a Pydantic AI tool."""
 
-    __slots__ = (
-        "_deps", "_encoded", "_execute", "_now", "_rule", "_under_way", "_verifier", "_written", "args",
-        "args_digest", "dependency", "in_thread", "refusals",
-    )  # fmt: skip
-
-    kind = CallKind.TOOL
-    input_tokens = 0
+    __slots__ = ()
 
     def __init__(
         self,
@@ -63,42 +47,12 @@ class ToolExchange:
         args: Mapping[str, Any],
         execute: Callable[[], Awaitable[Any]],
         *,
-        rule: OutputRule,
-        verifier: Callable[..., Any] | None = None,
-        deps: Any = None,
-        under_way: UnderWay | None = None,
-        in_thread: bool = False,
         refusals: tuple[str, ...] = tuple(_REFUSALS),
-        now: Callable[[], float] | None = None,
+        **options: Any,
     ) -> None:
-        self.dependency = name
-        self.refusals = refusals
-        self._written = canonical_json(_json_args(name, args))
-        self.args: dict[str, Any] = parse_json(self._written)
-        self.args_digest = hashlib.sha256(self._written).hexdigest()
-        self._under_way = under_way
-        self.in_thread = in_thread
-        self._execute = execute
-        self._rule = rule
-        self._now = now
-        self._verifier = verifier
-        self._deps = deps
-        self._encoded: tuple[Any, Any, bytes] | None = None
+        super().__init__(name, _json_args(name, args), execute, refusals=refusals, **options)
 
-    async def send(self, rung: Rung | None) -> Any:
-        self._encoded = None  # an attempt may return the very object that the last one did, changed since
-        info = call_context.get()
-        if not self.in_thread or self._under_way is None or info is None:
-            return await self._sent()
-        work = asyncio.ensure_future(self._sent())  # a thread goes on when its attempt is given up, and is known to
-        try:
-            return await asyncio.shield(work)
-        except asyncio.CancelledError:
-            self._under_way.add(info.idempotency_key, work, answers=True)
-            raise
-
-    async def _sent(self) -> Any:
-        token = run_context.set(None)  # what a tool does inside is its own affair: the call is journaled as one
+    async def executed(self) -> Any:
         try:
             return await self._execute()
         except (ApprovalRequired, CallDeferred) as signal:
@@ -108,38 +62,13 @@ class ToolExchange:
             if type(signal) is plain:
                 raise
             raise plain(signal.message) from signal
-        except BaseException as error:
-            fail_if_foreign(error)
-            raise
-        finally:
-            run_context.reset(token)
+
+    def as_json(self, native: Any) -> Any:
+        return encode_result(native)
 
     def inspect(self, native: Any) -> Inspection:
-        value = self.encode(native)
-        if isinstance(native, Deferral):
-            return Inspection()
-        return Inspection(problem=check_value(value, self._rule, now=self._now))
-
-    def encode(self, native: Any) -> Any:
-        if self._encoded is None or self._encoded[0] is not native:
-            written = canonical_json(encode_result(native))  # what the journal cannot carry is no answer
-            self._encoded = (native, parse_json(written), written)  # as a replay will have it, to the order of its keys
-        return self._encoded[1]
-
-    def decode(self, value: Any) -> Any:
-        return value
-
-    def sameness(self, value: Any) -> str:
-        known = self._encoded
-        return hashlib.sha256(known[2]).hexdigest() if known is not None and known[1] is value else digest(value)
-
-    async def verify(self, idempotency_key: str) -> Any:
-        if self._under_way is not None and self._under_way.of(idempotency_key):
-            return Unknown("the call is still under way")
-        if self._verifier is None:
-            return Unknown("the contract names no `verify` for this tool", final=True)
-        options = {"deps": self._deps} if takes_deps(self._verifier) else {}
-        return await ask_verifier(self._verifier, parse_json(self._written), idempotency_key, **options)
+        inspected = super().inspect(native)
+        return Inspection() if isinstance(native, Deferral) else inspected
 
 
 @dataclass
@@ -250,12 +179,12 @@ def _told(name: str, outcome: Outcome) -> Any:
         if isinstance(result, Deferral):
             raise result.signal
         return result
-    error = outcome.error or ErrorRecord(type="Unknown", message="no reason was recorded")
+    error = outcome.error
     if outcome.status is Status.REJECTED:
-        return ToolDenied(f"{name} was not carried out: {error.message}. Nothing was done.")
-    if error.fault is Fault.REFUSED:
+        return ToolDenied(toolcalls.told(name, outcome))
+    if error is not None and error.fault is Fault.REFUSED:
         raise _REFUSALS.get(error.type, ToolFailed)(error.message)
-    raise ToolFailed(f"{name} failed ({error.fault}) after {outcome.attempts} attempt(s): {error.message}")
+    raise ToolFailed(toolcalls.told(name, outcome))
 
 
 def _json_args(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,11 +193,3 @@ def _json_args(name: str, args: Mapping[str, Any]) -> dict[str, Any]:
     except PydanticSerializationError as error:
         raise Misuse(f"the arguments of {name} have no JSON form, so they cannot be journaled: {error}") from error
     return value
-
-
-def takes_deps(function: Callable[..., Any]) -> bool:
-    """Whether a `verify` or `compensate` wants the run's dependencies."""
-    try:
-        return "deps" in inspect.signature(function).parameters
-    except ValueError:  # a callable written in C
-        return False

@@ -1,8 +1,9 @@
 """The dependencies of an agent's runs: handed over, or made anew for each run by a function."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from plimsoll.core.errors import RunParked
@@ -10,7 +11,7 @@ from plimsoll.core.events import Finding
 from plimsoll.runtime.lineage import link_of
 from plimsoll.runtime.run import Run
 
-__all__ = ["Dependencies", "parked_without"]
+__all__ = ["Dependencies", "parked_without", "takes_deps", "with_deps"]
 
 AGAIN_S = 60.0
 """After how long a run is gone on with that could not have what its tools need."""
@@ -82,3 +83,16 @@ def _tell(run: Run, message: str, *, dependency: str, fault: str | None = None) 
 
 def _is_factory(deps: Any) -> bool:
     return inspect.isroutine(deps) or inspect.isclass(deps) or type(deps).__name__ == "partial"
+
+
+def takes_deps(function: Callable[..., Any]) -> bool:
+    """Whether a function, such as a `verify` or `compensate`, wants the run's dependencies."""
+    try:
+        return "deps" in inspect.signature(function).parameters
+    except ValueError:  # a callable written in C
+        return False
+
+
+def with_deps(functions: Mapping[str, Callable[..., Any]], deps: Any) -> dict[str, Callable[..., Any]]:
+    """The functions, those that want the run's dependencies with them."""
+    return {name: partial(one, deps=deps) if takes_deps(one) else one for name, one in functions.items()}

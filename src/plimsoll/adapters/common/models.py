@@ -1,0 +1,123 @@
+"""The models of an agent, by their names in its contract: given, inferred from their ids, or a scenario's stand-ins."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
+
+from plimsoll.adapters.common.waiting import PRIMARY
+from plimsoll.contract.model import Contract
+from plimsoll.core.errors import Misuse
+
+__all__ = ["Models", "StandIns", "check_models", "rungs", "stand_ins"]
+
+M = TypeVar("M")
+
+
+class Models(Generic[M]):
+    """The models below an agent's own.
+
+    `given` are models or their ids by name; those left out are the contract's. `make` makes one of its id: when they
+    are first needed, or all of them by `made`.
+    """
+
+    __slots__ = ("_contract", "_given", "_kind", "_made", "_make")
+
+    def __init__(
+        self, contract: Contract, given: Mapping[str, M | str], *, kind: type[M], make: Callable[[Any], M]
+    ) -> None:
+        self._contract = contract
+        self._given = dict(given)
+        self._kind = kind
+        self._make = make
+        self._made: dict[str, M] = {}
+
+    @property
+    def primary(self) -> M | str | None:
+        """What the agent is asked with: a model, or the id of one. None: the agent's own."""
+        return self._given.get(PRIMARY) or self._contract.models[PRIMARY].id
+
+    def first(self) -> M | None:
+        """What `primary` is, made now if only its id is known."""
+        primary = self.primary
+        if primary is None or isinstance(primary, self._kind):
+            return primary
+        if PRIMARY not in self._made:
+            self._made[PRIMARY] = self._make(primary)
+        return self._made[PRIMARY]
+
+    def made(self, *, eager: bool = True) -> dict[str, M]:
+        """Those below the first, by name. Not `eager`: only those that were given as models."""
+        for name in rungs(self._contract):
+            if eager or isinstance(self._given.get(name), self._kind):
+                self.of(name)
+        return dict(self._made)
+
+    def of(self, name: str) -> M:
+        """The model of a rung below the first, made now if it was not. Raises `Misuse` when there is no such rung."""
+        if name not in self._made:
+            known = rungs(self._contract)
+            if name not in known:
+                raise _unknown(name, known)
+            given = self._given.get(name)
+            asked = given or self._contract.models[name].id or ""
+            self._made[name] = asked if isinstance(asked, self._kind) else self._make(asked)
+        return self._made[name]
+
+
+class StandIns(Generic[M]):
+    """The models of a scenario, in place of all others."""
+
+    __slots__ = ("_models",)
+
+    def __init__(self, models: Mapping[str, M]) -> None:
+        self._models = dict(models)
+
+    @property
+    def primary(self) -> M | None:
+        """What the agent is asked with."""
+        return self._models.get(PRIMARY)
+
+    def first(self) -> M | None:
+        """The same: all of them are made."""
+        return self.primary
+
+    def of(self, name: str) -> M:
+        """The model of a rung. Raises `Misuse` when it was not given."""
+        model = self._models.get(name)
+        if model is None:
+            raise _unknown(name, sorted(self._models))
+        return model
+
+
+def _unknown(name: str, known: list[str]) -> Misuse:
+    return Misuse(f"no model was given for {name!r}; given: {', '.join(known) or 'none'}")
+
+
+def rungs(contract: Contract) -> list[str]:
+    """The models that are made by an adapter: all but the first and the canned ones."""
+    return [name for name, section in contract.models.items() if name != PRIMARY and section.is_model]
+
+
+def check_models(contract: Contract, given: Mapping[str, object], *, from_ids: bool = True) -> None:
+    """Raises `Misuse` where the models that were given and those of the contract do not belong together.
+
+    `from_ids`: the adapter makes models of their ids, so one that was not given needs one.
+    """
+    if PRIMARY not in contract.models:
+        raise Misuse(f"the contract has no models.{PRIMARY}, which is the model that the agent is asked with")
+    unknown = sorted(given.keys() - contract.models.keys())
+    if unknown:
+        raise Misuse(f"models were given that the contract does not know: {', '.join(unknown)}")
+    for name, section in contract.models.items() if from_ids else ():
+        if name != PRIMARY and section.is_model and section.id is None and name not in given:
+            raise Misuse(f"models.{name} has neither an id nor a canned answer; give one, or pass it in `models`")
+
+
+def stand_ins(contract: Contract, models: Mapping[str, Any], *, kind: type[M], what: str) -> dict[str, M]:
+    """The stand-ins for the contract's models, by their names. Raises `Misuse` where one is missing or is none.
+
+    `what` is what such a model is called, such as "Pydantic AI model".
+    """
+    for name, section in contract.models.items():
+        if section.is_model and not isinstance(models.get(name), kind):
+            raise Misuse(f"the scenario gives no {what} for models.{name}")
+    return dict(models)

@@ -1,0 +1,106 @@
+"""Watching a run: what its model says, as it comes, for whoever asked for it."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from plimsoll.core.errors import Misuse
+from plimsoll.runtime.lineage import link_of
+from plimsoll.runtime.result import RunResult
+from plimsoll.runtime.run import Run
+from plimsoll.runtime.showing import NOTHING_MORE, Relay, Restarted
+
+__all__ = ["Audience", "TextStream"]
+
+
+class Audience:
+    """Who, in this process, is shown which run. It is no part of the run."""
+
+    __slots__ = ("_relays",)
+
+    def __init__(self) -> None:
+        self._relays: dict[str, Relay[str]] = {}
+
+    @contextmanager
+    def shown(self, run_id: str, relay: Relay[str]) -> Iterator[None]:
+        """While a run of this id is advanced here, its texts go to `relay`."""
+        self._relays[run_id] = relay
+        try:
+            yield
+        finally:
+            self._relays.pop(run_id, None)
+
+    def of(self, run: Run) -> Relay[str] | None:
+        """Where the run's texts go; None where nobody is shown them. What continued as new goes where its first did."""
+        return self._relays.get(link_of(run.id)[0]) if self._relays else None
+
+
+class TextStream:
+    """What a run's model says, as it says it. `async with` begins the run; `async for` gives texts.
+
+    Each text is the answer that is coming, from its beginning: it takes the place of the one before. Until the run has
+    ended it is provisional. The run waits for whoever is shown it. Leaving the `async with` early gives the run up, as
+    cancelling `run` does: it is gone on with by its id, or by `wake`.
+
+    >>> async with hardened.run_stream("Where is W1?", run_id="ticket-7713") as texts:
+    ...     async for text in texts:
+    ...         show(text)  # in place of what was shown before
+    >>> result = texts.result
+    """
+
+    def __init__(self, begin: Callable[[Relay[str]], Coroutine[Any, Any, RunResult]]) -> None:
+        self._begin = begin
+        self._relay: Relay[str] = Relay(keeps=False)
+        self._run: asyncio.Task[RunResult] | None = None
+        self._said = ""
+        self._last: str | None = None
+
+    @property
+    def result(self) -> RunResult:
+        """How the run stands, once its texts have ended. Raises `Misuse` before, and where it was given up."""
+        if self._run is None or not self._run.done() or self._run.cancelled():
+            raise Misuse("the run has not come to its end: iterate over its texts first")
+        return self._run.result()
+
+    async def __aenter__(self) -> Self:
+        if self._run is not None:
+            raise Misuse("this stream has been begun already; a run is watched by one `async with`")
+        self._run = asyncio.create_task(self._running(), name="watched run")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._run is not None
+        self._run.cancel()
+        await asyncio.wait([self._run])
+        if not self._run.cancelled():
+            self._run.exception()  # seen
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str:
+        if self._run is None:
+            raise Misuse("a stream is begun by `async with`: async with hardened.run_stream(…) as texts")
+        while (part := await self._relay.take()) is not NOTHING_MORE:
+            if isinstance(part, Restarted):
+                self._said = ""
+            else:
+                self._said += part
+                self._last = self._said
+                return self._said
+        await asyncio.wait([self._run])
+        output = self._run.result().output
+        if isinstance(output, str) and output != self._last:
+            self._last = output  # of a run that had ended before, or whose answer no model gave
+            return output
+        raise StopAsyncIteration
+
+    async def _running(self) -> RunResult:
+        try:
+            return await self._begin(self._relay)
+        finally:
+            self._relay.end()
