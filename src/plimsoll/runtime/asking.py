@@ -78,7 +78,8 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
             _remember(footing, rung.model, tried)
             outcome = Outcome(status=Status.OK, value=tried.value, rung=index, attempts=attempts, usage=spent)
             return Answer(outcome, tried.native, has_native=True)
-        last = tried.error if rung.model.is_model else last  # why no model answers is what everybody wants to know
+        if rung.model.is_model or rung.model.canned is not None:  # else nothing was there; why no model answers counts
+            last = tried.error
         barred = tried.barred or barred
         if index + 1 < len(ladder.rungs) and not _may_descend(footing, last.fault):
             break
