@@ -58,6 +58,7 @@ test: $(VENV)/.dev ## Run the tests, and hold the coverage of the core packages 
 test-all: $(VENV)/.dev $(VENV)/.browser ## Run every test, also those on real data, real servers and a browser
 	@[ -n "$$PLIMSOLL_REALDATA" ] || echo 'PLIMSOLL_REALDATA is not set: tests on real data are left out.'
 	@[ -n "$$PLIMSOLL_CHROMIUM" ] || echo 'No chromium was found: tests in a browser will be skipped.'
+	@command -v promtool >/dev/null || echo 'No Prometheus was found: tests of the alert rules will be skipped.'
 	@$(PYTEST) -m "$${PLIMSOLL_REALDATA:+realdata or }not realdata" || $(FAILED)
 
 mutation: $(VENV)/.dev $(VENV)/.mutation ## Break journal, policies and effects in small ways, and see what no test notices
@@ -80,7 +81,7 @@ bench: $(VENV)/.dev ## List the benchmarks, or run those named by BENCH="..."
 constraints: ## Remake constraints.txt from the newest versions that pyproject.toml allows
 	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(PYTHON) -m venv "$$scratch/venv"; \
-	"$$scratch/venv/bin/python" -m pip --quiet --disable-pip-version-check install '.[dev,pydantic-ai,encryption,alerts,postgres,browser,servers,mutation]'; \
+	"$$scratch/venv/bin/python" -m pip --quiet --disable-pip-version-check install '.[dev,pydantic-ai,encryption,alerts,postgres,telemetry,browser,servers,mutation]'; \
 	"$$scratch/venv/bin/python" -m pip freeze --exclude plimsoll-ai > "$$scratch/freeze"; \
 	sed -n '/^#/p' constraints.txt > "$$scratch/constraints"; \
 	grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' "$$scratch/freeze" >> "$$scratch/constraints"; \
@@ -99,7 +100,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: EXTRAS := demo
-$(VENV)/.dev: EXTRAS := dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres
+$(VENV)/.dev: EXTRAS := dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry
 $(VENV)/.browser: EXTRAS := browser,servers
 $(VENV)/.mutation: EXTRAS := mutation
 

@@ -14,6 +14,7 @@ MODULES = (
     "plimsoll.adapters.pydantic_ai",
     "plimsoll.gate",
     "plimsoll.journal",
+    "plimsoll.observability.telemetry",
     "plimsoll.policies",
 )
 SNAPSHOT = Path(__file__).with_name("public_names.txt")

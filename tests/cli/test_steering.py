@@ -1,11 +1,15 @@
 """`plimsoll runs signal | cancel | adopt | work`, and letting a run go on by force."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
+
+import pytest
 
 from .conftest import User
 
@@ -65,6 +69,32 @@ def test_force_needs_a_run_and_is_recorded(user: User) -> None:
     user.asks("refund 120", run_id="t1")
     user.ok("runs", "resume", "t1", "--force", "--by", "ana")
     assert "let go on by ana" in user.ok("runs", "show", "t1", width=200)
+
+
+def test_a_worker_serves_its_metrics_where_it_is_told_to(user: User, environment: dict[str, str]) -> None:
+    user.asks("refund 120", run_id="t1")
+    command = [sys.executable, "-c", PLIMSOLL, "runs", "work", "--metrics", "0"]
+    worker = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    try:
+        address = worker.stdout.readline().removeprefix("Metrics: ").strip()
+        until, text = time.monotonic() + 30.0, ""
+        while not re.search(r"^plimsoll_approvals_pending\{.*\} 1\.0$", text, re.MULTILINE):
+            assert time.monotonic() < until, text
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                text = answer.read().decode()
+        worker.send_signal(signal.SIGTERM)
+        worker.stdout.read()
+        assert worker.wait() == 0
+    finally:
+        worker.kill()
+        worker.wait()
+        worker.stdout.close()
+
+
+@pytest.mark.parametrize("address", ["here", "localhost:", ":99999", "9464:x"])
+def test_an_address_for_metrics_is_a_port_with_a_host_or_without(user: User, address: str) -> None:
+    assert f"'{address}' is no [HOST:]PORT, such as 9464" in user.refused("runs", "work", "--metrics", address, code=2)
 
 
 def test_a_worker_goes_on_with_what_is_decided_until_it_is_told_to_stop(

@@ -33,6 +33,7 @@ from plimsoll.contract.model import (
     Retry,
     ServiceLevel,
     ServiceLevels,
+    TelemetrySection,
     Tool,
 )
 from plimsoll.contract.rule_syntax import FUNCTIONS, MAX_SOURCE
@@ -60,6 +61,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[service_levels]`": ServiceLevels,
     "`[service_levels.runs]`, `[service_levels.models.NAME]` and `[service_levels.tools.NAME]`": ServiceLevel,
     "`[alerts]`": AlertsSection,
+    "`[telemetry]`": TelemetrySection,
     "`[gate]`": GateSection,
 }
 

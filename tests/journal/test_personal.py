@@ -14,7 +14,7 @@ from tests.journal.events import EVENTS, any_event
 READABLE = {
     "agent", "answer", "approvers", "by", "contract_digest", "decision", "dependency", "did", "evidence", "fault",
     "fingerprint", "following", "forced_by", "idempotency_key", "key", "kind", "leaves", "name", "new", "old", "parent",
-    "reason", "request_id", "rule", "session", "severity", "to", "turn", "type", "undoes", "within",
+    "reason", "request_id", "rule", "session", "severity", "to", "trace", "turn", "type", "undoes", "within",
 }  # fmt: skip
 """Texts that stay as they are. Whoever adds one to an event says here, or in `personal`, which kind it is."""
 

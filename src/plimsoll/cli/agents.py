@@ -1,6 +1,7 @@
 """How the command line comes by an agent: the contract names it, an adapter hardens it."""
 
 import inspect
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -18,7 +19,7 @@ from plimsoll.contract.shapes import AgentShape
 from plimsoll.core.errors import Misuse
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.imports import load_object, put_on_path
-from plimsoll.runtime.local import local
+from plimsoll.runtime.local import local, telemetry_of
 from plimsoll.runtime.surroundings import Surroundings
 
 __all__ = ["agent_option", "describe_agent", "entrypoint_of", "load", "open_agent"]
@@ -54,8 +55,12 @@ def entrypoint_of(contract: Contract, agent: str | None) -> str:
 
 
 @asynccontextmanager
-async def open_agent(contract_path: Path, *, agent: str | None, journal: Path | None) -> AsyncIterator[Harness]:
+async def open_agent(
+    contract_path: Path, *, agent: str | None, journal: Path | None, metrics_at: tuple[str, int] | None = None
+) -> AsyncIterator[Harness]:
     """The agent's harness, over a journal that is there already; closed when the block ends.
+
+    Metrics are served to Prometheus at the host and port `metrics_at`, where it is given.
 
     It is what `harness` in the contract's [agent] makes, unless `agent` is given; else the agent itself is hardened.
     Everything that a run needs is found first, so that nothing goes wrong with a run for want of it. Raises `Misuse`.
@@ -71,7 +76,8 @@ async def open_agent(contract_path: Path, *, agent: str | None, journal: Path | 
         deps = await _dependencies(contract, target)
         make = partial(_hardened, target, contract_path, deps=deps)
     async with AsyncExitStack() as stack:
-        surroundings = local(contract, path=file, directory=contract_path.parent)
+        telemetry = telemetry_of(contract, environ=os.environ, metrics_at=metrics_at)
+        surroundings = local(contract, path=file, directory=contract_path.parent, telemetry=telemetry)
         stack.push_async_callback(surroundings.store.close)
         with explained("opening the agent"):
             made = make(surroundings)

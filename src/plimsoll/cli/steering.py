@@ -157,6 +157,16 @@ def _print_adoptions(tried: list[tuple[Adoption | None, str, str]]) -> None:
             line(out, (run_id, "bold"), f": differs: {adoption.difference}")
 
 
+def _address(ctx: click.Context, param: click.Parameter, text: str | None) -> tuple[str, int] | None:
+    """The host and port that `text` writes; this machine alone where it gives no host."""
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not (port.isdecimal() and int(port) < 65536):
+        raise click.BadParameter(f"{text!r} is no [HOST:]PORT, such as 9464 or 0.0.0.0:9464")
+    return host.strip("[]") or "127.0.0.1", int(port)
+
+
 @click.command(cls=Command, if_interrupted="What was recorded stands; `plimsoll runs work` goes on from there.")
 @journal_options
 @agent_option
@@ -164,7 +174,18 @@ def _print_adoptions(tried: list[tuple[Adoption | None, str, str]]) -> None:
 @click.option(
     "--patience", type=click.FloatRange(min=0), default=30.0, show_default=True, help="Seconds, when it ends."
 )
-def work(contract_path: Path, journal: Path | None, agent: str | None, concurrency: int, patience: float) -> None:
+@click.option(
+    "--metrics", metavar="[HOST:]PORT", callback=_address, help="Serve metrics to Prometheus there, such as 9464."
+)
+def work(
+    contract_path: Path,
+    journal: Path | None,
+    agent: str | None,
+    *,
+    concurrency: int,
+    patience: float,
+    metrics: tuple[str, int] | None,
+) -> None:
     """Goes on with runs as soon as they can, until it is told to stop (SIGTERM, or ctrl-C).
 
     It wakes what was decided, signalled or cancelled, what has waited long enough, and what a dead process left behind.
@@ -174,6 +195,7 @@ def work(contract_path: Path, journal: Path | None, agent: str | None, concurren
     \b
     Examples:
       plimsoll runs work --concurrency 50
+      plimsoll runs work --metrics 9464
     """
 
     async def dispatch() -> tuple[str, ...]:
@@ -181,9 +203,12 @@ def work(contract_path: Path, journal: Path | None, agent: str | None, concurren
         loop = asyncio.get_running_loop()
         for number in (signals.SIGTERM, signals.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        async with open_agent(contract_path, agent=agent, journal=journal) as harness:
+        async with open_agent(contract_path, agent=agent, journal=journal, metrics_at=metrics) as harness:
             dispatcher = Dispatcher(harness, concurrency=concurrency, patience_s=patience)
             async with dispatcher:
+                telemetry = harness.env.surroundings.telemetry
+                if telemetry is not None and telemetry.served_at:
+                    click.echo(f"Metrics: {telemetry.served_at}")
                 click.echo(f"Working on the runs of {harness.env.contract.agent.name}; ctrl-C ends it.")
                 await stop.wait()
                 return await dispatcher.stop()

@@ -33,6 +33,7 @@ __all__ = [
     "Retry",
     "ServiceLevel",
     "ServiceLevels",
+    "TelemetrySection",
     "Tool",
 ]
 
@@ -399,6 +400,16 @@ class ServiceLevels(_Section, frozen=True, kw_only=True):
     waiting_s: Positive = 1800.0
 
 
+class TelemetrySection(_Section, frozen=True, kw_only=True):
+    """`[telemetry]`: what may leave by it, wherever the environment sends it.
+
+    `record_content` false: names and numbers only. True: also what the agent was asked and answered, what its tools
+    were given and returned, what its models answered, and the messages of errors.
+    """
+
+    record_content: bool = False
+
+
 class GateSection(_Section, frozen=True, kw_only=True):
     """`[gate]`: how sure the gate must be.
 
@@ -431,6 +442,7 @@ class Contract(_Section, frozen=True, kw_only=True):
     journal: JournalSection = JournalSection()
     service_levels: ServiceLevels = ServiceLevels()
     alerts: AlertsSection = AlertsSection()
+    telemetry: TelemetrySection = TelemetrySection()
     gate: GateSection = GateSection()
 
     def tool(self, name: str) -> Tool:

@@ -110,6 +110,10 @@ patience_s = {patience_s:g}  # how long a run waits for a journal that cannot be
 #encrypt = true
 #key_file = "journal.key"
 #signing_key_file = "audit.key"
+
+# Telemetry goes where the environment's OTEL_ variables say, and holds names and numbers only.
+#[telemetry]
+#record_content = true  # also what was asked and answered: wherever telemetry goes, that goes too
 """
 
 _ALERTS = """

@@ -58,7 +58,8 @@ class RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
     name for that turn. `within` names whatever it is part of, the outermost first: who halts one of these halts this
     run too. `allowed_s` are the active seconds that its parent had left, `used_s` those that earlier runs of its chain
     used up. `did` names the tools that were carried out before, in its session or its chain. `criticality` is how much
-    it matters, beside other runs, when not all calls can be made.
+    it matters, beside other runs, when not all calls can be made. `trace` is where telemetry began to tell it, as W3C's
+    `traceparent`; empty: nobody does.
     """
 
     agent: str
@@ -74,6 +75,7 @@ class RunStarted(_Event, frozen=True, kw_only=True, tag="run_started"):
     did: tuple[str, ...] = ()
     undoes: str = ""
     criticality: Criticality = Criticality.DEFAULT
+    trace: str = ""
 
 
 class CallIntended(_Event, frozen=True, kw_only=True, tag="call_intended"):
@@ -265,12 +267,14 @@ class RunParkedEvent(_Event, frozen=True, kw_only=True, tag="run_parked"):
 class RunResumed(_Event, frozen=True, kw_only=True, tag="run_resumed"):
     """An owner goes on with the run, after parking or after a crash (`crashed`). Durable before the agent's code runs.
 
-    `forced_by` is who let it go on although it had crashed too often; crashes are counted from there.
+    `forced_by` is who let it go on although it had crashed too often; crashes are counted from there. `trace` is as in
+    `run_started`.
     """
 
     crashed: bool
     fingerprint: str
     forced_by: str = ""
+    trace: str = ""
 
 
 class RunAdopted(_Event, frozen=True, kw_only=True, tag="run_adopted"):

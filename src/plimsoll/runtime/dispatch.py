@@ -13,6 +13,8 @@ __all__ = ["Dispatcher"]
 
 _FIRST_PAUSE_S = 1.0
 _LAST_PAUSE_S = 60.0
+_TELL_EVERY_S = 15.0
+"""How often it tells whoever listens what waits for people, at most: to look takes a twentieth of its time, or less."""
 
 
 class HasHarness(Protocol):
@@ -57,6 +59,7 @@ class Dispatcher:
         self._paused: dict[str, tuple[float, float]] = {}  # runs that are stuck: until when, and for how long
         self._loop: asyncio.Task[None] | None = None
         self._troubled = False
+        self._tell_at = self._clock.monotonic()
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.create_task(self._dispatch(), name="plimsoll dispatcher")
@@ -92,6 +95,7 @@ class Dispatcher:
                 await self._begin_what_is_due()
                 for harness in self._harness.family():
                     await harness.watch.look()
+                await self._tell_waiting()
             except Exception as error:  # the journal cannot be read now: it is told once, and looked at again
                 if not self._troubled:
                     self._harness.alert(stuck_finding(error))
@@ -99,6 +103,14 @@ class Dispatcher:
             else:
                 self._troubled = False
             await self._clock.sleep(self._poll_s)
+
+    async def _tell_waiting(self) -> None:
+        began = self._clock.monotonic()
+        if began >= self._tell_at:
+            for harness in self._harness.family():
+                await harness.tell_waiting()
+            ended = self._clock.monotonic()
+            self._tell_at = ended + max(_TELL_EVERY_S, 20 * (ended - began))
 
     async def _begin_what_is_due(self) -> None:
         for harness in self._harness.family():

@@ -14,6 +14,7 @@ from plimsoll.core.ids import Ids
 from plimsoll.core.rng import Rng
 from plimsoll.journal.store import Store
 from plimsoll.observability.findings import AlertSink, FindingHub, circuit_finding
+from plimsoll.observability.listening import Listener
 from plimsoll.oversight.rules import RuleBook
 from plimsoll.policies.admission import Admission
 from plimsoll.policies.answer_cache import AnswerCache
@@ -55,6 +56,7 @@ class Environment:
     ids: Ids = field(init=False)
     sinks: Sequence[AlertSink] = field(init=False)
     interceptor: Interceptor = field(init=False)
+    listener: Listener | None = field(init=False)
     contract: Contract = field(init=False)
     rules: RuleBook = field(init=False)
     ladders: Mapping[str, Ladder] = field(init=False)
@@ -80,6 +82,9 @@ class Environment:
         self.store, self.clock, self.rng, self.ids = outside.store, outside.clock, outside.rng, outside.ids
         self.sinks, self.interceptor, self.under_way = outside.sinks, outside.interceptor, outside.under_way
         self.contract, self.rules = self.compiled.contract, self.compiled.rules
+        self.listener = None if outside.telemetry is None else outside.telemetry.listener(self.contract)
+        if self.listener is not None:
+            self.sinks = (*self.sinks, self.listener.sink)
         self.ladders, self.retries = self.compiled.ladders, self.compiled.retries
         self.windows = build_windows(self.ladders)
         self.admissions = {

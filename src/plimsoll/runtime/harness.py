@@ -31,6 +31,7 @@ from plimsoll.journal.store import OTHER_VERSION, RunHead
 from plimsoll.journal.store import RunState as HeadState
 from plimsoll.journal.writer import Journal
 from plimsoll.observability.findings import NO_RUN, journal_finding, settle_sink, stuck_finding
+from plimsoll.observability.listening import SegmentEnded
 from plimsoll.policies.deadline import Deadline
 from plimsoll.runtime.advancing import AgentFunction, Telling, advance, cut_short, park
 from plimsoll.runtime.compensation import Compensator, UndoingOf, undo, undoing_of
@@ -50,11 +51,12 @@ from plimsoll.runtime.rehearsing import Adoption, rehearse
 from plimsoll.runtime.replay import Replay
 from plimsoll.runtime.restoring import restored
 from plimsoll.runtime.result import RunResult
-from plimsoll.runtime.resuming import go_on
+from plimsoll.runtime.resuming import go_on, last_trace
 from plimsoll.runtime.sessions import Session
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.status import report_if_due
 from plimsoll.runtime.surroundings import Surroundings
+from plimsoll.runtime.telling import tell_waiting, telling, telling_failure, told
 from plimsoll.runtime.tools import ToolSpec, Verifier, tool_spec
 from plimsoll.runtime.undoable import undo_steps
 from plimsoll.runtime.watching import Watch
@@ -157,6 +159,8 @@ class Harness:
         )
         if self.watch.reads_records:
             self.journal.subscribe(self.watch.committed)
+        if self.env.listener is not None:
+            self.journal.subscribe(self.env.listener.committed)
         self.operations = Operations(self.store, clock=surroundings.clock, ids=surroundings.ids, owner=self.owner)
         self._telling = Telling(output_of=output_of, carried_of=carried_of)
         self._active = surroundings.active
@@ -235,7 +239,12 @@ class Harness:
                 continue  # somebody else was faster
             except Exception as error:
                 self.alert(stuck_finding(error), run_id=head.run_id)
+        await self.tell_waiting()
         return results
+
+    async def tell_waiting(self) -> None:
+        """Tells whoever listens what waits for a person in this agent's runs, whichever process has asked."""
+        await tell_waiting(self.env, self.operations.requests)
 
     async def compensate(self, run_id: str, *, by: str, keys: Sequence[str] | None = None) -> RunResult:
         """Takes back what a run that has ended has done, the latest first, in a run of its own (`RUN/undo`).
@@ -424,6 +433,8 @@ class Harness:
     async def _next(self, state: RunState) -> RunState | RunResult:
         """Begins the run that `state` goes on as, and then ends `state`."""
         assert state.continued is not None
+        if state.teller is not None:
+            state.teller.ended(SegmentEnded(ending=Ending.CONTINUED))
         try:
             await hand_over(state, state.continued.following)
             following = await self._taken(state.continued.following, _following(state, self))
@@ -472,15 +483,19 @@ class Harness:
             return await self._going_on(head)
         posted = self.store.outside().posted
         log = self.journal.open(head)
-        log.append(started)
-        try:
-            await log.durable()
-        except JournalUnavailable:
-            log.abandon()  # the caller is told that nothing was done, so nothing may be done later
-            raise
-        except Superseded as error:
-            raise RunBusy(head.run_id, owner="another process") from error
+        teller = telling(self.env, head.run_id, started, came_from=started.trace)
+        started = replace(started, trace=teller.trace) if teller else started
+        with telling_failure(teller):
+            log.append(started)
+            try:
+                await log.durable()
+            except JournalUnavailable:
+                log.abandon()  # the caller is told that nothing was done, so nothing may be done later
+                raise
+            except Superseded as error:
+                raise RunBusy(head.run_id, owner="another process") from error
         state = RunState(head.run_id, env=self.env, log=log, replay=Replay(head.run_id, ()), started=started)
+        state.tell(teller)
         if not head.posted and not started.within:  # nobody has sent it anything: until now nobody knew of it
             state.mailbox.posted = posted
         return state
@@ -515,31 +530,33 @@ class Harness:
         let_go = left_s is not None and head.owner == self.owner
         crashed = head.state is HeadState.RUNNING and not let_go
         state.taken_from = head.owner if take_over and head.owner != self.owner else ""
-        try:
-            await go_on(state, events, crashed=crashed, forced_by=forced_by, rehearsal=rehearsal)
-        except RunParked as signal:
-            return await park(state, signal)
-        except RunHalted as signal:
-            return await self._told(await cut_short(state, signal))
+        state.tell(telling(self.env, head.run_id, state.started, came_from=last_trace(events), crashed=crashed))
+        with telling_failure(state.teller):
+            try:
+                await go_on(state, events, crashed=crashed, forced_by=forced_by, rehearsal=rehearsal)
+            except RunParked as signal:
+                return await told(state.teller, park(state, signal))
+            except RunHalted as signal:
+                return await self._with_undoable(await told(state.teller, cut_short(state, signal)))
         return state
 
     async def _advance(self, state: RunState) -> RunResult:
         first, _ = link_of(state.id)
-        telling = PLAINLY if state.started.undoes else self._telling
+        how = PLAINLY if state.started.undoes else self._telling
         try:
-            result = await advance(state, self._code_of(state.started), telling)
+            result = await told(state.teller, advance(state, self._code_of(state.started), how))
         except asyncio.CancelledError:
             self._left[first] = state.active_s  # its caller gave it up, and does not wait for the disk
             raise
         if result.ending is Ending.PARKED and result.reason.startswith("journal:"):
             self._left[first] = state.active_s  # the journal could not be told
-        return await self._told(result)
+        return await self._with_undoable(result)
 
     def _code_of(self, started: RunStarted) -> AgentFunction:
         """What is executed: the agent, or where a run takes back what another has done, whatever does that."""
         return partial(undo, undoing=self._undoing) if started.undoes else self.agent
 
-    async def _told(self, result: RunResult) -> RunResult:
+    async def _with_undoable(self, result: RunResult) -> RunResult:
         if result.ending in (Ending.HALTED, Ending.FAILED):
             return replace_result(result, undoable=await self.operations.undoable(result.run_id))
         return result
@@ -576,6 +593,7 @@ def _following(state: RunState, harness: Harness) -> RunStarted:
         allowed_s=state.started.allowed_s,
         used_s=round(state.active_s, 6),
         did=state.claims.done,
+        trace="" if state.teller is None else state.teller.trace,
     )
 
 

@@ -37,7 +37,7 @@ class Isolation:
                 continue
             if halt is not None:
                 self._isolated.add(name)
-                admission.circuit.isolate(f"{halt.by} isolated it")  # why stands in the trail
+                admission.circuit.isolate(f"{halt.by} isolated it: {halt.reason}")
             else:
                 self._isolated.discard(name)
                 admission.circuit.restore("it is isolated no more")

@@ -107,13 +107,18 @@ class Operations:
             return (*own, *(await self.result(last.detail)).waiting_for)
         return own
 
-    async def requests(self) -> list[Request]:
-        """Every approval request that somebody may decide now, the oldest first. Costs as much as people are asked."""
+    async def requests(self, *, agent: str | None = None) -> list[Request]:
+        """Every approval request that somebody may decide now, the oldest first; of one agent's runs, or of all (None).
+
+        Costs as much as people are asked.
+        """
         now = self.clock.now()
         found: list[Request] = []
         for head in reversed(await self.store.asking()):
             if head.state is RunState.ENDED:
                 continue  # it left doubts, and nobody may let it do anything
+            if agent not in (None, head.agent):
+                continue
             book = _book(await self.events(head.run_id))
             decided = {each.body["request_id"] for each in await self.store.inbox(head.run_id) if _decides(book, each)}
             found.extend(request for request in book.open(now) if request.asked.request_id not in decided)

@@ -20,6 +20,7 @@ from plimsoll.core.errors import (
     RunParked,
 )
 from plimsoll.core.events import CallIntended, CallSettled
+from plimsoll.observability.listening import CallBegan
 from plimsoll.runtime.approving import approve
 from plimsoll.runtime.asking import Answer, ask, climb
 from plimsoll.runtime.children import follow
@@ -28,6 +29,7 @@ from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.heeding import has_news, heed
 from plimsoll.runtime.kin import ChildExchange
 from plimsoll.runtime.state import RunState
+from plimsoll.runtime.telling import ToldCall
 from plimsoll.runtime.transactions import in_transaction
 
 __all__ = ["Settled", "call"]
@@ -67,6 +69,17 @@ async def call(state: RunState, exchange: Exchange, key: str, effect: Effect) ->
     if recorded is not None:
         state.answered_by(exchange, recorded.outcome.rung)
         return Settled(exchange, recorded.outcome)
+    if state.teller is None:
+        return await _made(state, exchange, key, effect)
+    began = CallBegan(key=key, kind=exchange.kind, dependency=exchange.dependency, effect=effect, args=exchange.args)
+    with state.teller.call(began) as teller:
+        return await _made(state, exchange, key, effect, teller)
+
+
+async def _made(
+    state: RunState, exchange: Exchange, key: str, effect: Effect, teller: ToldCall | None = None
+) -> Settled:
+    """Makes a call that the journal does not answer. `teller` is told its outcome."""
     if state.stopped:
         state.guard()
     if state.log.crowded:
@@ -100,6 +113,8 @@ async def call(state: RunState, exchange: Exchange, key: str, effect: Effect) ->
     )
     state.account(settled)
     state.record(settled)
+    if teller is not None:
+        teller.settled(outcome)
     if effect is not Effect.READ:
         state.sent.pop(key, None)
     state.answered_by(exchange, outcome.rung)

@@ -9,7 +9,7 @@ from plimsoll.runtime.heeding import collect
 from plimsoll.runtime.inbox import copy_inbox
 from plimsoll.runtime.state import RunState, cancellation
 
-__all__ = ["crashes", "go_on", "version_of"]
+__all__ = ["crashes", "go_on", "last_trace", "version_of"]
 
 
 async def go_on(
@@ -26,7 +26,8 @@ async def go_on(
     somebody has cancelled the run, and `RunParked` when it belongs to another version of the agent (`version`) or has
     crashed too often (`resumes`): none of its code may be executed then.
     """
-    resumed = RunResumed(crashed=crashed, fingerprint=state.env.fingerprint, forced_by=forced_by)
+    trace = "" if state.teller is None else state.teller.trace
+    resumed = RunResumed(crashed=crashed, fingerprint=state.env.fingerprint, forced_by=forced_by, trace=trace)
     state.record(resumed)
     for entry in await collect(state):
         copy_inbox(state, entry)
@@ -49,6 +50,12 @@ def version_of(events: Sequence[Event]) -> str:
         elif isinstance(event, RunAdopted):
             version = event.new
     return version
+
+
+def last_trace(events: Sequence[Event]) -> str:
+    """The trace context of the run's last segment that was told; empty where none was."""
+    begins = (event for event in reversed(events) if isinstance(event, (RunStarted, RunResumed)))
+    return next((event.trace for event in begins if event.trace), "")
 
 
 def crashes(events: Sequence[Event]) -> int:

@@ -55,6 +55,7 @@ from plimsoll.runtime.mailbox import Mailbox
 from plimsoll.runtime.replay import Replay
 from plimsoll.runtime.siblings import Siblings
 from plimsoll.runtime.streams import Streams
+from plimsoll.runtime.telling import Told
 from plimsoll.runtime.waits import Waits
 
 __all__ = ["RunState", "cancellation"]
@@ -108,6 +109,7 @@ class RunState:
         self.taken_from = ""
         self.claims = ClaimDetector(contract, did=started.did)
         self.detectors: list[Detector] = [*default_detectors(contract), self.claims]
+        self.teller: Told | None = None
         self._readers_of: dict[type[Event], list[Detector]] = {}
         self.findings: list[Finding] = []
         self.admitted: dict[str, set[str]] = {}
@@ -159,12 +161,22 @@ class RunState:
         """Appends `event`, if given, and returns when everything so far is durable. Parks when that cannot be had."""
         if event is not None:
             self.record(event)
+        began = 0.0 if self.teller is None else self.env.clock.monotonic()
         try:
             await self.log.durable()
         except JournalUnavailable as error:
             raise RunParked("journal", detail=str(error)) from error
         except Superseded as error:
             raise RunParked("superseded", detail=str(error)) from error
+        if self.teller is not None:
+            self.teller.waited(self.env.clock.monotonic() - began)
+
+    def tell(self, teller: Told | None) -> None:
+        """From here on `teller` is told what the run does."""
+        self.teller = teller
+        if teller is not None:
+            self.detectors.append(teller)
+            self._readers_of.clear()
 
     def _readers(self, kind: type[Event]) -> list[Detector]:
         """The detectors that read events of this kind."""

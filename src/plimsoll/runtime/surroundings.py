@@ -9,6 +9,7 @@ from plimsoll.core.rng import Rng, system_rng
 from plimsoll.journal.checkpointing import Checkpointer
 from plimsoll.journal.store import Store
 from plimsoll.observability.findings import AlertSink, LogSink
+from plimsoll.observability.listening import Telemetry
 from plimsoll.runtime.exchange import Interceptor, NoInterceptor
 from plimsoll.runtime.underway import UnderWay
 
@@ -30,6 +31,8 @@ class Surroundings:
     ids: Ids = field(default_factory=RandomIds)
     sinks: Sequence[AlertSink] = (LogSink(),)
     interceptor: Interceptor = field(default_factory=NoInterceptor)
+    telemetry: Telemetry | None = None
+    """Who is told what runs do, as they do it; None: nobody is, and it costs nothing."""
     checkpointer: Checkpointer | None = None
     """Who makes the journal's checkpoints as its events become durable; None: nobody does."""
     active: set[str] = field(default_factory=set, init=False)
