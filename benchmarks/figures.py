@@ -221,6 +221,24 @@ def _streaming(costs: Result) -> str:
     )
 
 
+def _telemetry(result: Result) -> str:
+    names = {
+        "off": "without telemetry",
+        "noop": "told to an exporter that does nothing",
+        "encoded": "told to one that encodes OTLP",
+    }
+    rows = [
+        (name, f"{result[f'{arm}_us']:.0f}", "" if arm == "off" else f"+{result[f'added_{arm}_us']:.0f}")
+        for arm, name in names.items()
+    ]
+    said = (
+        f"CPU of the whole process, the SDK's threads included, for a call of a run of {result['calls_per_run']} calls"
+        f" whose models and tools answer at once, over a journal in memory; medians of {result['repetitions']}"
+        f" repetitions (`benchmarks/telemetry.py`). {_measured(result)}"
+    )
+    return f"{_table([('', 'CPU µs a call', 'more'), *rows])}\n\n{_text(said)}"
+
+
 def _adapter(gate: Result) -> str:
     trial, alone = (1e3 / gate[key] for key in ("pydantic_ai_trials_per_s", "pydantic_ai_alone_runs_per_s"))
     return _text(
@@ -362,6 +380,7 @@ _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "encryption": (_encryption, ("costs",)),
     "checkpoint": (_checkpoint, ("costs",)),
     "streaming": (_streaming, ("costs",)),
+    "telemetry": (_telemetry, ("telemetry",)),
     "adapter": (_adapter, ("gate",)),
     "mutation": (_mutation, ("mutation",)),
     "policies": (_policies, ("policies",)),
