@@ -20,6 +20,7 @@ from plimsoll.contract.model import (
     CircuitBreakerSection,
     Connection,
     Contract,
+    DayLimits,
     GateSection,
     HedgeSection,
     JournalSection,
@@ -40,6 +41,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[agent]`": AgentSection,
     "`[limits]`": Limits,
+    "`[limits.day]`": DayLimits,
     "`[protections]`": Protections,
     "`[models.NAME]`": Model,
     "`[tools.NAME]`": Tool,

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from plimsoll.contract.checking_policies import POLICIES, check_policies
 from plimsoll.contract.concessions import SPIKE
-from plimsoll.contract.model import Contract, Model, Retry
+from plimsoll.contract.model import Contract, DayLimits, Model, Retry
 from plimsoll.contract.notes import Notes
 from plimsoll.contract.soundness import check_rungs
 from plimsoll.contract.toml_places import Path
@@ -89,6 +89,13 @@ def _check_worst_case(here: Path, model: Model, contract: Contract, notes: Notes
     if usd > limits.usd:
         what = f"one answer may cost ${usd:g}, more than limits.usd (${limits.usd:g}), so that no call is ever made"
         notes.error((*here, "usd_per_million_output_tokens"), what, "a lower max_output_tokens, or a higher limits.usd")
+    day = limits.day or DayLimits()
+    if day.tokens is not None and model.max_output_tokens >= day.tokens:
+        what = f"{model.max_output_tokens} may pass limits.day.tokens ({day.tokens}), so that no call is ever made"
+        notes.error((*here, "max_output_tokens"), what, "less, or raise limits.day.tokens")
+    if day.usd is not None and usd > day.usd:
+        what = f"one answer may cost ${usd:g}, more than limits.day.usd (${day.usd:g}), so that no call is ever made"
+        notes.error((*here, "max_output_tokens"), what, "less, or raise limits.day.usd")
 
 
 def check_slow(here: Path, slow_s: float | None, timeout_s: float, notes: Notes) -> None:

@@ -86,6 +86,17 @@ class Footing(msgspec.Struct, frozen=True):
             return None
         return self.state.reserve_attempt(self.exchange, self.key, rung=self.rung.name, spent=spent)
 
+    async def barred_today(self, spent: Usage | None) -> LimitExceeded | None:
+        """As `barred`, by a limit of the day: what all runs of the agent together may use up."""
+        if self.rung is None:
+            return None
+        return await self.state.hold_today(self.exchange, self.key, rung=self.rung.name, spent=spent)
+
+    def fits_today(self, worst: Usage | None) -> bool:
+        """Whether this process has so much in hand of the day's limits. It is held for this call then."""
+        day = self.state.day
+        return day is None or worst is None or day.hold_of_hand(self.key, worst)
+
     def worst(self) -> Usage | None:
         """What one attempt here can use up at most; None for what is no model."""
         if self.rung is None:
