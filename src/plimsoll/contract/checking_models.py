@@ -7,6 +7,7 @@ from plimsoll.contract.checking_policies import POLICIES, check_policies
 from plimsoll.contract.concessions import SPIKE
 from plimsoll.contract.model import Contract, DayLimits, Model, Retry
 from plimsoll.contract.notes import Notes
+from plimsoll.contract.pricing import price_of
 from plimsoll.contract.soundness import check_rungs
 from plimsoll.contract.toml_places import Path
 from plimsoll.core.calls import Effect, Fault
@@ -16,7 +17,6 @@ __all__ = ["PRIMARY", "check_models", "check_retry", "check_slow", "ladder_of", 
 PRIMARY = "primary"
 _NO_MODEL = ("canned", "cached_for_s", "hand_over")
 """The fields that make a rung one that asks no model."""
-_PER_MILLION = 1e-6
 
 
 def check_models(contract: Contract, notes: Notes) -> None:
@@ -85,7 +85,8 @@ def _check_worst_case(here: Path, model: Model, contract: Contract, notes: Notes
     if model.max_output_tokens >= limits.tokens:
         what = f"{model.max_output_tokens} may pass limits.tokens ({limits.tokens}), so that no call is ever made"
         notes.error((*here, "max_output_tokens"), what, "less, or raise limits.tokens")
-    usd = model.max_output_tokens * model.usd_per_million_output_tokens * _PER_MILLION
+    price = price_of(model)
+    usd = 0.0 if price is None else price.usd(0, model.max_output_tokens)
     if usd > limits.usd:
         what = f"one answer may cost ${usd:g}, more than limits.usd (${limits.usd:g}), so that no call is ever made"
         notes.error((*here, "usd_per_million_output_tokens"), what, "a lower max_output_tokens, or a higher limits.usd")
