@@ -61,7 +61,7 @@ _PRIMARY = """
 timeout_s = {timeout_s:g}
 retry = {retry}
 fallback = [{fallback}]
-# What a call may cost is worked out from its prices, for limits.usd:
+# What a call may cost is worked out from its prices, for limits.usd. Without them, a model with an id has a table's:
 #usd_per_million_input_tokens = 1.25
 #usd_per_million_output_tokens = 10.0
 """

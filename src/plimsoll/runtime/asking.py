@@ -65,7 +65,7 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
         terms = compiled.models[rung.name]
         footing = Footing(state, exchange, key, Effect.READ, rung.name, terms, index, rung, reserve_s)
         over = footing.barred(spent) if index > 0 else None
-        if over is None and state.day is not None:
+        if over is None and not footing.fits_today(spent):
             over = await footing.barred_today(spent)
         if over is not None:
             state.raise_finding(_not_asked(footing, over))
@@ -80,7 +80,7 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
         is_handed_over = False
         tried = await _answered_at(footing, rung.model, spent)
         attempts += tried.number
-        spent = add_usage(spent, tried.usage) if not rung.model.is_model else tried.usage
+        spent = spent if tried.usage is None else tried.usage  # which tells all that the call has used up
         if tried.error is None:
             _remember(footing, rung.model, tried)
             outcome = Outcome(status=Status.OK, value=tried.value, rung=index, attempts=attempts, usage=spent)
@@ -187,7 +187,7 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
         await env.clock.sleep(delay_s)
         footing.state.guard()
         barred = footing.barred(spent)
-        if barred is None and footing.state.day is not None:
+        if barred is None and not footing.fits_today(spent):
             barred = await footing.barred_today(spent)
         if barred is not None:
             return replace(tried, usage=spent, barred=barred)

@@ -16,6 +16,7 @@ from plimsoll.observability.findings import output_finding
 from plimsoll.policies.classify import classify
 from plimsoll.policies.deadline import attempt_timeout_s
 from plimsoll.policies.ladder import Rung
+from plimsoll.policies.limits import NOTHING, add_usage
 from plimsoll.policies.timeout import Expired, within
 from plimsoll.runtime.compiled import Terms
 from plimsoll.runtime.current import call_context
@@ -92,10 +93,11 @@ class Footing(msgspec.Struct, frozen=True):
             return None
         return await self.state.hold_today(self.exchange, self.key, rung=self.rung.name, spent=spent)
 
-    def fits_today(self, worst: Usage | None) -> bool:
-        """Whether this process has so much in hand of the day's limits. It is held for this call then."""
+    def fits_today(self, spent: Usage | None) -> bool:
+        """Whether this process has in hand of the day's limits what one more attempt needs at its worst. It is held for
+        this call then, without waiting for anything."""
         day = self.state.day
-        return day is None or worst is None or day.hold_of_hand(self.key, worst)
+        return day is None or self.rung is None or day.hold_of_hand(self.key, add_usage(spent, self.worst()) or NOTHING)
 
     def worst(self) -> Usage | None:
         """What one attempt here can use up at most; None for what is no model."""

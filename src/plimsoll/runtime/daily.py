@@ -20,6 +20,7 @@ __all__ = ["DAY_S", "NANOS", "DayBook", "DayTab", "RunCount", "day_of", "most_of
 DAY_S = 86_400
 NANOS = 1_000_000_000
 _ONE_RUN = Spend(runs=1)
+_NOTHING = Spend()
 _NAMES = {"nanos": "day_usd", "tokens": "day_tokens", "runs": "day_runs"}
 _KEPT_PART = 20
 """A process keeps at most this part of a limit without having a use for it."""
@@ -106,7 +107,7 @@ class DayBook:
     def spend_of(self, usage: Usage | None) -> Spend:
         """The usage of models, as far as it is limited. A part of a billionth of a dollar counts as one."""
         if usage is None:
-            return Spend()
+            return _NOTHING
         return Spend(
             nanos=0 if self._most.nanos is None else math.ceil(usage.usd * NANOS),
             tokens=0 if self._most.tokens is None else usage.tokens,
@@ -258,4 +259,12 @@ class DayTab:
 
 def _missing(amount: Spend, hand: _Hand) -> Spend:
     """What is not in hand of `amount`. Who needs nothing more does not make up for what others used beyond theirs."""
-    return Spend(*(max(0, need - free) if need > 0 else 0 for need, free in zip(amount, hand.free, strict=True)))
+    nanos, tokens, runs = amount
+    free = hand.free
+    if (
+        (nanos <= 0 or nanos <= free.nanos)
+        and (tokens <= 0 or tokens <= free.tokens)
+        and (runs <= 0 or runs <= free.runs)
+    ):
+        return _NOTHING
+    return Spend(*(max(0, need - has) if need > 0 else 0 for need, has in zip(amount, free, strict=True)))

@@ -93,7 +93,7 @@ class _Pair:
             if compartment is not None and compartment.is_full:
                 return None
         first = add_usage(self._spent, footing.worst())
-        if footing.barred(first) is not None or not footing.fits_today(add_usage(first, footing.worst())):
+        if footing.barred(first) is not None or not footing.fits_today(first):
             return None
         if not self._book.spend():
             return None
