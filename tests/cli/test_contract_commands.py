@@ -105,6 +105,7 @@ def test_check_writes_json(here: Path) -> None:
                 "severity": "warning",
             }
         ],
+        "prices": {"table": "", "models": {}},
     }
     assert json.loads(run(check, "--json", "--strict").output)["ok"] is False
 

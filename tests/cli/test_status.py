@@ -170,3 +170,39 @@ def test_what_was_handed_over_is_listed_and_answered(folder: Path) -> None:
     answered = asyncio.run(life("r"))
     assert (answered.ending, answered.output) == (Ending.DEGRADED, "It left Graz today.")
     assert "Nothing waits for a person." in asked("approvals", "list")
+
+
+def test_what_the_day_has_drawn_of_each_limit_is_shown(folder: Path) -> None:
+    limited = CONTRACT.replace("[journal]", "[limits.day]\nusd = 40\nruns = 10\n[journal]").replace(
+        "[models.backup]", "max_output_tokens = 1000\nusd_per_million_output_tokens = 1000.0\n[models.backup]"
+    )
+    (folder / "plimsoll.toml").write_text(limited)
+
+    async def main() -> None:
+        harness = harness_in(folder, answers)
+        for _ in range(2):
+            await harness.run("hi")
+        told = json.loads(await in_a_thread("status", "--json"))["day"]
+        assert told["agent"] == "desk"
+        assert told["limits"]["runs"] == {"drawn": 2, "allowed": 10}
+        assert 0 < told["limits"]["usd"]["drawn"] <= 3 and told["limits"]["usd"]["allowed"] == 40
+        assert set(told["limits"]) == {"usd", "runs"}
+        shown = " ".join((await in_a_thread("status")).split())
+        assert "desk has spent, or set aside to spend: $2." in shown and "of $40.00, 2 of 10 runs." in shown
+        await harness.close()
+        assert json.loads(await in_a_thread("status", "--json"))["day"]["limits"]["usd"]["drawn"] < 0.5
+        await harness.store.close()
+
+    asyncio.run(main())
+
+
+def test_without_limits_of_a_day_none_are_shown(folder: Path) -> None:
+    async def main() -> None:
+        harness = harness_in(folder, answers)
+        await harness.run("hi")
+        await harness.close()
+        await harness.store.close()
+
+    asyncio.run(main())
+    assert status()["day"] is None
+    assert "Today" not in asked("status")

@@ -334,7 +334,7 @@ def test_what_takes_several_changes(changes: list[tuple[str, str]], expected: li
 
 def test_without_any_price_money_is_not_counted() -> None:
     prices = [line for line in SOUND.splitlines(keepends=True) if line.startswith("usd_per_million_")]
-    text = changed(*((price, "") for price in prices))
+    text = changed(*((price, "") for price in prices), ("openai:gpt-5-mini", "mine:small"))
     assert found(text) == [
         "warning 1: limits.usd: no model has a price, so money is never counted "
         "→ set usd_per_million_input_tokens and usd_per_million_output_tokens; or accept unpriced_models in [gate]"

@@ -21,6 +21,7 @@ from plimsoll.contract.model import (
     CircuitBreakerSection,
     Connection,
     Contract,
+    DayLimits,
     Fresh,
     GateSection,
     HedgeSection,
@@ -45,6 +46,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "contract.md").read_text(encoding="
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[agent]`": AgentSection,
     "`[limits]`": Limits,
+    "`[limits.day]`": DayLimits,
     "`[protections]`": Protections,
     "`[models.NAME]`": Model,
     "`[tools.NAME]`": Tool,

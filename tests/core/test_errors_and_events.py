@@ -13,6 +13,7 @@ from plimsoll.core.errors import (
     CallFailed,
     CallTimeout,
     ContractError,
+    DayLimitExceeded,
     DecisionRefused,
     JournalCorrupt,
     JournalUnavailable,
@@ -54,6 +55,7 @@ PROBLEM = Problem(file="plimsoll.toml", line=3, field="limits.steps", what="is 0
     ("error", "branch", "says"),
     [
         (LimitExceeded("steps", allowed=5, needed=6), Rejected, "6 needed, 5 allowed"),
+        (DayLimitExceeded("day_usd", allowed=5, needed=6), LimitExceeded, "raise limits.day.usd in the contract"),
         (ApprovalRefused("refund", reason="denied", note="too old"), Rejected, "(denied): too old"),
         (ApprovalRefused("refund", reason="expired"), Rejected, "(expired). Nothing was done."),
         (KillSwitchEngaged("*", by="ana", reason="stop"), Rejected, "'*' by ana: stop"),

@@ -117,6 +117,18 @@ def test_attempts_that_fit_are_made_and_all_are_paid_for() -> None:
     simulated(main)
 
 
+def test_what_was_paid_above_a_canned_answer_is_charged_once() -> None:
+    async def main() -> None:
+        again = Retry(on=(Fault.EMPTY,), max_attempts=2)
+        primary = model(10.0, retry=again, fallback=("canned",))
+        office = Office({"primary": (primary, empty), "canned": (Model(canned="Later, please."), None)})
+        assert (await office.live().run({}, run_id="r")).ending is Ending.DEGRADED
+        (settled,) = [r.event for r in await office.store.read("r") if isinstance(r.event, CallSettled)]
+        assert settled.outcome.usage == Usage(input_tokens=200, output_tokens=8000, usd=pytest.approx(0.08))
+
+    simulated(main)
+
+
 def test_a_model_that_does_not_say_what_it_used_is_charged_by_an_estimate() -> None:
     async def main() -> None:
         async def chatty(run: Run, request: Any) -> str:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -12,6 +13,8 @@ from plimsoll.cli.journal_access import CONTRACT, JSON_HELP
 from plimsoll.cli.printing import console, line, table
 from plimsoll.contract.checking import check_contract
 from plimsoll.contract.loading import Source, load_source, parse_contract
+from plimsoll.contract.model import Contract
+from plimsoll.contract.pricing import price_of, price_table, priced_by_table
 from plimsoll.contract.shapes import AgentShape
 from plimsoll.contract.writing import initial_contract, initial_effect
 from plimsoll.core.errors import ContractError, MissingExtra, Misuse, Problem
@@ -21,12 +24,15 @@ __all__ = ["check_command", "init_command"]
 
 Describe = Callable[[str], AgentShape]
 """Imports `module:attribute` and tells what it has. An adapter's."""
+Prices = dict[str, Any]
+"""By which table (`table`, its name and version) which models cost what (`models`)."""
 
 _COLOURS = {"error": "bold red", "warning": "yellow"}
 
 _CHECK_HELP = """Find what is wrong or doubtful in a contract.
 
-    Reads PATH (plimsoll.toml unless given), and prints every problem with its line and what would be right.
+    Reads PATH (plimsoll.toml unless given), and prints every problem with its line and what would be right; and of the
+    models whose price the contract does not give, what they cost by which table.
 
     \b
     Exits with
@@ -73,13 +79,14 @@ def check_command(describe: Describe) -> click.Command:
     )
     @click.pass_context
     def command(context: click.Context, path: Path, as_json: bool, strict: bool, agent: bool) -> None:
-        problems = _problems(path, describe if agent else None)
+        problems, prices = _problems(path, describe if agent else None)
         if strict:
             problems = [_as_error(problem) for problem in problems]
         errors = sum(problem.severity == "error" for problem in problems)
         if as_json:
-            click.echo(json.dumps(_report(path, problems, errors)))
+            click.echo(json.dumps(_report(path, problems, errors) | {"prices": prices}))
         else:
+            _print_prices(prices)
             _print_problems(path, problems, errors)
         context.exit(1 if errors else 0)
 
@@ -108,12 +115,17 @@ def init_command(describe: Describe) -> click.Command:
 # ----------------------------------------------------------------------------------------------------------- check
 
 
-def _problems(path: Path, describe: Describe | None) -> list[Problem]:
+def _problems(path: Path, describe: Describe | None) -> tuple[list[Problem], Prices | None]:
+    """What is wrong, and what is known of prices; None where the contract cannot be read."""
     try:
         source = load_source(path)
         contract = parse_contract(source.text, file=source.file)
     except ContractError as error:
-        return error.problems
+        return error.problems, None
+    return _found(contract, source, path, describe), _prices(contract)
+
+
+def _found(contract: Contract, source: Source, path: Path, describe: Describe | None) -> list[Problem]:
     if describe is None:
         return check_contract(contract, source=source)
     here = ("agent", "entrypoint")
@@ -130,6 +142,13 @@ def _problems(path: Path, describe: Describe | None) -> list[Problem]:
     return check_contract(contract, source=source, tools=tools)
 
 
+def _prices(contract: Contract) -> Prices:
+    """The prices that the contract does not give and the table has; `table` is empty where there is none."""
+    found = {name: price_of(model) for name, model in contract.models.items() if priced_by_table(model)}
+    models = {name: [tariff._asdict() for tariff in price.tariffs] for name, price in found.items() if price}
+    return {"table": price_table() if models else "", "models": models}
+
+
 def _as_error(problem: Problem) -> Problem:
     return Problem(**asdict(problem) | {"severity": "error"})
 
@@ -142,6 +161,19 @@ def _report(path: Path, problems: list[Problem], errors: int) -> dict[str, objec
         "warnings": len(problems) - errors,
         "problems": [asdict(problem) for problem in problems],
     }
+
+
+def _print_prices(prices: Prices | None) -> None:
+    if prices is None:
+        return
+    out = console()
+    for name, tariffs in prices["models"].items():
+        costs = ", ".join(
+            f"${each['usd_per_million_input_tokens']:g} and ${each['usd_per_million_output_tokens']:g}"
+            + (f" from {each['above']:,} tokens of prompt on" if each["above"] > 0 else "")
+            for each in tariffs
+        )
+        line(out, (f"models.{name}", "bold"), f" costs {costs} for a million tokens, in and out, by {prices['table']}")
 
 
 def _print_problems(path: Path, problems: list[Problem], errors: int) -> None:

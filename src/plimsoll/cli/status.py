@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -16,10 +17,12 @@ from plimsoll.cli.journal_access import JSON_HELP, by_option, journal_options, p
 from plimsoll.cli.printing import clean, console, line, table, typed
 from plimsoll.cli.wording import when
 from plimsoll.contract.loading import load_contract
+from plimsoll.contract.model import Contract, DayLimits
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import Misuse
 from plimsoll.journal.store import Halt, RunState
 from plimsoll.policies.circuit_breaker import CircuitState
+from plimsoll.runtime.daily import NANOS
 from plimsoll.runtime.isolation import CIRCUIT
 from plimsoll.runtime.operations import EVERYTHING, Operations
 from plimsoll.runtime.status import DependencyStatus, ProcessStatus
@@ -31,6 +34,10 @@ _COLUMNS = ("agent", "process", "dependency", "circuit", "failed", "under way", 
 _OWNER_CHARS = 16
 
 
+Day = dict[str, Any]
+"""Of an agent, what is drawn of each limit of today and what is allowed, as JSON."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Looked:
     runs: dict[str, int]
@@ -38,9 +45,31 @@ class _Looked:
     in_doubt: int
     switches: list[Halt]
     processes: list[ProcessStatus]
+    day: Day | None
 
 
-async def _look(operations: Operations) -> _Looked:
+def _limited(contract_path: Path) -> Contract | None:
+    """The contract, where there is one and it limits a day."""
+    contract = load_contract(contract_path) if contract_path.exists() else None
+    return None if contract is None or contract.limits.day in (None, DayLimits()) else contract
+
+
+async def _day(operations: Operations, contract: Contract) -> Day:
+    """What today's limits allow, and what is drawn of each: spent, or set aside by a process to be spent."""
+    drawn, limits = await operations.drawn_today(contract.agent.name), contract.limits.day or DayLimits()
+    amounts = {"usd": drawn.nanos / NANOS, "tokens": drawn.tokens, "runs": drawn.runs}
+    allowed = {name: getattr(limits, name) for name in amounts}
+    return {
+        "agent": contract.agent.name,
+        "limits": {
+            name: {"drawn": amount, "allowed": allowed[name]}
+            for name, amount in amounts.items()
+            if allowed[name] is not None
+        },
+    }
+
+
+async def _look(operations: Operations, contract: Contract | None) -> _Looked:
     store = operations.store
     open_runs = [head for state in (RunState.RUNNING, RunState.PARKED) for head in await store.heads(state=state)]
     return _Looked(
@@ -49,6 +78,7 @@ async def _look(operations: Operations) -> _Looked:
         in_doubt=len(await operations.in_doubt()),
         switches=list(store.outside().halts.values()),
         processes=operations.statuses(),
+        day=None if contract is None else await _day(operations, contract),
     )
 
 
@@ -56,7 +86,8 @@ async def _look(operations: Operations) -> _Looked:
 @journal_options
 @click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 def status(contract_path: Path, journal: Path | None, *, as_json: bool) -> None:
-    """Shows what runs, what waits for people, which switches are engaged, and how the dependencies stand.
+    """Shows what runs, what waits for people, what the day's limits have been drawn on, which switches are engaged, and
+    how the dependencies stand.
 
     Of its dependencies each process reports every two seconds while it works, and at once when a circuit opens or
     closes: those that have a circuit breaker, a bulkhead, a rate limit or a hedge in the contract. Exits with 0, with 1
@@ -67,7 +98,8 @@ def status(contract_path: Path, journal: Path | None, *, as_json: bool) -> None:
       plimsoll status
       plimsoll status --json | jq '.processes[].dependencies[] | select(.circuit == "open")'
     """
-    looked = with_operations(contract_path, journal, _look)
+    contract = _limited(contract_path)
+    looked = with_operations(contract_path, journal, lambda operations: _look(operations, contract))
     if as_json:
         click.echo(
             json.dumps(
@@ -77,6 +109,7 @@ def status(contract_path: Path, journal: Path | None, *, as_json: bool) -> None:
                     "in_doubt": looked.in_doubt,
                     "switches": msgspec.to_builtins(looked.switches),
                     "processes": msgspec.to_builtins(looked.processes),
+                    "day": looked.day,
                 }
             )
         )
@@ -84,8 +117,21 @@ def status(contract_path: Path, journal: Path | None, *, as_json: bool) -> None:
     out = console()
     open_runs = ", ".join(f"{count} {state}" for state, count in sorted(looked.runs.items())) or "none open"
     line(out, f"Runs: {open_runs}. Waiting for people: {looked.requests} approval(s), {looked.in_doubt} doubt(s).")
+    _print_day(out, looked.day)
     print_switches(out, looked.switches, options=places(contract_path, journal))
     _print_processes(out, looked.processes)
+
+
+def _print_day(out: Console, day: Day | None) -> None:
+    if day is None:
+        return
+    parts = [
+        f"${each['drawn']:,.2f} of ${each['allowed']:,.2f}"
+        if name == "usd"
+        else f"{each['drawn']:,} of {each['allowed']:,} {name}"
+        for name, each in day["limits"].items()
+    ]
+    line(out, f"Today (UTC) {day['agent']} has spent, or set aside to spend: {', '.join(parts)}.")
 
 
 def print_switches(out: Console, halts: Sequence[Halt], *, options: str) -> None:

@@ -24,6 +24,8 @@ def bounds(contract: Contract) -> Iterator[Bound]:
     """Every bound of `contract`: of a run, what it may use up; of a call, how long it and its answer may be, and how
     often it is tried."""
     for name, default in asdict(Limits()).items():
+        if name == "day":
+            continue  # of all runs together: no run comes near it
         yield Bound(("limits", name), getattr(contract.limits, name), default)
     for name, model in contract.models.items():
         if model.is_model:

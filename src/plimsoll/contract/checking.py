@@ -15,7 +15,7 @@ from plimsoll.contract.checking_models import check_models
 from plimsoll.contract.checking_tools import check_tools
 from plimsoll.contract.holes import holes
 from plimsoll.contract.loading import Source
-from plimsoll.contract.model import Contract, Mode
+from plimsoll.contract.model import Contract, DayLimits, Limits, Mode
 from plimsoll.contract.notes import Notes
 from plimsoll.contract.shapes import ToolShape
 from plimsoll.core.errors import Problem
@@ -40,6 +40,7 @@ def check_contract(
     _check_protections(contract, notes)
     check_alerts(contract.alerts, notes)
     check_levels(contract, notes)
+    _check_day(contract.limits, notes)
     _check_gate(contract, notes)
     _check_holes(contract, notes)
     if source is not None:
@@ -57,6 +58,19 @@ def _check_protections(contract: Contract, notes: Notes) -> None:
         if getattr(contract.protections, name) is Mode.OBSERVE:
             what = "is not enforced: what it would have done is only reported"
             notes.warning(("protections", name), what, 'set it to "enforce" before shipping')
+
+
+def _check_day(limits: Limits, notes: Notes) -> None:
+    day = limits.day
+    if day is None:
+        return
+    if day == DayLimits():
+        notes.warning(("limits", "day"), "is empty: nothing is limited", "set usd, tokens or runs, or remove it")
+    for name in ("usd", "tokens"):
+        of_day, of_run = getattr(day, name), getattr(limits, name)
+        if of_day is not None and of_day < of_run:
+            what = f"is {of_day:g}, and a single run may use {of_run:g} (limits.{name}): one may end the day for all"
+            notes.warning(("limits", "day", name), what, f"several times limits.{name}, or lower that")
 
 
 def _check_gate(contract: Contract, notes: Notes) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 
 from plimsoll.contract.checking_policies import POLICIES, check_policies
 from plimsoll.contract.concessions import SPIKE
-from plimsoll.contract.model import Contract, Model, Retry
+from plimsoll.contract.model import Contract, DayLimits, Model, Retry
 from plimsoll.contract.notes import Notes
+from plimsoll.contract.pricing import price_of
 from plimsoll.contract.soundness import check_rungs
 from plimsoll.contract.toml_places import Path
 from plimsoll.core.calls import Effect, Fault
@@ -16,7 +17,6 @@ __all__ = ["PRIMARY", "check_models", "check_retry", "check_slow", "ladder_of", 
 PRIMARY = "primary"
 _NO_MODEL = ("canned", "cached_for_s", "hand_over")
 """The fields that make a rung one that asks no model."""
-_PER_MILLION = 1e-6
 
 
 def check_models(contract: Contract, notes: Notes) -> None:
@@ -85,10 +85,18 @@ def _check_worst_case(here: Path, model: Model, contract: Contract, notes: Notes
     if model.max_output_tokens >= limits.tokens:
         what = f"{model.max_output_tokens} may pass limits.tokens ({limits.tokens}), so that no call is ever made"
         notes.error((*here, "max_output_tokens"), what, "less, or raise limits.tokens")
-    usd = model.max_output_tokens * model.usd_per_million_output_tokens * _PER_MILLION
+    price = price_of(model)
+    usd = 0.0 if price is None else price.usd(0, model.max_output_tokens)
     if usd > limits.usd:
         what = f"one answer may cost ${usd:g}, more than limits.usd (${limits.usd:g}), so that no call is ever made"
         notes.error((*here, "usd_per_million_output_tokens"), what, "a lower max_output_tokens, or a higher limits.usd")
+    day = limits.day or DayLimits()
+    if day.tokens is not None and model.max_output_tokens >= day.tokens:
+        what = f"{model.max_output_tokens} may pass limits.day.tokens ({day.tokens}), so that no call is ever made"
+        notes.error((*here, "max_output_tokens"), what, "less, or raise limits.day.tokens")
+    if day.usd is not None and usd > day.usd:
+        what = f"one answer may cost ${usd:g}, more than limits.day.usd (${day.usd:g}), so that no call is ever made"
+        notes.error((*here, "max_output_tokens"), what, "less, or raise limits.day.usd")
 
 
 def check_slow(here: Path, slow_s: float | None, timeout_s: float, notes: Notes) -> None:

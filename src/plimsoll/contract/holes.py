@@ -10,6 +10,7 @@ from plimsoll.contract.bounds import bounds
 from plimsoll.contract.checking_models import PRIMARY, ladder_of
 from plimsoll.contract.concessions import HEADROOM, LATEST_FINDING_S, LEAST_CONFIDENCE, LEAST_STORM_TARGET
 from plimsoll.contract.model import GATE_CLAIMS, Contract, GateSection, Model, OutputRule, Retry, Tool
+from plimsoll.contract.pricing import price_of, price_table, priced_by_table
 from plimsoll.contract.toml_places import Path
 from plimsoll.core.calls import Effect, Fault
 
@@ -123,7 +124,7 @@ def _prices(asked: dict[str, Model]) -> Iterator[Hole]:
     free = [name for name, model in asked.items() if not _has_price(model)]
     if free and len(free) == len(asked):
         what = "no model has a price, so money is never counted"
-        fix = "set usd_per_million_input_tokens and usd_per_million_output_tokens"
+        fix = f"set usd_per_million_input_tokens and usd_per_million_output_tokens{_or_by_table()}"
         yield Hole("unpriced_models", ("limits", "usd"), what, fix)
         return
     for name, model in asked.items():
@@ -134,18 +135,22 @@ def _prices(asked: dict[str, Model]) -> Iterator[Hole]:
             "unpriced_models",
             ("models", name),
             what,
-            "set its prices; a model of your own may cost little, and not nothing",
+            f"set its prices{_or_by_table()}; a model of your own may cost little, and not nothing",
         )
 
 
+def _or_by_table() -> str:
+    return "" if price_table() else ", or install plimsoll-ai[prices] and give its id"
+
+
 def _has_price(model: Model) -> bool:
-    return model.usd_per_million_input_tokens > 0 or model.usd_per_million_output_tokens > 0
+    return price_of(model) is not None
 
 
 def _half_priced(name: str, model: Model) -> Iterator[Hole]:
     """Of a model that has one price of two."""
     for price in ("usd_per_million_input_tokens", "usd_per_million_output_tokens"):
-        if _has_price(model) and getattr(model, price) == 0:
+        if _has_price(model) and not priced_by_table(model) and getattr(model, price) == 0:
             what = "is missing, while the other price is there: half of what it costs is not counted"
             yield Hole("unpriced_models", ("models", name, price), what, "set it, too")
 

@@ -20,6 +20,7 @@ __all__ = [
     "CircuitBreakerSection",
     "Connection",
     "Contract",
+    "DayLimits",
     "Fresh",
     "GateSection",
     "HedgeSection",
@@ -126,11 +127,23 @@ class AgentSection(_Section, frozen=True, kw_only=True):
     new_version: Literal["pin", "replay"] = "pin"
 
 
+class DayLimits(_Section, frozen=True, kw_only=True):
+    """`[limits.day]`: what all runs of this agent together may use up in one day, in every process on one journal.
+
+    A day begins at 00:00 UTC. `runs` is how many may begin. None: no limit.
+    """
+
+    usd: Positive | None = None
+    tokens: AtLeastOne | None = None
+    runs: AtLeastOne | None = None
+
+
 class Limits(_Section, frozen=True, kw_only=True):
     """`[limits]`: what one run may use up at most. Checked before each call, with that call's worst case.
 
     `repeats` is how often the same call with the same arguments may bring the same result before it is a loop.
     `max_resumes` is how often a run may be gone on with after its process died: once more and it waits for a person.
+    `day` is what all runs may use up in a day.
     """
 
     steps: AtLeastOne = 50
@@ -139,6 +152,7 @@ class Limits(_Section, frozen=True, kw_only=True):
     usd: Positive = 1.0
     repeats: Annotated[int, Meta(ge=2)] = 3
     max_resumes: Annotated[int, Meta(ge=0)] = 10
+    day: DayLimits | None = None
 
 
 class Retry(_Section, frozen=True, kw_only=True):

@@ -42,6 +42,10 @@ seconds = {seconds:g}  # time in which the run is active; waiting for a person d
 tokens = {tokens}
 usd = {usd:g}  # counted by the prices of the models below
 repeats = {repeats}  # the same call with the same arguments and result, so often, is a loop
+# What all runs of a day (UTC) together may use up, in every process on this journal:
+#[limits.day]
+#usd = 25
+#runs = 1000
 """
 
 _PROTECTIONS = """
@@ -57,7 +61,7 @@ _PRIMARY = """
 timeout_s = {timeout_s:g}
 retry = {retry}
 fallback = [{fallback}]
-# What a call may cost is worked out from its prices, for limits.usd:
+# What a call may cost is worked out from its prices, for limits.usd. Without them, a model with an id has a table's:
 #usd_per_million_input_tokens = 1.25
 #usd_per_million_output_tokens = 10.0
 """

@@ -4,6 +4,7 @@
     ├── RuleUndecided               a rule that cannot be decided on these arguments (contract/expressions.py)
     ├── Rejected                    a policy or a person said no; nothing was sent
     │   ├── LimitExceeded           a limit of the contract would be passed
+    │   │   └── DayLimitExceeded    … of what all runs of an agent may use up in a day
     │   ├── ApprovalRefused         denied, expired, voided, or nobody may approve
     │   ├── CircuitOpen             the dependency's circuit breaker is open
     │   ├── Shed                    the dependency's bulkhead is full
@@ -43,6 +44,7 @@ __all__ = [
     "CallTimeout",
     "CircuitOpen",
     "ContractError",
+    "DayLimitExceeded",
     "DecisionRefused",
     "JournalCorrupt",
     "JournalUnavailable",
@@ -105,6 +107,20 @@ class LimitExceeded(Rejected):
         super().__init__(
             f"limit {limit!r} reached: {needed:g} needed, {allowed:g} allowed. "
             f"Raise limits.{limit} in the contract if this run is as it should be."
+        )
+
+
+class DayLimitExceeded(LimitExceeded):
+    """All runs of an agent together would pass what they may use up in one day, which ends at 00:00 UTC.
+
+    `limit` is `day_usd`, `day_tokens` or `day_runs`. As an answer to a new run it means that nothing was recorded.
+    """
+
+    def __init__(self, limit: str, *, allowed: float, needed: float) -> None:
+        super().__init__(limit, allowed=allowed, needed=needed)
+        self.args = (
+            f"limit {limit!r} reached: all runs of this day need {needed:g}, {allowed:g} allowed. The next day begins "
+            f"at 00:00 UTC; raise limits.{limit.replace('_', '.', 1)} in the contract if this day is as it should be.",
         )
 
 

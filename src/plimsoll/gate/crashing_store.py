@@ -7,6 +7,7 @@ from plimsoll.core.events import Record
 from plimsoll.gate.fault_kinds import How
 from plimsoll.gate.scene import Life, Planned, Scene
 from plimsoll.journal.codec import Encode
+from plimsoll.journal.spending import Drawn, Most, Spend
 from plimsoll.journal.store import Halt, InboxEntry, Outside, RunHead, RunState
 
 __all__ = ["CrashingStore"]
@@ -143,6 +144,21 @@ class CrashingStore:
 
     def outside(self) -> Outside:
         return self._inner.outside()
+
+    async def draw(
+        self, account: str, day: int, *, owner: str, need: Spend, most: Most, may_pass: bool = False
+    ) -> Drawn:
+        self._life.check()
+        self._check_disk()
+        return await self._inner.draw(account, day, owner=owner, need=need, most=most, may_pass=may_pass)
+
+    async def put_back(self, account: str, day: int, *, owner: str, unused: Spend) -> None:
+        self._life.check()
+        self._check_disk()
+        await self._inner.put_back(account, day, owner=owner, unused=unused)
+
+    async def drawn(self, account: str, day: int) -> Spend:
+        return await self._inner.drawn(account, day)
 
     async def close(self) -> None:
         """Nothing: the store belongs to the trial and outlives the process."""

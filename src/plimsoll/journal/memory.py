@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import reduce
 from itertools import islice
 from types import MappingProxyType
 
@@ -15,6 +16,7 @@ from plimsoll.journal.codec import Encode, RunKey, encoder
 from plimsoll.journal.evidence import NO_RING, Damage, Erased, check_erasable
 from plimsoll.journal.keys import KeyRing, RunReader, WrappedKey, open_key
 from plimsoll.journal.messages import Message, message_link, opened_message, stored_id, stored_message
+from plimsoll.journal.spending import DAYS_KEPT, Drawn, Most, Spend, share
 from plimsoll.journal.store import Halt, InboxEntry, Outside, RunHead, RunState
 from plimsoll.journal.trail import Act, ActKind, Mark, act_after
 from plimsoll.journal.waking import Waking
@@ -34,6 +36,7 @@ class MemoryStore:
     __slots__ = (
         "_acts",
         "_checkpoints",
+        "_drawn",
         "_heads",
         "_inbox",
         "_inbox_mark",
@@ -61,6 +64,7 @@ class MemoryStore:
         self._outside = _NOTHING_DONE
         self._owners: set[str] = set()
         self._reports: dict[str, bytes] = {}
+        self._drawn: dict[tuple[str, int], dict[str, Spend]] = {}
         self._acts: list[Act] = []
         self._checkpoints: list[tuple[Checkpoint, list[Leaf]]] = []
 
@@ -223,6 +227,29 @@ class MemoryStore:
 
     def outside(self) -> Outside:
         return self._outside
+
+    # ------------------------------------------------------------------------------------------------ limits of a day
+
+    async def draw(
+        self, account: str, day: int, *, owner: str, need: Spend, most: Most, may_pass: bool = False
+    ) -> Drawn:
+        before = await self.drawn(account, day)
+        dealt = share(need, before=before, most=most, may_pass=may_pass)
+        if dealt is not None:
+            self._add_drawn(account, day, owner, dealt)
+        return Drawn(dealt, before)
+
+    async def put_back(self, account: str, day: int, *, owner: str, unused: Spend) -> None:
+        self._add_drawn(account, day, owner, Spend().minus(unused))
+
+    def _add_drawn(self, account: str, day: int, owner: str, amount: Spend) -> None:
+        if (account, day) not in self._drawn:
+            self._drawn = {key: of for key, of in self._drawn.items() if key[0] != account or key[1] >= day - DAYS_KEPT}
+        of_day = self._drawn.setdefault((account, day), {})
+        of_day[owner] = of_day.get(owner, Spend()).plus(amount)
+
+    async def drawn(self, account: str, day: int) -> Spend:
+        return reduce(Spend.plus, self._drawn.get((account, day), {}).values(), Spend())
 
     # -------------------------------------------------------------------------------------------------------- evidence
 

@@ -1,7 +1,7 @@
 """The store protocol: what a journal's storage must do. One conformance suite tests every implementation.
 
-A store keeps four things: the runs' records, a head per run (its index), the inbox for everybody but a run's owner,
-and the kill switches.
+A store keeps five things: the runs' records, a head per run (its index), the inbox for everybody but a run's owner,
+the kill switches, and what each day's limits have been drawn on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +13,7 @@ import msgspec
 from plimsoll.core.calls import Ending
 from plimsoll.core.events import GENESIS, Record
 from plimsoll.journal.codec import Encode
+from plimsoll.journal.spending import Drawn, Most, Spend
 
 __all__ = ["CONTINUED", "OTHER_VERSION", "Halt", "InboxEntry", "InboxKind", "Outside", "RunHead", "RunState", "Store"]
 
@@ -252,6 +253,24 @@ class Store(Protocol):
 
         Asked before every attempt, so it must be cheap: microseconds.
         """
+        ...
+
+    async def draw(
+        self, account: str, day: int, *, owner: str, need: Spend, most: Most, may_pass: bool = False
+    ) -> Drawn:
+        """Draws on what all runs of `account` may spend in a day: what `share` deals out of what is left of `most`.
+
+        `day` counts from 1970-01-01, UTC. Whoever draws at the same time, in whichever process, together never draw
+        more than `most`; with `may_pass` alone they do. What an owner has drawn stays so when it dies.
+        """
+        ...
+
+    async def put_back(self, account: str, day: int, *, owner: str, unused: Spend) -> None:
+        """Takes off what `owner` has drawn and will not spend. Below 0: it has spent so much more than it drew."""
+        ...
+
+    async def drawn(self, account: str, day: int) -> Spend:
+        """What all owners have drawn on that day: spent, or set aside to be."""
         ...
 
     async def close(self) -> None:

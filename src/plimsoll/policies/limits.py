@@ -1,6 +1,7 @@
 """Limits: what one run may use up, checked before a call with that call's worst case."""
 
 from plimsoll.contract.model import Limits, Model
+from plimsoll.contract.pricing import price_of
 from plimsoll.core.calls import Effect, Usage
 from plimsoll.core.errors import LimitExceeded
 
@@ -12,7 +13,6 @@ ALL_LIMITS = frozenset({"steps", "seconds", "tokens", "usd", "repeats"})
 NOTHING = Usage()
 """What a call uses that is no model's."""
 _SLACK = 1e-9  # money is added up in floats: a limit of 0.3 is not passed by three times 0.1
-_PER_MILLION = 1e-6
 
 
 class LimitLedger:
@@ -124,10 +124,9 @@ class LimitLedger:
         return Usage(input_tokens=input_tokens, output_tokens=most, usd=self.cost(model, input_tokens, most))
 
     def cost(self, model: Model, input_tokens: int, output_tokens: int) -> float:
-        """US dollars for so many tokens at the prices that the contract gives for `model`."""
-        return _PER_MILLION * (
-            input_tokens * model.usd_per_million_input_tokens + output_tokens * model.usd_per_million_output_tokens
-        )
+        """US dollars for so many tokens at the price of `model`: the contract's, or else the table's."""
+        price = price_of(model)
+        return 0.0 if price is None else price.usd(input_tokens, output_tokens)
 
     def _passed(
         self, active_s: float, worst: Usage, key: str | None, step: int, repeated: int

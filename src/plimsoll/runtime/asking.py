@@ -20,6 +20,7 @@ from plimsoll.runtime.state import RunState
 __all__ = ["Answer", "ask", "climb", "retrying"]
 
 _NO_RUNG = ErrorRecord(type="NoRung", message="the ladder has no rung")
+_BARRED = ErrorRecord(type="LimitExceeded", message="a limit of the day was reached", fault=Fault.THROTTLED)
 
 _SENT_AGAIN = RetryPolicy(on=tuple(Fault), max_attempts=2)
 """What is deduplicated is sent again when nobody knows what came of it, whatever its own retry says."""
@@ -46,8 +47,9 @@ async def ask(state: RunState, exchange: Exchange, key: str) -> Answer:
 async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
     """Tries the rungs of a model's ladder from the top down until one answers.
 
-    A rung that would pass a limit of the run at its price is not asked. Where none answered and one was not asked for
-    that reason, the run halts. A call that was handed over to a person stays with that person, whoever is back by then.
+    A rung that would pass a limit of the run, or of the day, at its price is not asked. Where none answered and one was
+    not asked for that reason, the run halts. A call that was handed over to a person stays with that person, whoever is
+    back by then.
     """
     compiled = state.env.compiled
     ladder = compiled.ladders[exchange.dependency]
@@ -62,18 +64,23 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
         reserve_s = ladder.reserve_below_s(index, state.env.windows)
         terms = compiled.models[rung.name]
         footing = Footing(state, exchange, key, Effect.READ, rung.name, terms, index, rung, reserve_s)
-        if index > 0:
-            over = footing.barred(spent)
-            if over is not None:
-                state.raise_finding(_not_asked(footing, over))
-                barred = over
-                continue
-            if not is_handed_over:
-                _descended(footing, last.fault)
+        over = footing.barred(spent) if index > 0 else None
+        if over is None and not footing.fits_today(spent):
+            over = await footing.barred_today(spent)
+        if over is not None:
+            state.raise_finding(_not_asked(footing, over))
+            barred = over
+            if index == 0:
+                last = _BARRED
+                if len(ladder.rungs) > 1 and not _may_descend(footing, last.fault):
+                    break
+            continue
+        if index > 0 and not is_handed_over:
+            _descended(footing, last.fault)
         is_handed_over = False
         tried = await _answered_at(footing, rung.model, spent)
         attempts += tried.number
-        spent = add_usage(spent, tried.usage) if not rung.model.is_model else tried.usage
+        spent = spent if tried.usage is None else tried.usage  # which tells all that the call has used up
         if tried.error is None:
             _remember(footing, rung.model, tried)
             outcome = Outcome(status=Status.OK, value=tried.value, rung=index, attempts=attempts, usage=spent)
@@ -84,6 +91,8 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
         if index + 1 < len(ladder.rungs) and not _may_descend(footing, last.fault):
             break
     if barred is not None:
+        if state.day is not None:
+            state.day.settle(key, spent)
         state.halt_at(barred)
     return Answer(Outcome(status=Status.FAILED, error=last, attempts=attempts, usage=spent))
 
@@ -179,6 +188,8 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
         await env.clock.sleep(delay_s)
         footing.state.guard()
         barred = footing.barred(spent)
+        if barred is None and not footing.fits_today(spent):
+            barred = await footing.barred_today(spent)
         if barred is not None:
             return replace(tried, usage=spent, barred=barred)
 

@@ -16,6 +16,7 @@ from plimsoll.observability.findings import output_finding
 from plimsoll.policies.classify import classify
 from plimsoll.policies.deadline import attempt_timeout_s
 from plimsoll.policies.ladder import Rung
+from plimsoll.policies.limits import NOTHING, add_usage
 from plimsoll.policies.timeout import Expired, within
 from plimsoll.runtime.compiled import Terms
 from plimsoll.runtime.current import call_context
@@ -85,6 +86,18 @@ class Footing(msgspec.Struct, frozen=True):
         if self.rung is None:
             return None
         return self.state.reserve_attempt(self.exchange, self.key, rung=self.rung.name, spent=spent)
+
+    async def barred_today(self, spent: Usage | None) -> LimitExceeded | None:
+        """As `barred`, by a limit of the day: what all runs of the agent together may use up."""
+        if self.rung is None:
+            return None
+        return await self.state.hold_today(self.exchange, self.key, rung=self.rung.name, spent=spent)
+
+    def fits_today(self, spent: Usage | None) -> bool:
+        """Whether this process has in hand of the day's limits what one more attempt needs at its worst. It is held for
+        this call then, without waiting for anything."""
+        day = self.state.day
+        return day is None or self.rung is None or day.hold_of_hand(self.key, add_usage(spent, self.worst()) or NOTHING)
 
     def worst(self) -> Usage | None:
         """What one attempt here can use up at most; None for what is no model."""

@@ -6,7 +6,7 @@ that it began, and goes on with it. What a child did stands in the child's journ
 
 from plimsoll.contract.model import Mode
 from plimsoll.core.calls import CallKind, Effect, Ending, ErrorRecord, Fault, Outcome, Status, idempotency_key
-from plimsoll.core.errors import JournalCorrupt, ReplayMismatch, RunBusy, RunHandedOff, RunParked
+from plimsoll.core.errors import DayLimitExceeded, JournalCorrupt, ReplayMismatch, RunBusy, RunHandedOff, RunParked
 from plimsoll.core.events import ApprovalRequested, CallIntended
 from plimsoll.runtime.heeding import heed
 from plimsoll.runtime.kin import ChildExchange, Descent
@@ -29,7 +29,12 @@ async def follow(state: RunState, exchange: ChildExchange, key: str) -> Outcome:
         await _intend(state, exchange, key)
     state.check_deadline()
     state.open_children.add(key)
-    result = await _ended(state, exchange, key)
+    try:
+        result = await _ended(state, exchange, key)
+    except DayLimitExceeded as refused:  # there is no child: it may not begin today
+        state.open_children.discard(key)
+        error = ErrorRecord(type=DayLimitExceeded.__name__, message=str(refused), fault=Fault.REFUSED)
+        return Outcome(status=Status.REJECTED, error=error, attempts=0)
     state.open_children.discard(key)
     if not result.answered:
         await heed(state)  # what halted the child may halt this run too

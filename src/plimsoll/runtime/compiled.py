@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract, Mode, Model, Protections, Tool
+from plimsoll.contract.pricing import price_of
 from plimsoll.core.calls import Effect
 from plimsoll.core.errors import CallTimeout
 from plimsoll.oversight.rules import RuleBook
@@ -92,6 +93,8 @@ def compiled(contract: Contract | CompiledContract) -> CompiledContract:
         if section.retry is not None
     }
     rules = RuleBook(contract)
+    for model in contract.models.values():
+        price_of(model)  # looked up now: the table takes half a second to load, which no run is to wait for
     return CompiledContract(
         contract=contract,
         digest=contract_digest(contract),

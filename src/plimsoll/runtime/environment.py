@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from plimsoll.contract.model import Contract, Tool
+from plimsoll.contract.model import Contract, DayLimits, Mode, Tool
 from plimsoll.core.calls import CallKind
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import UnknownDependency
@@ -24,6 +24,7 @@ from plimsoll.policies.hedge import HedgeBook
 from plimsoll.policies.ladder import Ladder, build_windows
 from plimsoll.policies.retry import RetryBudget, RetryPolicy
 from plimsoll.runtime.compiled import CompiledContract
+from plimsoll.runtime.daily import DayBook
 from plimsoll.runtime.databases.sharing import Transactions
 from plimsoll.runtime.exchange import Exchange, Interceptor
 from plimsoll.runtime.isolation import Isolation
@@ -71,6 +72,8 @@ class Environment:
     """The last answers of the ladders that may give one again."""
     report_at: float = 0.0
     """When, on the monotonic clock, this process is to report next how its dependencies stand."""
+    day: DayBook | None = field(init=False)
+    """What this process may spend of the limits of a day; None where there are none."""
     hedging: dict[tuple[str, bool], HedgeBook] = field(default_factory=dict)
     """Latencies by dependency, and by whether its answer is shown as it comes: its first part counts then."""
     under_way: UnderWay = field(init=False)
@@ -96,7 +99,22 @@ class Environment:
             for name, ladder in self.ladders.items()
             if any(rung.model.cached_for_s is not None for rung in ladder.rungs)
         }
+        self.day = self._day_book()
         self.isolation = Isolation(self.admissions, agent=self.contract.agent.name)
+
+    def _day_book(self) -> DayBook | None:
+        limits = self.contract.limits.day
+        if limits is None or limits == DayLimits():
+            return None
+        return DayBook(
+            limits,
+            account=self.contract.agent.name,
+            owner=self.surroundings.owner,
+            store=self.store,
+            clock=self.clock,
+            enforced=self.contract.protections.limits is Mode.ENFORCE,
+            patience_s=self.contract.journal.patience_s,
+        )
 
     def alert(self, finding: Finding, *, run_id: str = "*") -> None:
         """Alerts of something that no run's journal holds; `run_id` is `*` where it is about no run."""

@@ -16,6 +16,7 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.canonical import as_recorded
 from plimsoll.core.criticality import current_criticality
 from plimsoll.core.errors import (
+    DayLimitExceeded,
     JournalUnavailable,
     Misuse,
     ReplayMismatch,
@@ -30,7 +31,7 @@ from plimsoll.core.events import Finding, RunAdopted, RunEnded, RunStarted
 from plimsoll.journal.store import OTHER_VERSION, RunHead
 from plimsoll.journal.store import RunState as HeadState
 from plimsoll.journal.writer import Journal
-from plimsoll.observability.findings import NO_RUN, journal_finding, settle_sink, stuck_finding
+from plimsoll.observability.findings import NO_RUN, journal_finding, limit_finding, settle_sink, stuck_finding
 from plimsoll.observability.listening import SegmentEnded
 from plimsoll.policies.deadline import Deadline
 from plimsoll.runtime.advancing import AgentFunction, Telling, advance, cut_short, park
@@ -182,6 +183,8 @@ class Harness:
         try:
             for child in self._made_here:
                 await child.close()
+            if self.env.day is not None:
+                await self.env.day.close()
             await self.journal.close()
             if self._checkpointer is not None:
                 await self._checkpointer.settle()
@@ -195,8 +198,8 @@ class Harness:
         `run_id` makes it idempotent: asked again with the same id, a run that ended is not repeated but answered from
         the journal, and one that did not is resumed. None makes a fresh id. The agent is handed the input as it is
         recorded: a tuple as a list, a date as a text. Raises `Misuse` for an id that is none and for an input that has
-        no JSON form, `RunBusy` while somebody else advances the run, and `JournalUnavailable` when it cannot be
-        recorded. Nothing was done then.
+        no JSON form, `RunBusy` while somebody else advances the run, `DayLimitExceeded` for a new run when no more may
+        begin today, and `JournalUnavailable` when it cannot be recorded. Nothing was done then.
         """
         if run_id is None:
             run_id = self.env.ids.new("run")
@@ -408,8 +411,39 @@ class Harness:
         take_over: bool = False,
         forced_by: str = "",
     ) -> RunState | RunResult:
-        """The run, or the latest of its chain, ready to be advanced; how it ended, where it has."""
-        if began is not None:
+        """The run, or the latest of its chain, ready to be advanced; how it ended, where it has.
+
+        A new one is counted among those of the day: what goes on, or takes back what another did, is none.
+        """
+        found = partial(self._found, run_id, began, fresh=fresh, take_over=take_over, forced_by=forced_by)
+        day = self.env.day
+        if day is None or began is None or began.undoes or link_of(run_id)[1] > 1:
+            return await found()
+        count = await day.admit()
+        is_new = False
+        try:
+            taken = await found(refused=count.over if day.enforced else None)
+            if isinstance(taken, RunState) and not taken.replay.resumed:
+                is_new = True
+                if count.over is not None:
+                    taken.raise_finding(limit_finding(count.over, observed=True))
+            return taken
+        finally:
+            if not is_new:
+                day.dismiss(count)
+
+    async def _found(
+        self,
+        run_id: str,
+        began: RunStarted | None,
+        *,
+        fresh: bool = False,
+        take_over: bool = False,
+        forced_by: str = "",
+        refused: DayLimitExceeded | None = None,
+    ) -> RunState | RunResult:
+        """As `_taken`. `refused`, where it is given, is raised in place of beginning a new run."""
+        if began is not None and refused is None:
             try:  # most are new: then there is nothing to look for
                 new = await self.store.begin(run_id, owner=self.owner, at=self.env.clock.now())
             except Superseded:
@@ -417,6 +451,8 @@ class Harness:
             else:
                 return await self._accepted(new, began)
         found = await self.store.head(run_id)
+        if refused is not None and (found is None or found.seq == 0):
+            raise refused
         if found is None:
             raise UnknownRun(run_id)
         head = await latest_link(self.store, found)
@@ -548,6 +584,11 @@ class Harness:
         except asyncio.CancelledError:
             self._left[first] = state.active_s  # its caller gave it up, and does not wait for the disk
             raise
+        finally:
+            if state.day is not None:
+                state.day.leave()
+        if self.env.day is not None:
+            await self.env.day.trim()
         if result.ending is Ending.PARKED and result.reason.startswith("journal:"):
             self._left[first] = state.active_s  # the journal could not be told
         return await self._with_undoable(result)

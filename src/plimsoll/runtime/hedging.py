@@ -80,7 +80,10 @@ class _Pair:
         return tried
 
     def _spare(self, race: Race[Attempt]) -> Coroutine[Any, Any, Attempt] | None:
-        """The second attempt, where it would be let through, its worst case fits the limits, and the cap is not met."""
+        """The second attempt, where it would be let through, its worst case fits the limits, and the cap is not met.
+
+        Of a day's limits only what is in hand counts: nobody waits for a disk to be faster.
+        """
         footing = self._footing
         admission = footing.state.env.admissions.get(footing.site)
         if admission is not None:
@@ -89,7 +92,10 @@ class _Pair:
                 return None
             if compartment is not None and compartment.is_full:
                 return None
-        if footing.barred(add_usage(self._spent, footing.worst())) is not None or not self._book.spend():
+        first = add_usage(self._spent, footing.worst())
+        if footing.barred(first) is not None or not footing.fits_today(first):
+            return None
+        if not self._book.spend():
             return None
         return self._contend(True)
 

@@ -24,9 +24,11 @@ from plimsoll.core.events import (
     RunParkedEvent,
 )
 from plimsoll.core.ids import Ids, RandomIds
+from plimsoll.journal.spending import Spend
 from plimsoll.journal.store import Halt, InboxEntry, InboxKind, RunHead, RunState, Store
 from plimsoll.oversight.approvals import ApprovalBook, Request
 from plimsoll.runtime.answering import InDoubt, answer, in_doubt
+from plimsoll.runtime.daily import day_of
 from plimsoll.runtime.family import open_below
 from plimsoll.runtime.inbox import cancel_entry, check_entry, decision_entry
 from plimsoll.runtime.isolation import circuit_scope
@@ -214,6 +216,10 @@ class Operations:
         """How the dependencies stand in each process that lives and has asked any that a policy guards."""
         reports = self.store.reports().values()
         return sorted((_status.decode(body) for body in reports), key=lambda status: (status.agent, status.owner))
+
+    async def drawn_today(self, agent: str) -> Spend:
+        """What all runs of the agent have spent of today's limits, and what processes have set aside to spend."""
+        return await self.store.drawn(agent, day_of(self.clock.now()))
 
     async def signal(
         self, run_id: str, name: str, payload: Any = None, *, by: str, signal_id: str | None = None

@@ -94,6 +94,7 @@ class RunState:
         self.started = started
         self.criticality = started.criticality
         self.limits = LimitLedger(_limits_of(contract, started))
+        self.day = None if env.day is None else env.day.tab()
         self.approvals = ApprovalBook()
         self.mailbox = Mailbox()
         self.heeded: Outside | None = None
@@ -232,6 +233,20 @@ class RunState:
             return error
         for over in over_all:
             self.raise_finding(limit_finding(over, observed=True))
+        return None
+
+    async def hold_today(self, exchange: Exchange, key: str, *, rung: str, spent: Usage | None) -> LimitExceeded | None:
+        """As `reserve_attempt`, against the limits of the day. Parks the run where they cannot be known."""
+        if self.day is None:
+            return None
+        worst = self.limits.worst_case(self.env.contract.models[rung], exchange.input_tokens)
+        try:
+            over = await self.day.hold(key, add_usage(spent, worst) or NOTHING)
+        except JournalUnavailable as error:
+            raise RunParked("journal", detail=str(error)) from error
+        if over is None or self.day.enforced:
+            return over
+        self.raise_finding(limit_finding(over, observed=True))
         return None
 
     def admit(self, dependency: str, key: str, *, most: int) -> bool:
@@ -422,6 +437,8 @@ class RunState:
         """Counts a settled call against the limits."""
         outcome = settled.outcome
         self.limits.settled(outcome.usage, key=settled.key)
+        if self.day is not None:
+            self.day.settle(settled.key, outcome.usage)
         if settled.kind is not CallKind.MODEL and outcome.ok:
             result = settled.result_digest or digest(outcome.value)
             self.limits.repeated(settled.dependency, settled.args_digest, result, effect=settled.effect)

@@ -71,6 +71,12 @@ CREATE INDEX runs_that_ask ON runs (started_at) WHERE asks > 0 AND erased_at IS 
 CREATE INDEX runs_of_other_versions ON runs (agent, fingerprint) WHERE state = 'parked' AND reason = 'version';
 """
 
+_SPENDING = """
+CREATE TABLE spending (
+    account TEXT NOT NULL, day INTEGER NOT NULL, owner TEXT NOT NULL, nanos INTEGER NOT NULL, tokens INTEGER NOT NULL,
+    runs INTEGER NOT NULL, PRIMARY KEY (account, day, owner)) WITHOUT ROWID;
+"""
+
 
 class _Started(msgspec.Struct):
     fingerprint: str = ""
@@ -86,10 +92,11 @@ def _runs_and_events(connection: sqlite3.Connection) -> None:
 
 def _evidence(connection: sqlite3.Connection) -> None:
     """Version 2: run keys, the trail, checkpoints; the inbox becomes a chain; runs tell whom they belong to, and
-    what wakes them."""
+    what wakes them; what the limits of a day have been drawn on."""
     _execute(connection, _EVIDENCE)
     _execute(connection, _LINEAGE)
     _execute(connection, _WAKING)
+    _execute(connection, _SPENDING)
     for key, body in connection.execute("SELECT run, body FROM events WHERE seq = 1").fetchall():
         values = (_started.decode(body).fingerprint, key)
         connection.execute("UPDATE runs SET fingerprint = ? WHERE key = ?", values)

@@ -25,7 +25,8 @@ from plimsoll.journal.codec import Encode, RunKey, Unreadable, encoder
 from plimsoll.journal.evidence import NO_RING, Damage, Erased
 from plimsoll.journal.keys import KeyRing, RunReader, WrappedKey, open_key
 from plimsoll.journal.messages import Message, opened_message, stored_id, stored_message
-from plimsoll.journal.sqlite import evidence
+from plimsoll.journal.spending import Drawn, Most, Spend
+from plimsoll.journal.sqlite import evidence, spending
 from plimsoll.journal.sqlite.appending import Appender
 from plimsoll.journal.sqlite.bell import Bell
 from plimsoll.journal.sqlite.commits import GroupCommit
@@ -368,6 +369,19 @@ class SQLiteStore:
         if self._bell is not None and sound is not None:
             self._bell.heard(sound)
         return self._outside
+
+    # ------------------------------------------------------------------------------------------------ limits of a day
+
+    async def draw(
+        self, account: str, day: int, *, owner: str, need: Spend, most: Most, may_pass: bool = False
+    ) -> Drawn:
+        return await self._make(lambda: spending.draw(self._writer, account, day, owner, need, most, may_pass))
+
+    async def put_back(self, account: str, day: int, *, owner: str, unused: Spend) -> None:
+        await self._make(lambda: spending.put_back(self._writer, account, day, owner, unused))
+
+    async def drawn(self, account: str, day: int) -> Spend:
+        return await self._look(lambda: spending.drawn(self._reader, account, day))
 
     # -------------------------------------------------------------------------------------------------------- evidence
 
