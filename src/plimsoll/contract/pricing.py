@@ -40,12 +40,10 @@ class Price:
 
 def price_of(model: Model) -> Price | None:
     """What `model` costs; None where neither its contract nor the table knows."""
-    if not model.is_model:
-        return None
     given, taken = model.usd_per_million_input_tokens, model.usd_per_million_output_tokens
     if given > 0 or taken > 0:
         return _own(given, taken)
-    return None if model.id is None else _in_table(model.id)
+    return _in_table(model.id) if model.id is not None and model.is_model else None
 
 
 def priced_by_table(model: Model) -> bool:

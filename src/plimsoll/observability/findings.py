@@ -7,7 +7,7 @@ observed to be none. Their messages are made of names and numbers, never of what
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Protocol, TextIO, runtime_checkable
+from typing import Protocol, TextIO
 from urllib.parse import quote
 
 from plimsoll.core.errors import KillSwitchEngaged, LimitExceeded
@@ -21,7 +21,6 @@ __all__ = [
     "FindingHub",
     "LogSink",
     "MemorySink",
-    "Settling",
     "cancel_finding",
     "claim_finding",
     "crash_loop_finding",
@@ -55,20 +54,13 @@ class AlertSink(Protocol):
         ...
 
 
-@runtime_checkable
-class Settling(Protocol):
-    """An alert sink that delivers beside the work: it is waited for, not for long, before a process ends in peace."""
-
-    async def settle(self) -> None:
-        """Delivers what is left, as far as that can be done within a few seconds."""
-        ...
-
-
 async def settle_sink(sink: AlertSink) -> None:
-    """Waits for the sink, where it is one that delivers beside the work. One that raises keeps nobody from ending."""
-    if isinstance(sink, Settling):
+    """Waits for the sink, where it is one that delivers beside the work: by its `settle`, which delivers what is left
+    as far as that can be done within a few seconds. One that raises keeps nobody from ending."""
+    settle = getattr(sink, "settle", None)
+    if settle is not None:
         try:
-            await sink.settle()
+            await settle()
         except Exception as error:
             kinds = type(sink).__name__, type(error).__name__
             logging.getLogger("plimsoll.alerts").warning("%s could not be settled (%s): alerts may be lost", *kinds)

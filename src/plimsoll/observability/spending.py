@@ -47,9 +47,11 @@ class SpendingDetector:
             return ()
         self._asked += 1
         tokens, usd = self._books
-        tokens.add(usage.input_tokens + usage.output_tokens)
-        usd.add(usage.usd)
-        if self._asked < _PACE:
+        tokens.used += (taken := usage.input_tokens + usage.output_tokens)
+        tokens.latest.append(taken)
+        usd.used += usage.usd
+        usd.latest.append(usage.usd)
+        if self._asked < _PACE or (tokens.used < tokens.heeded_from and usd.used < usd.heeded_from):
             return ()
         left = self._steps_left * self._asked / self._calls
         found = [book for book in self._books if not book.told and book.is_on_course(left)]
@@ -62,28 +64,26 @@ class SpendingDetector:
 
 
 class _Book:
-    """What a run has used of one limit, and at what pace: `recent` is what the last four calls took."""
+    """What a run has used of one limit, and what its latest calls took. It is heeded from a share of the limit on."""
 
-    __slots__ = ("_recent", "limit", "name", "recent", "told", "used")
+    __slots__ = ("heeded_from", "latest", "limit", "name", "told", "used")
 
     def __init__(self, name: str, limit: float) -> None:
         self.name = name
         self.limit = limit
+        self.heeded_from = _LEAST_SHARE * limit
         self.used = 0.0
-        self.recent = 0.0
         self.told = False
-        self._recent: deque[float] = deque()
+        self.latest: deque[float] = deque(maxlen=_PACE + 1)
 
-    def add(self, amount: float) -> None:
-        self.used += amount
-        self._recent.append(amount)
-        if len(self._recent) > _PACE + 1:
-            self._recent.popleft()
-        self.recent = sum(tuple(self._recent)[-_PACE:])
+    @property
+    def recent(self) -> float:
+        """What the last four calls took."""
+        return sum(tuple(self.latest)[-_PACE:])
 
     def is_on_course(self, calls_left: float) -> bool:
         """Whether at this pace the limit is passed soon, and within `calls_left` more calls."""
-        if self.used < _LEAST_SHARE * self.limit or self.recent <= 0:
+        if self.used < self.heeded_from or self.recent <= 0:
             return False
         return self.lasts < min(calls_left, _SOON_WHEN_RISING if self._is_rising() else _SOON)
 
@@ -93,8 +93,8 @@ class _Book:
         return (self.limit - self.used) / (self.recent / _PACE)
 
     def _is_rising(self) -> bool:
-        steps = pairwise(self._recent)
-        return len(self._recent) > _PACE and all(later >= _RISE * earlier for earlier, later in steps)
+        steps = pairwise(self.latest)
+        return len(self.latest) > _PACE and all(later >= _RISE * earlier for earlier, later in steps)
 
 
 def _finding(event: CallSettled, book: _Book) -> Finding:

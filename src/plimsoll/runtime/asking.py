@@ -1,5 +1,6 @@
 """Asking until somebody answers: retries at one rung, and the rungs of a ladder from the top down."""
 
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from plimsoll.core.errors import LimitExceeded
 from plimsoll.core.events import Finding, RungChanged
 from plimsoll.policies.limits import add_usage
 from plimsoll.policies.retry import RetryPolicy
-from plimsoll.runtime.attempts import Attempt, Footing, note_slow, would
+from plimsoll.runtime.attempts import Attempt, Footing, attempted, note_slow, would
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.hedging import hedged
 from plimsoll.runtime.last_rungs import given_before, handed_over, waits_for_a_person
@@ -57,7 +58,7 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
     spent: Usage | None = None
     barred: LimitExceeded | None = None
     last = _NO_RUNG
-    is_handed_over = waits_for_a_person(state, exchange, key)
+    is_handed_over = bool(state.approvals.requests) and waits_for_a_person(state, exchange, key)
     for index, rung in enumerate(ladder.rungs):
         if is_handed_over and not rung.model.hand_over:
             continue
@@ -65,7 +66,7 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
         terms = compiled.models[rung.name]
         footing = Footing(state, exchange, key, Effect.READ, rung.name, terms, index, rung, reserve_s)
         over = footing.barred(spent) if index > 0 else None
-        if over is None and not footing.fits_today(spent):
+        if over is None and state.day is not None and not footing.fits_today(spent):
             over = await footing.barred_today(spent)
         if over is not None:
             state.raise_finding(_not_asked(footing, over))
@@ -97,13 +98,11 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
     return Answer(Outcome(status=Status.FAILED, error=last, attempts=attempts, usage=spent))
 
 
-async def _answered_at(footing: Footing, model: Model, spent: Usage | None) -> Attempt:
+def _answered_at(footing: Footing, model: Model, spent: Usage | None) -> Coroutine[Any, Any, Attempt]:
     """What a rung brings: a model, an answer that was given before, or a person."""
     if model.cached_for_s is not None:
         return given_before(footing, max_age_s=model.cached_for_s)
-    if model.hand_over:
-        return await handed_over(footing)
-    return await retrying(footing, spent)
+    return handed_over(footing) if model.hand_over else retrying(footing, spent)
 
 
 def _remember(footing: Footing, model: Model, tried: Attempt) -> None:
@@ -152,11 +151,12 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
     """
     env = footing.state.env
     budget = env.budgets[footing.site]
+    is_hedged = footing.site in env.compiled.hedges
     number = tries = 0
     doubt: ErrorRecord | None = None
     while True:
         tries += 1
-        tried = await hedged(footing, number + 1, spent)
+        tried = await (hedged(footing, number + 1, spent) if is_hedged else attempted(footing, number + 1))
         number = tried.number
         spent = tried.usage if spent is None else add_usage(spent, tried.usage)
         error = tried.error

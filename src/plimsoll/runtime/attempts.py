@@ -1,6 +1,7 @@
 """One attempt: under its timeout, seen by the interceptor, and what its answer is worth."""
 
 import asyncio
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from plimsoll.core.canonical import canonical_json
 from plimsoll.core.errors import CallTimeout, CircuitOpen, LimitExceeded, Misuse, RateLimited, Rejected, Shed
 from plimsoll.core.events import AttemptSettled, Finding
 from plimsoll.observability.findings import output_finding
+from plimsoll.policies.admission import Admission
 from plimsoll.policies.classify import classify
 from plimsoll.policies.deadline import attempt_timeout_s
 from plimsoll.policies.ladder import Rung
@@ -139,17 +141,21 @@ def would(what: str, dependency: str, fault: Fault, words: str) -> Finding:
     )
 
 
-async def attempted(footing: Footing, number: int, lead: Lead | None = None) -> Attempt:
+def attempted(footing: Footing, number: int, lead: Lead | None = None) -> Coroutine[Any, Any, Attempt]:
     """One attempt, as far as circuit breaker, rate limit and bulkhead let it through.
 
     `lead` is told when the answer begins to come, where another attempt is made beside this one.
     """
+    admission = footing.state.env.admissions.get(footing.site)
+    if admission is None:
+        return _made(footing, number, lead)
+    return _admitted(admission, footing, number, lead)
+
+
+async def _admitted(admission: Admission, footing: Footing, number: int, lead: Lead | None) -> Attempt:
     state, env = footing.state, footing.state.env
     if has_news(state):
         await heed(state)
-    admission = env.admissions.get(footing.site)
-    if admission is None:
-        return await _made(footing, number, lead)
     arrived = env.clock.monotonic()
     try:
         admitted = await admission.enter(
@@ -161,8 +167,6 @@ async def attempted(footing: Footing, number: int, lead: Lead | None = None) -> 
     except Rejected as refusal:
         return Attempt(number, env.clock.monotonic() - arrived, error=classify(refusal), was_sent=False)
     try:
-        if env.clock.monotonic() > arrived and has_news(state):
-            await heed(state)
         tried = await _made(footing, number, lead)
     except BaseException:
         admitted.cancelled()
@@ -189,6 +193,8 @@ def _fault_in(footing: Footing, error: ErrorRecord) -> Fault:
 async def _made(footing: Footing, number: int, lead: Lead | None) -> Attempt:
     """One attempt: within its timeout, seen by the interceptor, its answer checked."""
     state, exchange, env = footing.state, footing.exchange, footing.state.env
+    if has_news(state):  # also while it waited for its turn
+        await heed(state)
     showing = None if footing.rung is None else _showing(footing, footing.rung.model, lead)
     if showing is not None and showing.is_watched:
         await showing.begin(rung=footing.index)

@@ -120,14 +120,11 @@ class Environment:
         """Alerts of something that no run's journal holds; `run_id` is `*` where it is about no run."""
         FindingHub(self.sinks).emit(finding, run_id=run_id, agent=self.contract.agent.name, at=self.clock.now())
 
-    def hedge_book(self, name: str, *, is_shown: bool) -> HedgeBook | None:
+    def hedge_book(self, name: str, *, is_shown: bool) -> HedgeBook:
         """What is known of the latencies of a dependency that is hedged."""
-        policy = self.compiled.hedges.get(name)
-        if policy is None:
-            return None
         book = self.hedging.get((name, is_shown))
         if book is None:
-            book = self.hedging[name, is_shown] = HedgeBook(policy)
+            book = self.hedging[name, is_shown] = HedgeBook(self.compiled.hedges[name])
         return book
 
     def _circuit_changed(self, change: CircuitChanged) -> None:

@@ -152,11 +152,12 @@ class Harness:
         self._checkpointer = surroundings.checkpointer
         if self._checkpointer is not None:
             self.journal.subscribe(self._checkpointer.committed)
+        env = self.env  # and not self: nothing that belongs to a harness holds it
         self.watch = Watch(
             ready.contract,
             store=self.store,
             clock=surroundings.clock,
-            alert=lambda finding, run_id: self.alert(finding, run_id=run_id),
+            alert=lambda finding, run_id: env.alert(finding, run_id=run_id),
         )
         if self.watch.reads_records:
             self.journal.subscribe(self.watch.committed)

@@ -16,18 +16,22 @@ from plimsoll.runtime.attempts import Attempt, Footing, attempted, would
 __all__ = ["hedged"]
 
 
-async def hedged(footing: Footing, number: int, spent: Usage | None) -> Attempt:
-    """Attempt `number`, and the one after it where it is late. `spent` is what the call has used up before.
+def hedged(footing: Footing, number: int, spent: Usage | None) -> Coroutine[Any, Any, Attempt]:
+    """Attempt `number` at what the contract hedges, and the one after it where it is late. `spent` is what the call has
+    used up before.
 
     Only what changes nothing is made twice. The attempt that is returned has the number of the last that was made, and
     tells what both have used up.
     """
+    if footing.effect is not Effect.READ:
+        return attempted(footing, number)
+    book = footing.state.env.hedge_book(footing.site, is_shown=footing.key in footing.state.streams.relays)
+    return _by(book, footing, number, spent)
+
+
+async def _by(book: HedgeBook, footing: Footing, number: int, spent: Usage | None) -> Attempt:
+    """As `hedged`, by what is known of the latencies."""
     env = footing.state.env
-    book = None
-    if footing.effect is Effect.READ and footing.site in env.compiled.hedges:
-        book = env.hedge_book(footing.site, is_shown=footing.key in footing.state.streams.relays)
-    if book is None:
-        return await attempted(footing, number)
     began = env.clock.monotonic()
     after_s = book.begin()
     if after_s is None:

@@ -17,7 +17,7 @@ __all__ = ["given_before", "handed_over", "waits_for_a_person"]
 _RULE = "no model could answer"
 
 
-def given_before(footing: Footing, *, max_age_s: float) -> Attempt:
+async def given_before(footing: Footing, *, max_age_s: float) -> Attempt:
     """What a model of the ladder answered to the very same request, where that is not too long ago."""
     env, exchange = footing.state.env, footing.exchange
     cache = env.answers[exchange.dependency]

@@ -7,6 +7,7 @@
 takes the run off the stack (`Unwind`) or is a caller's mistake (`Misuse`).
 """
 
+from collections.abc import Coroutine
 from typing import Any
 
 import msgspec
@@ -63,8 +64,16 @@ def rejection(dependency: str, error: ErrorRecord) -> Rejected:
     return Rejected(error.message)
 
 
-async def call(state: RunState, exchange: Exchange, key: str, effect: Effect) -> Settled:
-    """Takes one call through the pipeline; `effect` is what `effect_of` says of it."""
+def call(state: RunState, exchange: Exchange, key: str, effect: Effect) -> Coroutine[Any, Any, Settled]:
+    """Takes one call through the pipeline; `effect` is what `effect_of` says of it. To be awaited at once."""
+    if state.teller is not None or state.replay.active:
+        return _found_or_made(state, exchange, key, effect)
+    state.replay.nothing()
+    return _made(state, exchange, key, effect)
+
+
+async def _found_or_made(state: RunState, exchange: Exchange, key: str, effect: Effect) -> Settled:
+    """The call as the journal has it, or made and told."""
     recorded = await _replayed(state, exchange, key) if state.replay.active else state.replay.nothing()
     if recorded is not None:
         state.answered_by(exchange, recorded.outcome.rung)

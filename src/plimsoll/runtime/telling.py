@@ -5,7 +5,7 @@ A listener that fails breaks no run: what it raises is logged, and the run goes 
 
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self, TypeVar
 
 from plimsoll.core.calls import Outcome
@@ -44,10 +44,12 @@ def telling(
     return None if segment is None else Told(segment)
 
 
-async def told(teller: "Told | None", work: Coroutine[Any, Any, RunResult]) -> RunResult:
+def told(teller: "Told | None", work: Coroutine[Any, Any, RunResult]) -> Coroutine[Any, Any, RunResult]:
     """Does the last of a segment, within its context, and tells how it ended."""
-    if teller is None:
-        return await work
+    return work if teller is None else _told(teller, work)
+
+
+async def _told(teller: "Told", work: Coroutine[Any, Any, RunResult]) -> RunResult:
     with teller.current():
         try:
             result = await work
@@ -58,14 +60,20 @@ async def told(teller: "Told | None", work: Coroutine[Any, Any, RunResult]) -> R
     return result
 
 
-@contextmanager
-def telling_failure(teller: "Told | None") -> Iterator[None]:
+def telling_failure(teller: "Told | None") -> AbstractContextManager[None]:
     """Tells that a segment is over where what happens inside, before any of its code runs, fails."""
+    return _UNTOLD if teller is None else _telling_failure(teller)
+
+
+_UNTOLD = nullcontext()
+
+
+@contextmanager
+def _telling_failure(teller: "Told") -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if teller is not None:
-            teller.ended(error)
+        teller.ended(error)
         raise
 
 
