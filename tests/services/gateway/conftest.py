@@ -1,22 +1,28 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+
 from tests.services.gateway.serving import Gateway, Upstream, gateway, served
 
 
-@pytest.fixture
-def upstream() -> Upstream:
+@pytest.fixture(scope="module")
+def _upstream() -> Upstream:
     return Upstream()
 
 
-@pytest.fixture
-def upstream_url(upstream: Upstream) -> Iterator[str]:
-    with served(upstream.app) as url:
+@pytest.fixture(scope="module")
+def upstream_url(_upstream: Upstream) -> Iterator[str]:
+    with served(_upstream.app) as url:
         yield url
 
 
 @pytest.fixture
-def served_gateway(tmp_path: Path, upstream_url: str) -> Iterator[Gateway]:
-    with gateway(tmp_path, upstream_url, timeout_s=0.3) as running:
+def upstream(_upstream: Upstream) -> Upstream:
+    _upstream.does, _upstream.asked, _upstream.keys = {}, [], []
+    return _upstream
+
+
+@pytest.fixture(scope="module")
+def served_gateway(tmp_path_factory: pytest.TempPathFactory, upstream_url: str) -> Iterator[Gateway]:
+    with gateway(tmp_path_factory.mktemp("gateway"), upstream_url, timeout_s=0.3) as running:
         yield running

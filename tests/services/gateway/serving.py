@@ -124,7 +124,6 @@ class Upstream:
         self.does: dict[str, Behaviour] = {}
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str] = []
-        self.hanging = asyncio.Event()
         routes = [Route(f"/v1/{path}", self._answer, methods=["POST"]) for path in ("chat/completions", "embeddings")]
         self.app = Starlette(routes=routes)
 

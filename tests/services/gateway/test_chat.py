@@ -6,6 +6,7 @@ import httpx2
 import openai
 import pytest
 from starlette.responses import JSONResponse, Response
+
 from tests.services.gateway.serving import UP_KEY, Gateway, Upstream, completion, fails, hang
 
 HELLO = [{"role": "user", "content": "hello"}]
