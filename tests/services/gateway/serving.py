@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,8 @@ class Upstream:
         if does is None:
             if body.get("stream"):
                 return streamed([*SPOKEN, chunk({}, "stop"), USED])
-            return JSONResponse(completion(f"{body['model']} says hello."))
+            last = (body.get("messages") or [{}])[-1]
+            return JSONResponse(completion(f"{body['model']} says {last.get('content')}."))
         return does(body)
 
 
@@ -163,6 +164,7 @@ class Gateway:
         self.key_file = key_file
         self.store = store
         self._keys: dict[str, str] = {}
+        self._clients: list[OpenAI] = []
 
     def key(self, tenant: str = "team-a") -> str:
         if tenant not in self._keys:
@@ -170,7 +172,14 @@ class Gateway:
         return self._keys[tenant]
 
     def client(self, tenant: str = "team-a") -> OpenAI:
-        return OpenAI(base_url=f"{self.url}/v1", api_key=self.key(tenant), max_retries=0)
+        client = OpenAI(base_url=f"{self.url}/v1", api_key=self.key(tenant), max_retries=0)
+        self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        """Closes the connections of its clients."""
+        for client in self._clients:
+            client.close()
 
 
 @contextmanager
@@ -178,7 +187,9 @@ def gateway(
     folder: Path, upstream: str, text: str = CONTRACT, *, timeout_s: float = 20, interceptor: Interceptor | None = None
 ) -> Iterator[Gateway]:
     """A gateway whose journal lies in `folder`: one that is begun there again is the same, after a restart."""
-    contract = parse_contract(text.format(base_url=f"{upstream}/v1", timeout_s=timeout_s), file="plimsoll.toml")
+    contract = parse_contract(
+        text.replace("{base_url}", f"{upstream}/v1").replace("{timeout_s}", str(timeout_s)), file="plimsoll.toml"
+    )
     surroundings = local(contract, directory=folder)
     if interceptor is not None:
         own = {"store": surroundings.store, "owner": surroundings.owner, "interceptor": interceptor}
@@ -186,6 +197,8 @@ def gateway(
     app = create_gateway(contract, surroundings=surroundings, directory=folder, environ={"UP_KEY": UP_KEY})
     try:
         with served(app) as url:
-            yield Gateway(url, KeyFile(folder / ".plimsoll/gateway-keys.json"), surroundings.store)
+            running = Gateway(url, KeyFile(folder / ".plimsoll/gateway-keys.json"), surroundings.store)
+            with closing(running):
+                yield running
     finally:
         asyncio.run(surroundings.store.close())

@@ -1,6 +1,7 @@
 """A request as a call of a run: limits, idempotency, restarts, and what is in the journal."""
 
 import asyncio
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,18 @@ import openai
 import pytest
 from starlette.responses import JSONResponse
 
-from plimsoll.core.calls import CallInfo, Ending, Status
+from plimsoll.contract.loading import parse_contract
+from plimsoll.core.calls import CallInfo, Ending
+from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import OutputRejected
-from plimsoll.core.events import CallSettled, Event
-from plimsoll.journal.store import RunHead
+from plimsoll.core.events import CallSettled, Event, RunStarted
+from plimsoll.journal.store import RunHead, RunState
+from plimsoll.journal.writer import Journal
 from plimsoll.runtime.exchange import Exchange, Send
+from plimsoll.runtime.local import local
 from plimsoll.runtime.operations import Operations
-from tests.services.gateway.serving import CONTRACT, Gateway, Upstream, completion, fails, gateway
+from plimsoll.services.gateway.runs import FINGERPRINT
+from tests.services.gateway.serving import CONTRACT, Gateway, Upstream, fails, gateway
 
 LIMITED = CONTRACT + '\n[limits]\nsteps = 3\n[journal]\npath = "runs.db"\n'
 
@@ -66,10 +72,11 @@ def test_requests_of_a_run_follow_one_another(served_gateway: Gateway, upstream:
 def test_requests_of_one_run_at_once_wait_for_one_another(served_gateway: Gateway, upstream: Upstream) -> None:
     client = served_gateway.client()
     answered: list[str] = []
-    threads = [
-        threading.Thread(target=lambda: answered.append(say(client, run="crowd").headers["x-plimsoll-run"]))
-        for _ in range(3)
-    ]
+
+    def ask(number: int) -> None:
+        answered.append(say(client, f"turn {number}", run="crowd").headers["x-plimsoll-run"])
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -101,13 +108,13 @@ def test_a_runs_limits_hold_over_all_of_its_requests(tmp_path: Path, upstream: U
 def test_the_same_key_and_body_are_answered_from_the_journal(
     tmp_path: Path, upstream: Upstream, upstream_url: str
 ) -> None:
-    first: list[str] = []
+    first: list[Any] = []
     for _ in range(2):
         with gateway(tmp_path, upstream_url) as running:
             client = running.client("team-a")
             for headers in ({"key": "k1"}, {"key": "k1", "run": "r1"}, {"key": "k2", "run": "r1"}):
                 answer = say(client, **headers)
-                first.append(answer.text)
+                first.append(json.loads(answer.text))
                 assert ("x-plimsoll-replayed" in answer.headers) == (len(first) > 3)
             with pytest.raises(openai.UnprocessableEntityError) as refused:
                 say(client, "something else", key="k1", run="r1")
@@ -143,15 +150,15 @@ def test_the_same_answers_over_and_over_are_a_loop(served_gateway: Gateway, upst
     assert "halted" in halted.value.body["message"]
 
 
-def test_a_killed_tenant_asks_nothing_more(served_gateway: Gateway, upstream: Upstream) -> None:
-    client = served_gateway.client("killed")
-    say(client)
-    asyncio.run(Operations(served_gateway.store).kill("killed", by="ops", reason="too much"))
+def test_a_killed_run_asks_nothing_more(served_gateway: Gateway, upstream: Upstream) -> None:
+    client = served_gateway.client()
+    say(client, run="killed")
+    asyncio.run(Operations(served_gateway.store).kill(scope="team-a/killed", by="ops", reason="too much"))
     with pytest.raises(openai.RateLimitError) as halted:
-        say(client)
+        say(client, run="killed")
     assert isinstance(halted.value.body, dict)
     assert halted.value.body["code"] == "run_halted"
-    say(served_gateway.client("others"))
+    say(client, run="others")
     assert len(upstream.asked) == 2
 
 
@@ -206,10 +213,27 @@ def test_embeddings_are_passed_through_and_never_another_models(served_gateway: 
 def test_what_a_dead_process_was_asked_is_ended_by_the_next(
     tmp_path: Path, upstream: Upstream, upstream_url: str
 ) -> None:
-    upstream.does["first"] = lambda body: JSONResponse(completion("late"))
+    contract = parse_contract(CONTRACT.replace("{base_url}", upstream_url).replace("{timeout_s}", "1"), file="c.toml")
+
+    async def left() -> None:
+        """As a process leaves them that dies: begun, and nobody advances them."""
+        store = local(contract, directory=tmp_path, owner="dead").store
+        journal = Journal(store, clock=SystemClock())
+        for run, own in (("own", True), ("named", False)):
+            head = await store.begin(f"team-a/{run}", owner="dead", at=0.0)
+            started = RunStarted(
+                agent="gateway",
+                fingerprint=FINGERPRINT,
+                contract_digest="",
+                input={"tenant": "team-a", "own": own},
+            )
+            await journal.open(head).commit(started)
+        await journal.close()
+        await store.close()
+
+    asyncio.run(left())
     with gateway(tmp_path, upstream_url) as running:
-        say(running.client(), run="kept")
-        store = running.store
-        harness_ids = {each.run_id for each in asyncio.run(store.heads())}
-        assert harness_ids == {"team-a/kept"}
-        assert calls(running, "team-a/kept")[0].outcome.status is Status.OK
+        assert head(running, "team-a/own").ending is Ending.FAILED
+        assert head(running, "team-a/named").state is RunState.PARKED
+        say(running.client(), run="named")
+    assert len(upstream.asked) == 1

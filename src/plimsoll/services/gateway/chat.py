@@ -78,12 +78,9 @@ def usage_in(body: Mapping[str, Any]) -> Usage | None:
 
 
 def has_substance(part: Mapping[str, Any]) -> bool:
-    """Whether a part of a streamed answer says anything yet."""
-    return any(
-        any(value for name, value in (choice.get("delta") or {}).items() if name != "role")
-        or choice.get("finish_reason")
-        for choice in part.get("choices") or ()
-    )
+    """Whether a part of a streamed answer says anything yet: that it begins, or ends, is nothing."""
+    deltas = [choice.get("delta") or {} for choice in part.get("choices") or ()]
+    return any(value for delta in deltas for name, value in delta.items() if name != "role")
 
 
 def assembled(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

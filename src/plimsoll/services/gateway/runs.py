@@ -12,8 +12,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from msgspec.structs import replace
-
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Ending, ErrorRecord, Fault, Outcome, Status
 from plimsoll.core.errors import CallFailed, OperationFailed, RunBusy, RunParked
@@ -144,7 +142,7 @@ class Runs:
         if screen is not None:
             screen.run = name
         asking = _Asking(request=request, exchange=GatewayExchange(asked, self._upstreams), screen=screen)
-        began = replace(self.harness.beginning({"tenant": asked.tenant, _OWN: own}), within=(asked.tenant,))
+        began = self.harness.beginning({"tenant": asked.tenant, _OWN: own})
         async with self._turn(run_id):
             token = _asking.set(asking)
             try:
