@@ -14,6 +14,7 @@ FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)#\s]+)")
 ILLUSTRATIONS = {
     "README.md": "the reader's own agent",
+    "docs/gateway.md": "run by tests/services/gateway/test_gateway_docs.py",
     "docs/adapters/pydantic-ai.md": "run by tests/adapters/test_pydantic_docs.py",
     "examples/assistant/README.md": "run by tests/examples/assistant/test_agents.py",
 }

@@ -6,7 +6,14 @@ After a change that is meant: python -m tests.test_public_names
 import importlib
 from pathlib import Path
 
-MODULES = ("plimsoll", "plimsoll.adapters.pydantic_ai", "plimsoll.gate", "plimsoll.journal", "plimsoll.policies")
+MODULES = (
+    "plimsoll",
+    "plimsoll.adapters.pydantic_ai",
+    "plimsoll.gate",
+    "plimsoll.journal",
+    "plimsoll.policies",
+    "plimsoll.services.gateway",
+)
 SNAPSHOT = Path(__file__).with_name("public_names.txt")
 
 

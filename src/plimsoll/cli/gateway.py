@@ -30,7 +30,7 @@ contract_option = click.option(
 @click.group(invoke_without_command=True)
 @contract_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True, help="The port.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="The port; 0: any.")
 @click.pass_context
 def gateway(ctx: click.Context, contract_path: Path | None, host: str, port: int) -> None:
     """Answers OpenAI's interface over HTTP by the contract's models, with all their protections.
