@@ -148,6 +148,7 @@ def test_models_are_those_of_the_contract(served_gateway: Gateway) -> None:
         (b'{"model": ["primary"], "messages": []}', 404, "model_not_found"),
         (b'{"model": "primary"}', 400, "invalid_request"),
         (b'{"model": "primary", "messages": [], "n": 100000}', 400, "invalid_request"),
+        (b'{"model": "primary", "messages": [], "stream": "yes"}', 400, "invalid_request"),
         (b'"' + b"x" * 5_000_000, 413, "request_too_large"),
     ],
 )

@@ -111,7 +111,7 @@ def test_the_next_rung_answers_where_nothing_was_shown(
     stream = served_gateway.client().chat.completions.with_raw_response.create(
         model="primary", messages=HELLO, stream=True
     )
-    assert stream.headers["x-plimsoll-rung"] in ("second", "primary")
+    assert (stream.headers["x-plimsoll-rung"], stream.headers["x-plimsoll-degraded"]) == ("second", "true")
     text = "".join(part.choices[0].delta.content or "" for part in stream.parse())
     assert text == "It is so."
 
@@ -141,6 +141,15 @@ def test_an_upstream_that_does_not_stream_is_shown_as_a_stream(served_gateway: G
     assert text == "all at once"
     assert chunks[0].choices[0].delta.tool_calls[0].index == 0
     assert chunks[-1].usage.total_tokens == 10
+
+
+def test_a_canned_answer_is_shown_as_a_stream(served_gateway: Gateway, upstream: Upstream) -> None:
+    upstream.does["first"] = fails(500)
+    stream = served_gateway.client().chat.completions.with_raw_response.create(
+        model="polite", messages=HELLO, stream=True
+    )
+    assert stream.headers["x-plimsoll-rung"] == "canned"
+    assert "".join(part.choices[0].delta.content or "" for part in stream.parse()) == "Nobody can answer that now."
 
 
 def test_an_error_before_the_first_part_has_its_status(served_gateway: Gateway, upstream: Upstream) -> None:

@@ -154,7 +154,7 @@ class _Gateway:
 
     async def _shown(self, request: Request) -> Response:
         """A stream, once its first part has come: until then it may still become an error with a status of its own."""
-        screen = Screen()
+        screen = Screen([rung.name for rung in self._runs.harness.env.ladders[request.asked.model].rungs])
         task = asyncio.create_task(self._led(request, screen))
         self._streams.add(task)
         task.add_done_callback(self._streams.discard)
@@ -245,7 +245,7 @@ def _told(answer: Answer) -> dict[str, str]:
 
 def _told_early(first: Part, request: Request, run: str) -> dict[str, str]:
     """What is known of an answer when its first part comes."""
-    return {RUN: run} | (_rung_told(first.rung, degraded=first.rung != request.asked.model) if first.rung else {})
+    return {RUN: run, **_rung_told(first.rung, degraded=first.rung != request.asked.model)}
 
 
 def _rung_told(rung: str, *, degraded: bool) -> dict[str, str]:

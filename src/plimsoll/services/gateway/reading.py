@@ -71,6 +71,8 @@ async def understood(
         isinstance(choices, bool) or not isinstance(choices, int) or not 0 < choices <= MAX_CHOICES
     ):
         raise Failure(400, "invalid_request", f"`n` is a whole number from 1 to {MAX_CHOICES}")
+    if not isinstance(body.get("stream"), (bool, type(None))):
+        raise Failure(400, "invalid_request", "`stream` is true or false")
     if not endpoint.climbs and len(ladders[model].rungs) > 1:
         what = f"the model {model!r} falls back to others, and the vectors of two models do not mix"
         raise Failure(400, "model_has_fallback", f"{what}: name one without a fallback")

@@ -57,9 +57,13 @@ class Answer:
 
 
 class Screen:
-    """What leads the parts of an answer to the client that is shown them, which may leave. `run` is the answer's."""
+    """What leads the parts of an answer to the client that is shown them, which may leave.
 
-    def __init__(self) -> None:
+    `run` is the answer's, `rungs` are the names of those that may bring it.
+    """
+
+    def __init__(self, rungs: Sequence[str] = ()) -> None:
+        self._rungs = rungs
         self._parts: asyncio.Queue[Part | None] = asyncio.Queue(1)
         self._stream: ModelStream[Part] | None = None
         self.run = ""
@@ -79,6 +83,8 @@ class Screen:
                     self.voided = part.why
                     return
                 continue
+            if not part.rung and stream.outcome is not None:  # all of it was there at once
+                part = Part(self._rungs[stream.outcome.rung], part.data)  # noqa: PLW2901
             self.shown += 1
             await self._parts.put(part)
 
@@ -198,6 +204,9 @@ class Runs:
         exchange = asking.exchange
         if asking.screen is None:
             asking.outcome = (await run.exchange(exchange, key=key)).outcome
+            return
+        if asking.screen.left:  # while it waited for its turn
+            asking.outcome = _ABANDONED
             return
         stream = run.streaming(exchange, key=key)
         async with stream:
