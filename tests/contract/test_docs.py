@@ -21,6 +21,7 @@ from plimsoll.contract.model import (
     Connection,
     Contract,
     GateSection,
+    GatewaySection,
     HedgeSection,
     JournalSection,
     Limits,
@@ -30,6 +31,7 @@ from plimsoll.contract.model import (
     RateLimitSection,
     Retry,
     Tool,
+    Upstream,
 )
 from plimsoll.contract.rule_syntax import FUNCTIONS, MAX_SOURCE
 from plimsoll.core.calls import Effect, Fault
@@ -53,6 +55,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[connections.NAME]`": Connection,
     "`[journal]`": JournalSection,
     "`[gate]`": GateSection,
+    "`[gateway]`": GatewaySection,
+    "`[gateway.upstreams.NAME]`": Upstream,
 }
 
 

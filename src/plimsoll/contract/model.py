@@ -378,7 +378,7 @@ class GatewaySection(_Section, frozen=True, kw_only=True):
     `max_concurrent` under way.
     """
 
-    upstreams: dict[str, Upstream] = field(default_factory=dict)
+    upstreams: dict[str, Upstream]
     keys: Annotated[str, Meta(min_length=1)] = ".plimsoll/gateway-keys.json"
     max_request_bytes: AtLeastOne = 4_194_304
     read_timeout_s: Positive = 30.0

@@ -17,7 +17,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from plimsoll.contract.model import Contract, GatewaySection
+from plimsoll.contract.model import Contract
 from plimsoll.core.errors import (
     JournalCorrupt,
     JournalUnavailable,
@@ -89,7 +89,8 @@ class _Gateway:
         self, contract: Contract, surroundings: Surroundings, directory: Path, environ: Mapping[str, str]
     ) -> None:
         self._upstreams = Upstreams(contract, environ=environ)
-        self._section = contract.gateway or GatewaySection()
+        assert contract.gateway is not None  # the upstreams have been looked for
+        self._section = contract.gateway
         self._runs = Runs(contract, surroundings=surroundings, upstreams=self._upstreams)
         self._keys = KeyFile(directory / self._section.keys)
         self._quotas = Quotas(self._section, clock=surroundings.clock)
