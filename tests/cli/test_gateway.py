@@ -80,6 +80,7 @@ def test_keys_are_added_listed_and_taken_away(contract: Path) -> None:
         (('id = "up:first"\n', ""), "the gateway has no model of its own"),
         (('canned = "Nobody can answer that now."', 'hand_over = ["ann"]'), "takes longer than an HTTP request waits"),
         (('base_url = "http://127.0.0.1:9"', 'base_url = "http://127.0.0.1:9"\napi_key = "env:NO_SUCH"'), "NO_SUCH"),
+        (("[models.canned]", '[models."é"]\ncanned = "?"\n[models.canned]'), "no HTTP header can carry"),
         (("", ""), "no tenant has a key"),
     ],
 )
@@ -99,3 +100,10 @@ def test_check_tells_of_models_without_an_upstream(contract: Path) -> None:
     assert result.exit_code == 1
     assert "did you mean up:first?" in result.output
     assert "holds a password" in result.output
+
+
+def test_without_its_libraries_the_extra_is_named(contract: Path) -> None:
+    code = "import sys; sys.modules['starlette'] = None; from plimsoll.cli import main; main(['gateway'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
+    assert done.returncode == 1
+    assert "pip install 'plimsoll-ai[gateway]'" in done.stderr

@@ -36,6 +36,8 @@ def gateway_problems(contract: Contract) -> Iterator[tuple[Path, str, str]]:
             yield ("gateway", "upstreams", name, "base_url"), "holds a password", fix
     for name, model in contract.models.items():
         here: Path = ("models", name)
+        if not (name.isascii() and name.isprintable()):
+            yield here, "has a name that no HTTP header can carry", "name it in printable ASCII"
         if model.hand_over:
             yield (
                 (*here, "hand_over"),

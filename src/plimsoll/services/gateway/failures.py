@@ -25,7 +25,7 @@ _FINAL = {"x-should-retry": "false"}
 """What OpenAI's clients read of an answer that would be the same again."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Failure(Exception):
     """An answer that is an error: its HTTP status, a code for programs, a sentence for people."""
 
