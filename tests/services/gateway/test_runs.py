@@ -219,10 +219,10 @@ def test_what_a_dead_process_was_asked_is_ended_by_the_next(
         """As a process leaves them that dies: begun, and nobody advances them."""
         store = local(contract, directory=tmp_path, owner="dead").store
         journal = Journal(store, clock=SystemClock())
-        for run, own in (("own", True), ("named", False)):
+        for run, own, agent in (("own", True, "gateway"), ("named", False, "gateway"), ("theirs", False, "shop")):
             head = await store.begin(f"team-a/{run}", owner="dead", at=0.0)
             started = RunStarted(
-                agent="gateway",
+                agent=agent,
                 fingerprint=FINGERPRINT,
                 contract_digest="",
                 input={"tenant": "team-a", "own": own},
@@ -236,4 +236,8 @@ def test_what_a_dead_process_was_asked_is_ended_by_the_next(
         assert head(running, "team-a/own").ending is Ending.FAILED
         assert head(running, "team-a/named").state is RunState.PARKED
         say(running.client(), run="named")
+        with pytest.raises(openai.ConflictError) as failed:
+            say(running.client(), run="theirs")
+        assert isinstance(failed.value.body, dict)
+        assert failed.value.body["code"] == "run_not_here"
     assert len(upstream.asked) == 1

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
@@ -11,6 +13,7 @@ import pytest
 from starlette.responses import JSONResponse, StreamingResponse
 
 from plimsoll.core.calls import Ending, Status
+from plimsoll.services.gateway import app
 from tests.services.gateway.serving import (
     SPOKEN,
     USED,
@@ -188,6 +191,28 @@ def test_a_client_that_leaves_ends_its_call(served_gateway: Gateway, upstream: U
     left, whole = calls(served_gateway, "team-a/left")
     assert (left.outcome.status, whole.outcome.status) == (Status.ABANDONED, Status.OK)
     assert head(served_gateway, "team-a/left").ending is not Ending.FAILED
+
+
+def test_a_client_that_takes_nothing_holds_nothing_for_long(
+    served_gateway: Gateway, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lengthy(body: dict[str, Any]) -> StreamingResponse:
+        return streamed([chunk({"content": "x"}) | {"obfuscation": "x" * 65536}] * 400, done=False)
+
+    monkeypatch.setattr(app, "STALLED_S", 0.2)
+    upstream.does["second"] = lengthy
+    address = urlsplit(served_gateway.url)
+    assert address.hostname and address.port
+    body = json.dumps({"model": "second", "messages": HELLO, "stream": True}).encode()
+    head_lines = f"Host: x\r\nAuthorization: Bearer {served_gateway.key()}\r\nx-plimsoll-run: stalled\r\n"
+    request = f"POST /v1/chat/completions HTTP/1.1\r\n{head_lines}Content-Length: {len(body)}\r\n\r\n".encode()
+    with socket.create_connection((address.hostname, address.port), timeout=20) as connection:
+        connection.sendall(request + body)
+        assert connection.recv(10).startswith(b"HTTP/1.1 2")
+        upstream.does.clear()
+        shown(served_gateway.client(), **{"x-plimsoll-run": "stalled"})  # waits for its turn
+    stalled, whole = calls(served_gateway, "team-a/stalled")
+    assert (stalled.outcome.status, whole.outcome.status) == (Status.ABANDONED, Status.OK)
 
 
 def test_a_stream_ends_with_done(served_gateway: Gateway, upstream: Upstream) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import (
@@ -38,6 +39,8 @@ from plimsoll.services.gateway.upstreams import Upstreams
 
 __all__ = ["create_gateway"]
 
+STALLED_S = 60.0
+"""How many seconds a client may take for a part of a stream before it counts as gone."""
 _LOG = logging.getLogger("plimsoll.gateway")
 _encode = msgspec.json.Encoder().encode
 _DONE = b"data: [DONE]\n\n"
@@ -200,8 +203,14 @@ class _Stream(StreamingResponse):
         self._closing = closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def taken(message: Message) -> None:
+            async with asyncio.timeout(STALLED_S):
+                await send(message)
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, taken)
+        except (TimeoutError, ClientDisconnect):
+            _LOG.info("- a client took no more of a stream")
         finally:
             await asyncio.shield(asyncio.ensure_future(self._closing()))
 

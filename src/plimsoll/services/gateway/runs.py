@@ -14,7 +14,7 @@ from typing import Any
 
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Ending, ErrorRecord, Fault, Outcome, Status
-from plimsoll.core.errors import CallFailed, OperationFailed, RunBusy, RunParked
+from plimsoll.core.errors import CallFailed, Misuse, OperationFailed, ReplayMismatch, RunBusy, RunErased, RunParked
 from plimsoll.core.events import CallSettled, Event
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.result import RunResult
@@ -153,6 +153,10 @@ class Runs:
             token = _asking.set(asking)
             try:
                 result = await self.harness.lead(run_id, began)
+            except (ReplayMismatch, RunErased):
+                raise
+            except Misuse:
+                raise Failure(409, "run_not_here", f"run {name} is not one of this gateway; begin another") from None
             finally:
                 _asking.reset(token)
             if asking.outcome is None and asking.failure is None and request.key:
