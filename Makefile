@@ -81,7 +81,7 @@ bench: $(VENV)/.dev ## List the benchmarks, or run those named by BENCH="..."
 constraints: ## Remake constraints.txt from the newest versions that pyproject.toml allows
 	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(PYTHON) -m venv "$$scratch/venv"; \
-	"$$scratch/venv/bin/python" -m pip --quiet --disable-pip-version-check install '.[dev,pydantic-ai,encryption,alerts,postgres,telemetry,browser,servers,mutation]'; \
+	"$$scratch/venv/bin/python" -m pip --quiet --disable-pip-version-check install '.[dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry,gateway,browser,servers,mutation]'; \
 	"$$scratch/venv/bin/python" -m pip freeze --exclude plimsoll-ai > "$$scratch/freeze"; \
 	sed -n '/^#/p' constraints.txt > "$$scratch/constraints"; \
 	grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' "$$scratch/freeze" >> "$$scratch/constraints"; \
@@ -100,7 +100,7 @@ $(VENV)/.made:
 	@touch $@
 
 $(VENV)/.demo: EXTRAS := demo
-$(VENV)/.dev: EXTRAS := dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry
+$(VENV)/.dev: EXTRAS := dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry,gateway
 $(VENV)/.browser: EXTRAS := browser,servers
 $(VENV)/.mutation: EXTRAS := mutation
 

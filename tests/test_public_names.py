@@ -16,6 +16,7 @@ MODULES = (
     "plimsoll.journal",
     "plimsoll.observability.telemetry",
     "plimsoll.policies",
+    "plimsoll.services.gateway",
 )
 SNAPSHOT = Path(__file__).with_name("public_names.txt")
 

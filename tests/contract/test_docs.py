@@ -24,6 +24,7 @@ from plimsoll.contract.model import (
     DayLimits,
     Fresh,
     GateSection,
+    GatewaySection,
     HedgeSection,
     JournalSection,
     Limits,
@@ -36,6 +37,7 @@ from plimsoll.contract.model import (
     ServiceLevels,
     TelemetrySection,
     Tool,
+    Upstream,
 )
 from plimsoll.contract.rule_syntax import FUNCTIONS, MAX_SOURCE
 from plimsoll.core.calls import Effect, Fault
@@ -65,6 +67,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[alerts]`": AlertsSection,
     "`[telemetry]`": TelemetrySection,
     "`[gate]`": GateSection,
+    "`[gateway]`": GatewaySection,
+    "`[gateway.upstreams.NAME]`": Upstream,
 }
 
 

@@ -10,6 +10,7 @@ from plimsoll.cli.compensate import compensate
 from plimsoll.cli.contract_commands import check_command, init_command
 from plimsoll.cli.erase import erase
 from plimsoll.cli.gate import gate, reproduce
+from plimsoll.cli.gateway import gateway
 from plimsoll.cli.keys import keys
 from plimsoll.cli.kill import kill
 from plimsoll.cli.runs import runs
@@ -37,6 +38,7 @@ def main() -> None:
       plimsoll status                    what runs, what waits, which circuits are open
       plimsoll kill --all                stops every run before its next call
       plimsoll audit verify              is the journal as it was written?
+      plimsoll gateway                   OpenAI's interface, for agents in any language
 
     \b
     Exit codes: 0 done, 1 an error, 2 wrong usage, 130 after ctrl-C. `gate`: 0 SHIP, 1 BLOCK, 2 INCONCLUSIVE.
@@ -57,6 +59,7 @@ for command in (
     audit,
     erase,
     keys,
+    gateway,
 ):
     main.add_command(command)
 for steering in (compensate, signal, cancel, adopt, work):

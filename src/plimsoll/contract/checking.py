@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from plimsoll.contract.checking_alerts import check_alerts, check_levels
 from plimsoll.contract.checking_connections import check_connections
+from plimsoll.contract.checking_gateway import check_gateway
 from plimsoll.contract.checking_imports import check_imports
 from plimsoll.contract.checking_models import check_models
 from plimsoll.contract.checking_tools import check_tools
@@ -36,6 +37,7 @@ def check_contract(
     check_models(contract, notes)
     check_tools(contract, tools, notes)
     check_connections(contract, notes)
+    check_gateway(contract, notes)
     _check_names(contract, notes)
     _check_protections(contract, notes)
     check_alerts(contract.alerts, notes)

@@ -23,6 +23,7 @@ __all__ = [
     "DayLimits",
     "Fresh",
     "GateSection",
+    "GatewaySection",
     "HedgeSection",
     "JournalSection",
     "Limits",
@@ -36,6 +37,7 @@ __all__ = [
     "ServiceLevels",
     "TelemetrySection",
     "Tool",
+    "Upstream",
 ]
 
 Positive = Annotated[float, Meta(gt=0)]
@@ -88,6 +90,16 @@ RunUrl = Annotated[
     Meta(
         pattern=r"^https?://[^{}]*\{run_id\}[^{}]*$",
         extra={"words": "an address with {run_id} in it, such as https://ops.example/runs/{run_id}"},
+    ),
+]
+HttpUrl = Annotated[
+    str, Meta(pattern=r"^https?://[^\s/]", extra={"words": "an address, such as https://api.openai.com/v1"})
+]
+FromEnvironment = Annotated[
+    str,
+    Meta(
+        pattern=r"^env:[A-Za-z_][A-Za-z0-9_]*$",
+        extra={"words": "env:NAME, for a variable of the environment that holds it"},
     ),
 ]
 
@@ -444,6 +456,34 @@ class GateSection(_Section, frozen=True, kw_only=True):
     accepts: tuple[Concession, ...] = ()
 
 
+class Upstream(_Section, frozen=True, kw_only=True):
+    """`[gateway.upstreams.NAME]`: an HTTP service with OpenAI's interface, to which the models `NAME:…` are sent.
+
+    `base_url` ends where `/chat/completions` begins. `api_key` is `env:NAME` (None: it wants none). `output_cap` is
+    what the service calls the most tokens of an answer.
+    """
+
+    base_url: HttpUrl
+    api_key: FromEnvironment | None = None
+    output_cap: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+
+
+class GatewaySection(_Section, frozen=True, kw_only=True):
+    """`[gateway]`: the service `plimsoll gateway`, and what it takes from its clients.
+
+    `keys` is the file of its tenants' keys, relative to the contract's. A request has `max_request_bytes` at most, and
+    has come within `read_timeout_s`. Each tenant may send so many requests a minute, of which a sixth at once, and have
+    `max_concurrent` under way.
+    """
+
+    upstreams: dict[str, Upstream]
+    keys: Annotated[str, Meta(min_length=1)] = ".plimsoll/gateway-keys.json"
+    max_request_bytes: AtLeastOne = 4_194_304
+    read_timeout_s: Positive = 30.0
+    requests_per_minute: AtLeastOne = 600
+    max_concurrent: AtLeastOne = 64
+
+
 class Contract(_Section, frozen=True, kw_only=True):
     """The whole of `plimsoll.toml`. The model named `primary` is the one that the agent is asked with."""
 
@@ -458,6 +498,7 @@ class Contract(_Section, frozen=True, kw_only=True):
     alerts: AlertsSection = AlertsSection()
     telemetry: TelemetrySection = TelemetrySection()
     gate: GateSection = GateSection()
+    gateway: GatewaySection | None = None
 
     def tool(self, name: str) -> Tool:
         """What was decided about the tool `name`. An undeclared tool is a write that nobody may retry."""

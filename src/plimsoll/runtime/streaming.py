@@ -85,6 +85,11 @@ class ModelStream(Generic[P]):
         return self._native is not NOTHING_MORE
 
     @property
+    def outcome(self) -> Outcome | None:
+        """What came of the call; None as long as nothing has, and where its receiver left."""
+        return None if self._settled is None else self._settled.outcome
+
+    @property
     def reply(self) -> Any:
         """The answer, once it is settled. Raises `Misuse` before, and where its receiver left."""
         if not self.settled:

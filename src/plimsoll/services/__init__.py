@@ -1,0 +1,1 @@
+"""Services: processes of their own, one ASGI application each."""

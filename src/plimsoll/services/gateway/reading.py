@@ -1,0 +1,107 @@
+"""A request, as far as it is taken from its client: bounded in size, headers and time, and then understood."""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+
+from plimsoll.contract.model import GatewaySection
+from plimsoll.core.canonical import canonical_json
+from plimsoll.core.errors import Misuse
+from plimsoll.policies.ladder import Ladder
+from plimsoll.services.gateway.exchange import CHAT, EMBEDDINGS, Asked, Endpoint
+from plimsoll.services.gateway.failures import Failure
+from plimsoll.services.gateway.runs import Request
+from plimsoll.services.gateway.tenants import KeyFile
+
+__all__ = ["authenticated", "check_headers", "understood"]
+
+RUN = "x-plimsoll-run"
+MAX_HEADERS = 100
+MAX_KEY_CHARS = 256
+MAX_CHOICES = 128
+_RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_NEEDS: Mapping[str, tuple[str, type[Any] | tuple[type[Any], ...]]] = {
+    CHAT.path: ("messages", list),
+    EMBEDDINGS.path: ("input", (str, list)),
+}
+
+
+def check_headers(http: HttpRequest) -> None:
+    """Raises `Failure` for a request with too many headers."""
+    if len(http.headers.raw) > MAX_HEADERS:
+        raise Failure(431, "too_many_headers", f"a request has {MAX_HEADERS} headers at most")
+
+
+def authenticated(http: HttpRequest, keys: KeyFile) -> str:
+    """The tenant whose key this is. Raises `Failure`."""
+    scheme, _, key = http.headers.get("authorization", "").partition(" ")
+    tenant = keys.tenant_of(key.strip()) if scheme.lower() == "bearer" else None
+    if tenant is None:
+        what = "this is no key of this gateway; send one as `Authorization: Bearer KEY`"
+        raise Failure(401, "invalid_api_key", what, {"www-authenticate": "Bearer"})
+    return tenant
+
+
+async def understood(
+    http: HttpRequest, endpoint: Endpoint, *, tenant: str, section: GatewaySection, ladders: Mapping[str, Ladder]
+) -> Request:
+    """What the client asks. Raises `Failure` for anything that cannot be asked."""
+    run = http.headers.get(RUN, "")
+    if RUN in http.headers and not _RUN.fullmatch(run):
+        raise Failure(
+            400, "invalid_run", f"{RUN} is 1 to 128 letters, digits and . _ : -, and begins with one of the first"
+        )
+    key = http.headers.get("idempotency-key", "")
+    if len(key) > MAX_KEY_CHARS:
+        raise Failure(400, "invalid_idempotency_key", f"Idempotency-Key has {MAX_KEY_CHARS} characters at most")
+    body = _object(await _body(http, section))
+    model = body.get("model")
+    if not isinstance(model, str) or model not in ladders:
+        raise Failure(404, "model_not_found", f"the models here are: {', '.join(sorted(ladders))}")
+    needed, kind = _NEEDS[endpoint.path]
+    if not isinstance(body.get(needed), kind):
+        raise Failure(400, "invalid_request", f"`{needed}` is missing, or is not of its type")
+    choices = body.get("n")
+    if choices is not None and (
+        isinstance(choices, bool) or not isinstance(choices, int) or not 0 < choices <= MAX_CHOICES
+    ):
+        raise Failure(400, "invalid_request", f"`n` is a whole number from 1 to {MAX_CHOICES}")
+    if not isinstance(body.get("stream"), (bool, type(None))):
+        raise Failure(400, "invalid_request", "`stream` is true or false")
+    if not endpoint.climbs and len(ladders[model].rungs) > 1:
+        what = f"the model {model!r} falls back to others, and the vectors of two models do not mix"
+        raise Failure(400, "model_has_fallback", f"{what}: name one without a fallback")
+    return Request(asked=Asked(endpoint=endpoint, tenant=tenant, model=model, body=body), run=run, key=key)
+
+
+async def _body(http: HttpRequest, section: GatewaySection) -> bytes:
+    most = section.max_request_bytes
+    too_large = Failure(413, "request_too_large", f"a request has {most} bytes at most", {"connection": "close"})
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(section.read_timeout_s):
+            async for part in http.stream():
+                size += len(part)
+                if size > most:
+                    raise too_large
+                parts.append(part)
+    except TimeoutError:
+        raise Failure(408, "request_timeout", "the request did not come in time", {"connection": "close"}) from None
+    except ClientDisconnect:
+        raise Failure(400, "disconnected", "the client left before its request had come") from None
+    return b"".join(parts)
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        body = msgspec.json.decode(raw, type=dict[str, Any])
+        canonical_json(body)
+    except (msgspec.DecodeError, Misuse, RecursionError, UnicodeError):
+        raise Failure(400, "invalid_json", "the body of the request is no JSON object") from None
+    return body

@@ -1,0 +1,170 @@
+"""Upstreams: the HTTP services with OpenAI's interface that answer in the end."""
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import msgspec
+
+from plimsoll.contract.checking_gateway import gateway_problems, upstream_of
+from plimsoll.contract.model import Contract, Model, Upstream
+from plimsoll.core.calls import Fault
+from plimsoll.core.errors import Misuse, OperationFailed, OutputRejected
+
+__all__ = ["Reply", "UpstreamFailed", "Upstreams"]
+
+MAX_ANSWER_BYTES = 32 * 1024 * 1024
+"""An answer that is longer is none: somebody has to hold it in memory."""
+_FOR_THE_CLIENT = frozenset({400, 413, 415, 422})
+"""By these an upstream says that the request is wrong. That is an answer to its client, and no fault of the upstream:
+otherwise one client's bad requests would open the circuit for all."""
+_CODE = re.compile(r"[a-z0-9_.-]{1,64}")
+_OK = 200
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What an upstream answered: its HTTP status and its JSON."""
+
+    status: int
+    body: dict[str, Any]
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is an answer to what was asked, and not to how it was asked."""
+        return self.status == _OK
+
+
+class UpstreamFailed(OperationFailed):
+    """An upstream answered with an error. Of what it wrote, only a short code is kept."""
+
+    def __init__(self, upstream: str, *, status_code: int, headers: Mapping[str, str], code: str = "") -> None:
+        self.status_code = status_code
+        self.headers = headers
+        super().__init__(f"{upstream} answered with the status {status_code}{f' ({code})' if code else ''}")
+
+
+class Upstreams:
+    """Asks the services that a contract names, each over connections of its own."""
+
+    def __init__(self, contract: Contract, *, environ: Mapping[str, str]) -> None:
+        """Raises `Misuse` where a model has no upstream, or a key is not in `environ`."""
+        problems = [f"{'.'.join(map(str, path))}: {what} → {fix}" for path, what, fix in gateway_problems(contract)]
+        if contract.gateway is None or problems:
+            raise Misuse("this contract makes no gateway: " + "; ".join(problems))
+        self._sections = contract.gateway.upstreams
+        self._clients = {name: _client(name, section, environ) for name, section in self._sections.items()}
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+
+    def section(self, model: Model) -> Upstream:
+        """What the contract says of the upstream of `model`."""
+        return self._sections[upstream_of(model.id or "")[0]]
+
+    async def send(self, model: Model, path: str, body: Mapping[str, Any]) -> Reply:
+        """Asks for the whole answer."""
+        async with self._asked(model, path, body) as (name, response):
+            return await _whole(name, response)
+
+    async def stream(self, model: Model, path: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any] | Reply]:
+        """The parts of an answer as they come; one `Reply`, where the upstream does not stream it.
+
+        Raises `OutputRejected` where the stream ends before its own end.
+        """
+        async with self._asked(model, path, body) as (name, response):
+            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                yield await _whole(name, response)
+                return
+            async for data in _events(name, response):
+                if data == "[DONE]":
+                    return
+                yield _part(name, data)
+
+    @asynccontextmanager
+    async def _asked(
+        self, model: Model, path: str, body: Mapping[str, Any]
+    ) -> AsyncIterator[tuple[str, httpx2.Response]]:
+        """The response to a request, before its body is read. Raises `UpstreamFailed`."""
+        name, model_name = upstream_of(model.id or "")
+        content = msgspec.json.encode({**body, "model": model_name})
+        async with self._clients[name].stream("POST", path, content=content) as response:
+            if response.status_code != _OK and response.status_code not in _FOR_THE_CLIENT:
+                code = _code(await _read(name, response))
+                raise UpstreamFailed(name, status_code=response.status_code, headers=response.headers, code=code)
+            yield name, response
+
+
+def _client(name: str, section: Upstream, environ: Mapping[str, str]) -> httpx2.AsyncClient:
+    headers = {"content-type": "application/json", "user-agent": "plimsoll-gateway"}
+    if section.api_key is not None:
+        variable = section.api_key.removeprefix("env:")
+        key = environ.get(variable, "").strip()
+        if not key:
+            raise Misuse(f"gateway.upstreams.{name}.api_key: the variable {variable} is not set in the environment")
+        headers["authorization"] = f"Bearer {key}"
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
+    # How long an answer may take is the ladder's to say.
+    return httpx2.AsyncClient(base_url=section.base_url.rstrip("/"), headers=headers, timeout=None, limits=limits)
+
+
+async def _read(name: str, response: httpx2.Response) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in response.aiter_bytes():
+        size += len(part)
+        if size > MAX_ANSWER_BYTES:
+            raise OutputRejected(name, fault=Fault.MALFORMED, detail=f"it is longer than {MAX_ANSWER_BYTES} bytes")
+        parts.append(part)
+    return b"".join(parts)
+
+
+async def _whole(name: str, response: httpx2.Response) -> Reply:
+    raw = await _read(name, response)
+    if not raw.strip():
+        raise OutputRejected(name, fault=Fault.EMPTY, detail="there is no body")
+    return Reply(response.status_code, _object(name, raw))
+
+
+async def _events(name: str, response: httpx2.Response) -> AsyncGenerator[str]:
+    """The data of the server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
+    data: list[str] = []
+    size = 0
+    async for line in response.aiter_lines():
+        size += len(line)
+        if size > MAX_ANSWER_BYTES:
+            raise OutputRejected(name, fault=Fault.MALFORMED, detail=f"it is longer than {MAX_ANSWER_BYTES} bytes")
+        if line.startswith("data:"):
+            data.append(line[5:].removeprefix(" "))
+        elif not line and data:
+            yield "\n".join(data)
+            data = []
+    if data:
+        yield "\n".join(data)
+
+
+def _part(name: str, data: str) -> dict[str, Any]:
+    part = _object(name, data)
+    if part.get("error"):
+        code = _code(data.encode())
+        raise UpstreamFailed(name, status_code=500, headers={}, code=code)
+    return part
+
+
+def _object(name: str, raw: bytes | str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(raw, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        raise OutputRejected(name, fault=Fault.MALFORMED, detail="it is no JSON object") from None
+
+
+def _code(raw: bytes) -> str:
+    """The short code of an error, where it has one. A sentence may quote a key, or what was asked."""
+    try:
+        error = msgspec.json.decode(raw)["error"]
+        code = error.get("code") or error.get("type")
+    except Exception:
+        return ""
+    return code if isinstance(code, str) and _CODE.fullmatch(code) else ""

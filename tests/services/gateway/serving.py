@@ -1,0 +1,204 @@
+"""A gateway, and an upstream that does what a test says, each a real server in a thread of its own."""
+
+import asyncio
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from openai import OpenAI
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from plimsoll.contract.loading import parse_contract
+from plimsoll.journal.store import Store
+from plimsoll.runtime.exchange import Interceptor
+from plimsoll.runtime.local import local
+from plimsoll.runtime.surroundings import Surroundings
+from plimsoll.services.gateway import create_gateway
+from plimsoll.services.gateway.tenants import KeyFile
+
+CONTRACT = """
+[agent]
+name = "gateway"
+
+[models.primary]
+id = "up:first"
+timeout_s = {timeout_s}
+fallback = ["second"]
+
+[models.second]
+id = "up:second"
+
+[models.lone]
+id = "up:first"
+
+[models.embed]
+id = "up:embed"
+max_output_tokens = 1
+
+[models.polite]
+id = "up:first"
+fallback = ["canned"]
+
+[models.canned]
+canned = "Nobody can answer that now."
+
+[gateway.upstreams.up]
+base_url = "{base_url}"
+api_key = "env:UP_KEY"
+"""
+UP_KEY = "sk-upstream-secret"
+
+Behaviour = Callable[[dict[str, Any]], Response]
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(uvicorn.Config(app, http="h11", access_log=False, log_level="warning", lifespan="on"))
+        self.up = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.up.set()
+
+
+@contextmanager
+def served(app: ASGIApp) -> Iterator[str]:
+    """The address of `app`, which answers there."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    server = _Server(app)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listening])))
+    thread.start()
+    try:
+        assert server.up.wait(30)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def completion(text: str | None = "Hello.", *, finish: str = "stop", **message: Any) -> dict[str, Any]:
+    """A chat completion as OpenAI writes it."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text, **message}, "finish_reason": finish}
+    usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
+    head = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-real"}
+    return {**head, "choices": [choice], "usage": usage, "service_tier": "default"}
+
+
+def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    """A part of a streamed chat completion."""
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "gpt-real"}
+    return {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+
+USED = {**chunk({}), "choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}}
+SPOKEN = [chunk({"role": "assistant", "content": ""}), *(chunk({"content": word}) for word in ("It ", "is ", "so."))]
+
+
+def streamed(parts: list[dict[str, Any]], *, done: bool = True) -> StreamingResponse:
+    """Parts as server-sent events."""
+
+    async def events() -> Any:
+        for part in parts:
+            yield f"data: {json.dumps(part)}\n\n"
+        if done:
+            yield "data: [DONE]\n\n"
+
+    return StreamingResponse(events(), media_type="text/event-stream")
+
+
+class Upstream:
+    """A service with OpenAI's interface. `does` says what each of its models answers; `asked` is what came in."""
+
+    def __init__(self) -> None:
+        self.does: dict[str, Behaviour] = {}
+        self.asked: list[dict[str, Any]] = []
+        self.keys: list[str] = []
+        routes = [Route(f"/v1/{path}", self._answer, methods=["POST"]) for path in ("chat/completions", "embeddings")]
+        self.app = Starlette(routes=routes)
+
+    async def _answer(self, request: Request) -> Response:
+        body = await request.json()
+        self.asked.append(body)
+        self.keys.append(request.headers["authorization"])
+        does = self.does.get(body["model"])
+        if does is None:
+            if body.get("stream"):
+                return streamed([*SPOKEN, chunk({}, "stop"), USED])
+            last = (body.get("messages") or [{}])[-1]
+            return JSONResponse(completion(f"{body['model']} says {last.get('content')}."))
+        return does(body)
+
+
+def hang(body: dict[str, Any]) -> Response:
+    """Answers nothing until its client leaves."""
+
+    class Hanging(Response):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+    return Hanging()
+
+
+def fails(status: int, headers: dict[str, str] | None = None, **error: Any) -> Behaviour:
+    """Answers with an error."""
+    return lambda body: JSONResponse({"error": {"message": "no", **error}}, status, headers)
+
+
+class Gateway:
+    """A gateway that runs."""
+
+    def __init__(self, url: str, key_file: KeyFile, store: Store) -> None:
+        self.url = url
+        self.key_file = key_file
+        self.store = store
+        self._keys: dict[str, str] = {}
+        self._clients: list[OpenAI] = []
+
+    def key(self, tenant: str = "team-a") -> str:
+        if tenant not in self._keys:
+            self._keys[tenant] = self.key_file.add(tenant, at=0.0)
+        return self._keys[tenant]
+
+    def client(self, tenant: str = "team-a") -> OpenAI:
+        client = OpenAI(base_url=f"{self.url}/v1", api_key=self.key(tenant), max_retries=0)
+        self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        """Closes the connections of its clients."""
+        for client in self._clients:
+            client.close()
+
+
+@contextmanager
+def gateway(
+    folder: Path, upstream: str, text: str = CONTRACT, *, timeout_s: float = 20, interceptor: Interceptor | None = None
+) -> Iterator[Gateway]:
+    """A gateway whose journal lies in `folder`: one that is begun there again is the same, after a restart."""
+    contract = parse_contract(
+        text.replace("{base_url}", f"{upstream}/v1").replace("{timeout_s}", str(timeout_s)), file="plimsoll.toml"
+    )
+    surroundings = local(contract, directory=folder)
+    if interceptor is not None:
+        own = {"store": surroundings.store, "owner": surroundings.owner, "interceptor": interceptor}
+        surroundings = Surroundings(**own)
+    app = create_gateway(contract, surroundings=surroundings, directory=folder, environ={"UP_KEY": UP_KEY})
+    try:
+        with served(app) as url:
+            running = Gateway(url, KeyFile(folder / ".plimsoll/gateway-keys.json"), surroundings.store)
+            with closing(running):
+                yield running
+    finally:
+        asyncio.run(surroundings.store.close())
