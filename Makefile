@@ -45,21 +45,21 @@ setup: $(VENV)/.dev ## Make .venv with everything that tests and checks need
 demo: $(VENV)/.demo ## Run the assistant's demo
 	@$(PY) -m examples.assistant.demo
 
-test: $(VENV)/.dev ## Run the tests, and hold the coverage of the core packages to 90 %
+test: $(VENV)/.dev ## Run the tests
+	@$(PYTEST) || $(FAILED)
+
+test-all: $(VENV)/.dev $(VENV)/.browser ## Run every test, also those on real data, real servers and a browser, and hold the coverage to 90 %
+	@[ -n "$$PLIMSOLL_REALDATA" ] || echo 'PLIMSOLL_REALDATA is not set: tests on real data are left out.'
+	@[ -n "$$PLIMSOLL_CHROMIUM" ] || echo 'No chromium was found: tests in a browser will be skipped.'
+	@command -v promtool >/dev/null || echo 'No Prometheus was found: tests of the alert rules will be skipped.'
 	@rm -f .coverage .coverage.*
-	@$(PYTEST) --cov --cov-report= || $(FAILED)
+	@$(PYTEST) --cov --cov-report= -m "$${PLIMSOLL_REALDATA:+realdata or }not realdata" || $(FAILED)
 	@if report=$$($(PY) -m coverage report --include='$(COVERED_FILES)' \
 	        --fail-under=$(COVERAGE_MIN) --skip-covered --show-missing); then \
 	    printf '%s\n' "$$report" | awk '/^TOTAL/{print "Branch coverage of $(COVERED): " $$NF}'; \
 	else \
 	    printf '%s\n' "$$report" "Branch coverage of $(COVERED) is below $(COVERAGE_MIN)%." >&2; exit 1; \
 	fi
-
-test-all: $(VENV)/.dev $(VENV)/.browser ## Run every test, also those on real data, real servers and a browser
-	@[ -n "$$PLIMSOLL_REALDATA" ] || echo 'PLIMSOLL_REALDATA is not set: tests on real data are left out.'
-	@[ -n "$$PLIMSOLL_CHROMIUM" ] || echo 'No chromium was found: tests in a browser will be skipped.'
-	@command -v promtool >/dev/null || echo 'No Prometheus was found: tests of the alert rules will be skipped.'
-	@$(PYTEST) -m "$${PLIMSOLL_REALDATA:+realdata or }not realdata" || $(FAILED)
 
 mutation: $(VENV)/.dev $(VENV)/.mutation ## Break journal, policies and effects in small ways, and see what no test notices
 	@set -f; nice -n 10 $(PY) -m tools.mutation --workers $(MUTANTS) --at-least $(MUTATION_MIN) $(MUTATE)
