@@ -243,7 +243,6 @@ def test_every_metric_has_a_unit_and_a_description(heard: Heard) -> None:
 
 
 def test_what_an_encrypted_journal_has_is_counted_as_well_and_a_restart_links(heard: Heard, tmp_path: Path) -> None:
-    pytest.importorskip("cryptography")
     later = Heard()
 
     async def life(heard: Heard, name: str) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Generic, Self, TypeVar
 
 from plimsoll.core.errors import Misuse
 from plimsoll.runtime.lineage import link_of
@@ -12,7 +12,9 @@ from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.showing import NOTHING_MORE, Relay, Restarted
 
-__all__ = ["Audience", "TextStream"]
+__all__ = ["Audience", "TextStream", "WatchedRun"]
+
+P = TypeVar("P")
 
 
 class Audience:
@@ -37,31 +39,20 @@ class Audience:
         return self._relays.get(link_of(run.id)[0]) if self._relays else None
 
 
-class TextStream:
-    """What a run's model says, as it says it. `async with` begins the run; `async for` gives texts.
+class WatchedRun(Generic[P]):
+    """A run that is begun by `async with`, and shown to whoever iterates. Left early, it is given up, as by cancelling
+    it: it is gone on with by its id, or by `wake`. `begin` runs it, and gives its parts to the relay."""
 
-    Each text is the answer that is coming, from its beginning: it takes the place of the one before. Until the run has
-    ended it is provisional. The run waits for whoever is shown it. Leaving the `async with` early gives the run up, as
-    cancelling `run` does: it is gone on with by its id, or by `wake`.
-
-    >>> async with hardened.run_stream("Where is W1?", run_id="ticket-7713") as texts:
-    ...     async for text in texts:
-    ...         show(text)  # in place of what was shown before
-    >>> result = texts.result
-    """
-
-    def __init__(self, begin: Callable[[Relay[str]], Coroutine[Any, Any, RunResult]]) -> None:
+    def __init__(self, begin: Callable[[Relay[P]], Coroutine[Any, Any, RunResult]]) -> None:
         self._begin = begin
-        self._relay: Relay[str] = Relay(keeps=False)
+        self._relay: Relay[P] = Relay(keeps=False)
         self._run: asyncio.Task[RunResult] | None = None
-        self._said = ""
-        self._last: str | None = None
 
     @property
     def result(self) -> RunResult:
-        """How the run stands, once its texts have ended. Raises `Misuse` before, and where it was given up."""
+        """How the run stands, once all of it was shown. Raises `Misuse` before, and where it was given up."""
         if self._run is None or not self._run.done() or self._run.cancelled():
-            raise Misuse("the run has not come to its end: iterate over its texts first")
+            raise Misuse("the run has not come to its end: iterate over it first")
         return self._run.result()
 
     async def __aenter__(self) -> Self:
@@ -82,9 +73,43 @@ class TextStream:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> str:
+    def begun(self) -> None:
+        """Raises `Misuse` where nobody has begun the run."""
         if self._run is None:
-            raise Misuse("a stream is begun by `async with`: async with hardened.run_stream(…) as texts")
+            raise Misuse("a stream is begun by `async with`: async with hardened.run_stream(…) as stream")
+
+    async def ended(self) -> RunResult:
+        """How the run stands, once it has ended. Raises what it raised."""
+        assert self._run is not None
+        await asyncio.wait([self._run])
+        return self._run.result()
+
+    async def _running(self) -> RunResult:
+        try:
+            return await self._begin(self._relay)
+        finally:
+            self._relay.end()
+
+
+class TextStream(WatchedRun[str]):
+    """What a run's model says, as it says it. `async with` begins the run; `async for` gives texts.
+
+    Each text is the answer that is coming, from its beginning: it takes the place of the one before. Until the run has
+    ended it is provisional. The run waits for whoever is shown it.
+
+    >>> async with hardened.run_stream("Where is W1?", run_id="ticket-7713") as texts:
+    ...     async for text in texts:
+    ...         show(text)  # in place of what was shown before
+    >>> result = texts.result
+    """
+
+    def __init__(self, begin: Callable[[Relay[str]], Coroutine[Any, Any, RunResult]]) -> None:
+        super().__init__(begin)
+        self._said = ""
+        self._last: str | None = None
+
+    async def __anext__(self) -> str:
+        self.begun()
         while (part := await self._relay.take()) is not NOTHING_MORE:
             if isinstance(part, Restarted):
                 self._said = ""
@@ -92,15 +117,8 @@ class TextStream:
                 self._said += part
                 self._last = self._said
                 return self._said
-        await asyncio.wait([self._run])
-        output = self._run.result().output
+        output = (await self.ended()).output
         if isinstance(output, str) and output != self._last:
             self._last = output  # of a run that had ended before, or whose answer no model gave
             return output
         raise StopAsyncIteration
-
-    async def _running(self) -> RunResult:
-        try:
-            return await self._begin(self._relay)
-        finally:
-            self._relay.end()

@@ -99,7 +99,7 @@ class _Probe(BaseTool):
             raise
 
     def _run(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
+        raise Misuse(f"{self.name} is called by a run, which is async: use the graph's ainvoke or astream")
 
 
 def _validated(tool: BaseTool, args: dict[str, Any]) -> dict[str, Any]:
