@@ -18,8 +18,9 @@ from plimsoll.policies.admission import Admission, Protected
 from plimsoll.policies.bulkhead import Bulkhead
 from plimsoll.policies.circuit_breaker import CircuitBreaker, CircuitChanged
 from plimsoll.policies.classify import classify
-from plimsoll.policies.hedge import Hedge, HedgeBook, Race
+from plimsoll.policies.hedge import Hedge, HedgeBook
 from plimsoll.policies.output_check import OutputProblem
+from plimsoll.policies.race import Race
 from plimsoll.policies.rate_limit import RateLimit
 from plimsoll.policies.retry import RetryBudget, RetryPolicy
 from plimsoll.policies.timeout import Expired, within

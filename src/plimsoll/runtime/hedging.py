@@ -9,8 +9,9 @@ from msgspec.structs import replace
 from plimsoll.contract.model import Mode
 from plimsoll.core.calls import Effect, Fault, Usage
 from plimsoll.policies.circuit_breaker import CircuitState
-from plimsoll.policies.hedge import HedgeBook, Race
+from plimsoll.policies.hedge import HedgeBook
 from plimsoll.policies.limits import add_usage
+from plimsoll.policies.race import Race
 from plimsoll.runtime.attempts import Attempt, Footing, attempted, would
 
 __all__ = ["hedged"]
