@@ -13,8 +13,9 @@ from plimsoll.contract.model import Contract
 from plimsoll.runtime.compensation import Undoing, UndoingOf
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.databases.opening import stand_ins
-from plimsoll.runtime.harness import Harness, nothing
+from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.imports import functions_of
+from plimsoll.runtime.leading import nothing
 from plimsoll.runtime.local import local
 from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.result import RunResult
