@@ -7,10 +7,13 @@ import sys
 import pytest
 
 from plimsoll.core.errors import MissingExtra
-from plimsoll.runtime.databases.database import Found
+from plimsoll.runtime.databases.database import Found, Session
 from plimsoll.runtime.databases.postgres import PostgresDatabase
 from tests.runtime.databases.conftest import Place
 from tests.runtime.databases.test_databases import SOON_S, Sessions, execute, mark
+
+ROUNDS = 50
+"""Of four connections each: one round in eight meets the narrow moment at which only the table's row type is there."""
 
 only_postgres = pytest.mark.parametrize(
     "place",
@@ -50,18 +53,26 @@ def test_a_server_that_is_not_there_is_a_broken_connection(place: Place) -> None
 
 
 @only_postgres
-def test_two_that_make_the_table_at_once_both_have_it(place: Place) -> None:
+def test_any_that_make_the_table_at_once_all_have_it(place: Place) -> None:
     async def main() -> None:
-        async with Sessions(place) as sessions:
-            pair = [sessions.one(), sessions.one()]
-            held = [asyncio.ensure_future(session.hold(mark(epoch=1))) for session in pair]
-            done, _ = await asyncio.wait(held, return_when=asyncio.FIRST_COMPLETED)
-            winner = pair[held.index(next(iter(done)))]
-            await winner.commit("null")
-            results = await asyncio.gather(*held)
-            assert sorted(map(str, results)) == sorted(map(str, [None, Found("d", 1, "done", "null")]))
+        for _ in range(ROUNDS):
+            place.run("DROP TABLE IF EXISTS plimsoll_effects")
+            database = PostgresDatabase(place.url)
+            four = (database.session(in_thread=place.in_thread, wait_s=5.0) for _ in range(4))
+            found = await asyncio.gather(*map(held_and_committed, four))
+            assert sorted(found, key=str) == [*[Found("d", 1, "done", "null")] * 3, None]
 
     asyncio.run(main())
+
+
+async def held_and_committed(session: Session) -> Found | None:
+    try:
+        found = await session.hold(mark())
+        if found is None:
+            await session.commit("null")
+        return found
+    finally:
+        await session.close()
 
 
 def test_without_its_library_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

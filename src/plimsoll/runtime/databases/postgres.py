@@ -30,6 +30,9 @@ _HOLD, _FIND = HOLD.replace("?", "%s"), FIND.replace("?", "%s")
 _SETTLE = SETTLE.replace("?", "%s") + " AND xmin = pg_current_xact_id()::xid"
 """Only where the mark was written by this very transaction."""
 
+_MADE_BY_ANOTHER = errors.UniqueViolation, errors.DuplicateTable, errors.DuplicateObject
+"""What `_CREATE` meets where somebody else makes the table at the same moment: at its name, itself or its row type."""
+
 
 class PostgresDatabase:
     """A PostgreSQL database (13 or newer). `conninfo` is a libpq connection string or URL; a password belongs in
@@ -94,7 +97,7 @@ class _Steps(ABC):
         """Makes the table of marks, where there is none. Who may not make tables lets somebody else make it once."""
         _, row = await self._run(_FIND_TABLE)
         if row == (None,):
-            with suppress(errors.UniqueViolation, errors.DuplicateTable):  # somebody else makes it at this moment
+            with suppress(*_MADE_BY_ANOTHER):
                 await self._run(_CREATE)
 
     @abstractmethod
