@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from plimsoll.cli.command import Command
-from plimsoll.cli.journal_access import JSON_HELP, by_option, journal_options, places, with_operations
+from plimsoll.cli.journal_access import JSON_HELP, by_option, journal_options, places, with_a_look, with_operations
 from plimsoll.cli.printing import arguments, clean, console, line, typed
 from plimsoll.cli.wording import when
 from plimsoll.contract.loading import load_contract
@@ -56,7 +56,7 @@ def list_requests(contract_path: Path, journal: Path | None, as_json: bool) -> N
         asked = [_request_row(request) for request in await operations.requests()]
         return asked, [_doubt_row(doubt) for doubt in await operations.in_doubt() if doubt.said is None]
 
-    asked, doubts = with_operations(contract_path, journal, look)
+    asked, doubts = with_a_look(contract_path, journal, look)
     if as_json:
         click.echo(json.dumps({"approvals": asked, "doubts": doubts}))
         return

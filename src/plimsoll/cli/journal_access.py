@@ -29,6 +29,7 @@ __all__ = [
     "open_store",
     "person",
     "places",
+    "with_a_look",
     "with_operations",
     "with_store",
 ]
@@ -112,6 +113,11 @@ def with_store(store: SQLiteStore, work: Callable[[SQLiteStore], Awaitable[T]]) 
 def with_operations(contract_path: Path, journal: Path | None, work: Callable[[Operations], Awaitable[T]]) -> T:
     """Opens the journal, does `work` with its operations, and closes it."""
     return with_store(open_store(contract_path, journal), lambda store: work(Operations(store)))
+
+
+def with_a_look(contract_path: Path, journal: Path | None, work: Callable[[Operations], Awaitable[T]]) -> T:
+    """As `with_operations`, for what is only read: the journal may be one that this user cannot write."""
+    return with_store(look_store(contract_path, journal), lambda store: work(Operations(store)))
 
 
 def places(contract_path: Path, journal: Path | None) -> str:

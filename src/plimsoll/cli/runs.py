@@ -13,7 +13,7 @@ from rich.console import Console
 from plimsoll.cli.agents import agent_option, open_agent
 from plimsoll.cli.command import Command
 from plimsoll.cli.families import asked_for, belongs, children_json, latest_runs, print_family, state_of
-from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places, with_operations
+from plimsoll.cli.journal_access import JSON_HELP, journal_options, person, places, with_a_look
 from plimsoll.cli.printing import arguments, console, line, table, typed
 from plimsoll.cli.status import print_switches
 from plimsoll.cli.wording import describe, stamp, when
@@ -83,7 +83,7 @@ def list_runs(
         heads = await latest_runs(lambda most: wanted(limit=most), limit=limit)
         return heads, list(store.outside().halts.values())
 
-    heads, halts = with_operations(contract_path, journal, look)
+    heads, halts = with_a_look(contract_path, journal, look)
     rows = [_row(head) for head in heads]
     if as_json:
         click.echo(json.dumps({"runs": rows, "kill_switches": msgspec.to_builtins(halts)}))
@@ -152,7 +152,7 @@ def show(contract_path: Path, journal: Path | None, run_id: str, as_json: bool) 
         result = await operations.result(head.run_id)
         return result, await store.read(head.run_id), head, await children_of(store, head.run_id)
 
-    result, records, head, children = with_operations(contract_path, journal, look)
+    result, records, head, children = with_a_look(contract_path, journal, look)
     state = state_of(head)
     if as_json:
         events = [{"seq": record.seq, "at": record.at, **json.loads(record.json)} for record in records]

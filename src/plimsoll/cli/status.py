@@ -13,7 +13,7 @@ from rich.console import Console
 
 from plimsoll.cli.command import Command
 from plimsoll.cli.families import state_of
-from plimsoll.cli.journal_access import JSON_HELP, by_option, journal_options, places, with_operations
+from plimsoll.cli.journal_access import JSON_HELP, by_option, journal_options, places, with_a_look, with_operations
 from plimsoll.cli.printing import clean, console, line, table, typed
 from plimsoll.cli.wording import when
 from plimsoll.contract.loading import load_contract
@@ -99,7 +99,7 @@ def status(contract_path: Path, journal: Path | None, *, as_json: bool) -> None:
       plimsoll status --json | jq '.processes[].dependencies[] | select(.circuit == "open")'
     """
     contract = _limited(contract_path)
-    looked = with_operations(contract_path, journal, lambda operations: _look(operations, contract))
+    looked = with_a_look(contract_path, journal, lambda operations: _look(operations, contract))
     if as_json:
         click.echo(
             json.dumps(
