@@ -1,7 +1,8 @@
 """The judge of false alarms must be able to find one; and there is none in healthy work."""
 
 from benchmarks.false_alarms import DETECTORS, OF_A_RUN, WATCHED, Tally, patterns
-from benchmarks.figures import FAMILIES, pages
+from benchmarks.figures import pages
+from benchmarks.figures.findings import FAMILIES
 from plimsoll.core.events import Finding
 
 
