@@ -2,13 +2,16 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
-from plimsoll.contract.model import Limits, Model
+from plimsoll.contract.model import Fresh, Limits, Model, OutputRule, Retry
 from plimsoll.core.calls import Ending, Fault
+from plimsoll.core.clock import LoopClock
 from plimsoll.core.events import CallSettled
 from tests.adapters.conformance.desk import Answer, Bench, Desk, Script, call, contract, hang, simulated
 
+ON_STALE = Retry(on=(Fault.STALE,), max_attempts=2)
 LOOK: list[Any] = [[call("find_order", order_id="W2")], "It is on its way."]
 PAY: list[Any] = [[call("refund", order_id="W2", amount=20)], "Paid."]
 
@@ -71,6 +74,7 @@ def test_the_last_rung_says_honestly_that_it_cannot(bench: Bench) -> None:
         (Answer(""), Fault.EMPTY),
         (Answer("  \n "), Fault.WHITESPACE),
         (Answer("The order is", finish="length"), Fault.TRUNCATED),
+        (Answer(calls=[call("find_order", order_id="W2")], finish="length"), Fault.TRUNCATED),
         (Answer("", finish="content_filter"), Fault.FILTERED),
         (Answer(calls=[call("find_order", order_id="W2")], broken=True), Fault.MALFORMED),
         (Answer('{"error": {"message": "The server is overloaded", "code": 503}}'), Fault.ERROR_IN_SUCCESS),
@@ -108,6 +112,24 @@ def test_a_read_that_fails_is_made_again(bench: Bench) -> None:
         desk.shop.before["find_order"] = reset
         result = await desk.live().run("Where is W2?", run_id="r")
         assert (result.ending, desk.shop.reads) == (Ending.COMPLETE, ["W2", "W2"])
+
+    simulated(main)
+
+
+def test_a_read_that_is_stale_is_made_again(bench: Bench) -> None:
+    fresh = OutputRule(type="object", fresh=Fresh(field="as_of", max_age_s=600.0))
+    tools = {"find_order": msgspec.structs.replace(contract().tool("find_order"), output=fresh, retry=ON_STALE)}
+
+    async def main() -> None:
+        desk = Desk(bench, Script(*LOOK), changes={"tools": tools})
+
+        async def age(args: Any) -> None:
+            desk.shop.orders["W2"]["as_of"] = LoopClock().now() - (601.0 if len(desk.shop.reads) == 1 else 599.0)
+
+        desk.shop.before["find_order"] = age
+        result = await desk.live().run("Where is W2?", run_id="r")
+        assert (result.ending, desk.shop.reads) == (Ending.COMPLETE, ["W2", "W2"])
+        assert desk.kinds() == {("silent_failure", "find_order", "stale")}
 
     simulated(main)
 

@@ -79,7 +79,7 @@ class ToolExchange(toolcalls.ToolExchange):
         value = self.encode(native)
         if isinstance(value, dict) and _MARK in value:
             value = value["value"]
-        return Inspection(problem=check_value(value, self._rule))
+        return Inspection(problem=check_value(value, self._rule, now=self._now))
 
 
 def encode_result(native: Any) -> Any:

@@ -54,6 +54,7 @@ def output_of(answer: Answer) -> list[Any]:
             call_id=call.id,
             name=call.tool,
             arguments='{"order' if answer.broken else json.dumps(dict(call.args)),
+            status=status,
         )
         for call in answer.calls
     ]
