@@ -97,6 +97,17 @@ Your card ending 5028 was charged $500.
 500
 404
 {"answer": "Paris"}
+The server had an error processing your request last night; it has been healthy since.
+The server is overloaded on Mondays.
+Rate limit reached by lunch, as on every day.
+[Errno 111] means that nothing listens at that port.
+curl: (6) means that the name of the host is unknown.
+openai.APITimeoutError: that is what the client raises when it has waited for too long.
+Upstream request timeout means that the server behind the proxy is slow.
+Upstream connect errors are rare.
+The engine is currently overloaded by the trailer: drive slowly.
+This model's maximum context length is 8192 tokens.
+{"__type": "order", "id": "W1"}
 {"error": null, "result": 5}
 {"error": "", "value": [1, 2]}
 {"errors": [], "data": {"user": {"id": 7}}}
@@ -180,6 +191,8 @@ ERRORS_IN_SUCCESS = [
     '{"message": "Endpoint request timed out"}',
     '{"message": "Too Many Requests"}',
     '{"detail": "Not Found"}',
+    '{"__type": "ThrottlingException", "message": "Too many requests"}',
+    '{"__type": "com.amazon.coral.availability#ThrottlingException", "Message": "slow down"}',
     '[{"error": {"code": 400, "message": "bad", "status": "INVALID_ARGUMENT"}}]',
     "{'error': {'message': 'The server is overloaded', 'type': 'server_error', 'code': None}}",
     '  \n{"error": {"message": "x"}}\n',
@@ -233,6 +246,10 @@ ERRORS_IN_SUCCESS = [
     "<_InactiveRpcError of RPC that terminated with: status = StatusCode.UNAVAILABLE>",
     "Rate limit reached for gpt-5 in organization org-1 on tokens per min (TPM): Limit 30000",
     "Rate limit exceeded",
+    "Rate limit exceeded. Please try again later.",
+    "Rate limit reached, retry after 20 seconds",
+    "The server is overloaded or not ready yet.",
+    "The server is currently overloaded, please try again",
     "You exceeded your current quota, please check your plan and billing details.",
     "The server had an error while processing your request. Sorry about that!",
     "The model is overloaded. Please try again later.",

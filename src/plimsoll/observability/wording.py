@@ -19,6 +19,8 @@ _CONTRACTIONS = (
 )
 _ADVERBS = "now|just|also|successfully|already|fully|today|since|indeed|finally"
 
+_WRAPPED = re.compile(r"(?<=[\w,;])[ \t]*\n[ \t]*(?=[a-z])")
+"""A line that goes on in the next."""
 _SENTENCE_END = re.compile(r"(?<=[.!?])['\")\]]*\s+|\n+")
 # Asides that would otherwise cut a denial off from what it denies, and denials that deny nothing.
 _ASIDE = re.compile(
@@ -117,7 +119,9 @@ class Wording:
         if self._pattern.search(text) is None:
             return False
         text = _QUOTED.sub(" ", text)
-        return any(self._is_stated(sentence) for sentence in _SENTENCE_END.split(text) if sentence)
+        readings = dict.fromkeys((text, _WRAPPED.sub(" ", text)))  # as lines of their own, and as wrapped ones
+        sentences = dict.fromkeys(sentence for reading in readings for sentence in _SENTENCE_END.split(reading))
+        return any(self._is_stated(sentence) for sentence in sentences if sentence)
 
     def _is_stated(self, sentence: str) -> bool:
         assert self._pattern is not None

@@ -19,7 +19,7 @@ _HEAD_CHARS = 4000
 
 # What an error travels in. An object with any other key that holds something is an answer, whatever its status says.
 _ENVELOPE = frozenset(
-    {"body", "code", "detail", "details", "documentation_url", "error", "error_code"}
+    {"__type", "body", "code", "detail", "details", "documentation_url", "error", "error_code"}
     | {"error_description", "error_message", "error_type", "errors", "errorcode", "errormessage"}
     | {"exception", "fault", "headers", "help", "instance", "isbase64encoded", "message", "msg", "object"}
     | {"ok", "param", "path", "provider", "reason", "request_id", "requestid", "retryable", "retry_after"}
@@ -68,7 +68,7 @@ _LINE = re.compile(
             r"(?:litellm|openai|anthropic|httpx|httpcore|requests|urllib3|aiohttp|botocore|google|grpc|groq|mistralai)"
             r"\.[\w.]*(?:error|exception|timeout)\b: ?.{0,900}\Z",
             # proxies and load balancers
-            r"upstream (?:connect error|request timeout)\b",
+            r"upstream (?:connect error or disconnect/reset\b|connect error\b.{0,200}\Z|request timeout[.!]?\Z)",
             r"no healthy upstream\Z",
             r"stream timeout\Z",
             # the operating system and the network
@@ -85,18 +85,23 @@ _LINE = re.compile(
             r"<_(?:inactive|multithreaded|aio)\w*rpc\w* of rpc that terminated with",
             r"\d{1,2} (?:unavailable|deadline_exceeded|resource_exhausted|internal): ",
             # what model providers say of themselves
-            r"rate limit (?:reached for \S+ (?:in|on) |exceeded[.!]?\Z)",
+            r"rate limit (?:reached for \S+ (?:in|on) |(?:reached|exceeded)"
+            r"(?:[.!,:]? (?:please )?(?:try again|retry|slow down|wait)\b.{0,80}|[.!]?)\Z)",
             r"you exceeded your current quota, please check your plan",
-            r"the server had an error (?:while )?processing your request",
+            r"the server had an error (?:while )?processing your request(?:[.!]?\Z|[.!] sorry about that)",
+            r"the server is (?:currently )?overloaded(?: or not ready yet)?(?:[.!]?\Z|[,.] please (?:try|retry))",
             r"(?:that|the) model is (?:currently )?overloaded(?:[.!]?\Z| with other requests|\. please try again)",
-            r"the engine is currently overloaded",
+            r"the engine is currently overloaded(?:[.!]?\Z|[,.] please (?:try|retry))",
             r"an internal error has occurred\. please retry or report",
             r"this request would exceed (?:your|the) (?:\w+'s )?(?:account's )?rate limit",
-            r"this model's maximum context length is \d+ tokens",
+            r"this model's maximum context length is \d+ tokens[.,] (?:however|but)\b",
         )
     ),
     re.IGNORECASE,
 )
+
+# After a report like these: it is told of, not made.
+_EXPLAINED = re.compile(r"\bmeans (?:that|you|the|it|there)\b|\b(?:that|this|which) is what\b|\bis (?:what|raised)\b")
 
 _MARKUP_5XX = re.compile(
     rf"<(?:title|h1)[^>]*>[^<]{{0,60}}?(?:\b5\d\d\b|{_STATUS_PHRASE}|application error|web server is down)",
@@ -125,12 +130,12 @@ def looks_like_error_text(text: str) -> bool:
     text = text.strip()
     first = text[:1]
     if first in ("{", "["):
-        return _is_error_json(text) or (first == "[" and _LINE.match(text[:_MAX_LINE_CHARS]) is not None)
+        return _is_error_json(text) or (first == "[" and _is_report(text[:_MAX_LINE_CHARS]))
     if first == "<":
         return _is_error_markup(text)
     if "\n" in text:
         return _is_stack_trace(text)
-    return len(text) <= _MAX_LINE_CHARS and _LINE.match(text) is not None
+    return len(text) <= _MAX_LINE_CHARS and _is_report(text)
 
 
 def looks_like_error_object(value: dict[Any, Any]) -> bool:
@@ -152,12 +157,16 @@ def looks_like_error_object(value: dict[Any, Any]) -> bool:
         if _is_http_error(status) or _is_http_error(code):
             return True
     explained = any(lowered.get(key) for key in _EXPLAINS)
-    if explained and (refused or status == "error"):
+    if explained and (refused or status == "error" or lowered.get("__type")):  # the last is Amazon's
         return True
     if _is_http_error(lowered.get("code")) and any(lowered.get(key) for key in _SAYS):
         return True
     only = next(iter(lowered.values())) if len(lowered) == 1 else None
     return isinstance(only, str) and explained and _PHRASE.match(only.strip()) is not None
+
+
+def _is_report(line: str) -> bool:
+    return _LINE.match(line) is not None and _EXPLAINED.search(line) is None
 
 
 def _lowered(key: Any) -> Any:
@@ -201,7 +210,7 @@ def _is_error_markup(text: str) -> bool:
         return False
     head = text[:_HEAD_CHARS]
     if _MARKUP_START.match(head) is None:
-        return _LINE.match(head[:_MAX_LINE_CHARS]) is not None  # gRPC's reports begin with <
+        return _is_report(head[:_MAX_LINE_CHARS])  # gRPC's reports begin with <
     return _MARKUP_5XX.search(head) is not None or _MARKUP_OF_SERVER.search(head) is not None
 
 
