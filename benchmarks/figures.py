@@ -350,7 +350,7 @@ def _false_alarms(result: Result, *, family: str) -> str:
         if each["family"] == family
     ]
     said = (
-        f"`benchmarks/false_alarms.py`: {result['patterns']:,} runs of a service that works in eleven ways,"
+        f"`benchmarks/false_alarms.py`: {result['patterns']:,} runs of a service that works in twelve ways,"
         f" {result['assistant']:,} of the assistant, {result['retail']:,} of real retail tasks;"
         f" {result['months_of_services']} months of services just within their objectives; {result['reviewers']:,}"
         f" people with 500 decisions each. *So at most*: with 95 % confidence, as far as these runs are like yours."
@@ -364,6 +364,31 @@ def _at_most(detector: Result) -> str:
     if detector["alarms"] or detector["unit"] != "runs":
         return ""
     return f"1 in {1.0 / (1.0 - 0.05 ** (1.0 / detector['seen'])):,.0f}"
+
+
+_WATCHING = {
+    "failures": "{failures} of CPU for a healthy call, {a_failure} for an attempt that failed.",
+    "loops": "For a call, {loops} of CPU to find loops, {progress} to see whether there is progress, {spending} for"
+    " spending.",
+    "people": "{reviewers} of CPU for a decision; and, every half a minute, a look at the store for what waits.",
+    "service-levels": "{levels} of CPU for a record that becomes durable, where there are levels to hold; {silence} for"
+    " each run that runs, every half a minute, to find the silent ones.",
+    "silent-failures": "{claims} of CPU for a call, and {an_answer} to hold a run's answer against {phrases} phrases"
+    " that it does not say. What the check of an answer costs stands on the page of the [output"
+    " check](../policies/output-check.md#cost).",
+    "alerts": "{an_alert} of CPU for a finding whose cause has been told already.",
+    "limits": "{limits} of CPU for a call of a model, and {day} more where a day is limited and what it may need is in"
+    " hand: far below a limit few calls need to ask the store, which is a write to the disk.",
+    "ladder": "{ladder} of CPU for a call that the first of four rungs answers: what the others may need is kept for"
+    " them.",
+}
+"""What is said of the cost of each page."""
+
+
+def _cost_of_watching(result: Result, *, page: str) -> str:
+    spent = {name: _us(round(us, 1) if us < 100 else round(us)) for name, us in result["us"].items()}
+    said = _WATCHING[page].format(**spent, phrases=result["phrases"])
+    return _text(f"{said} By `benchmarks/detectors.py`. {_measured(result)}")
 
 
 FAMILIES = ("failures", "loops", "people", "service-levels", "silent-failures")
@@ -386,6 +411,7 @@ _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "policies": (_policies, ("policies",)),
     "tail": (_tail, ("tail",)),
     **{f"policies.{policy}": (_cost_of(policy), ("policies",)) for policy in _POLICIES},
+    **{f"costs.{page}": (partial(_cost_of_watching, page=page), ("detectors",)) for page in _WATCHING},
     **{f"false-alarms-{family}": (partial(_false_alarms, family=family), ("false_alarms",)) for family in FAMILIES},
 }
 """What writes each place, and the results that it reads."""
