@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from plimsoll.contract.model import (
+    AgentSection,
     BulkheadSection,
     CircuitBreakerSection,
     HedgeSection,
@@ -21,7 +22,8 @@ from plimsoll.core.events import AttemptSettled, CallSettled, RunStarted
 from plimsoll.policies.circuit_breaker import CircuitState
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.run import Run
-from tests.runtime.bench import ON, Desk, pass_time, simulated
+from tests.runtime.bench import ON, Desk, contract, pass_time, simulated
+from tests.runtime.firm import Firm
 
 BREAKER = CircuitBreakerSection(min_calls=2, open_s=30.0)
 
@@ -319,6 +321,21 @@ def test_what_is_refused_is_reported_as_it_stands_and_not_only_when_the_run_ends
 
     simulated(main)
     assert [each.circuit for each in seen if each.name == "primary"] == [CircuitState.ISOLATED]
+
+
+def test_an_agent_and_those_that_work_for_it_are_all_reported() -> None:
+    """They are one process to the store: each took the place of what the other had said."""
+
+    async def main() -> None:
+        guarded = {"look": Tool(effect=Effect.READ, circuit_breaker=BREAKER)}
+        paying = {"refund": Tool(circuit_breaker=BREAKER)}
+        firm = Firm(tools=guarded, terms=contract(agent=AgentSection(name="billing"), tools=paying))
+        harness = firm.live()
+        assert (await harness.run({"order": "W1"})).ending is Ending.COMPLETE
+        said = {status.agent: [each.name for each in status.dependencies] for status in harness.operations.statuses()}
+        assert {agent: names[0] for agent, names in said.items()} == {"billing": "refund", "desk": "look"}
+
+    simulated(main)
 
 
 def test_what_is_only_hedged_is_reported_while_it_works() -> None:
