@@ -10,6 +10,7 @@ from plimsoll.contract.model import (
     Approval,
     Contract,
     Fresh,
+    Limits,
     Model,
     OutputRule,
     ServiceLevel,
@@ -35,6 +36,7 @@ __all__ = ["Served", "serve"]
 
 CONTRACT = Contract(
     agent=AgentSection(name="service"),
+    limits=Limits(steps=60),
     models={"primary": Model(usd_per_million_input_tokens=1.25, usd_per_million_output_tokens=10.0)},
     tools={
         "read": Tool(effect=Effect.READ, output=OutputRule(type="object")),
@@ -119,6 +121,8 @@ class World:
     async def model(self, prompt: dict[str, Any]) -> ModelReply:
         """Takes as long as models do, and says something else each time, of few words or many."""
         await self._take(14.0)
+        if "mail" in prompt:
+            return ModelReply(text="spam", usage=Usage(input_tokens=prompt["tokens"], output_tokens=1))
         usage = Usage(input_tokens=prompt["tokens"], output_tokens=20 + int(600 * self._rng.random()))
         return ModelReply(text=f"{TEXTS[prompt['n'] % len(TEXTS)]} ({prompt['n']})", usage=usage)
 
@@ -185,6 +189,12 @@ async def talks(run: Run, n: int) -> None:
         await run.call("read", {"id": 300 + number})
 
 
+async def sorts(run: Run, n: int) -> None:
+    """One mail after the other, and the answer is the same of many."""
+    for number in range(n):
+        await run.model({"mail": number, "tokens": 200 + 37 * (number * number % 11)})
+
+
 async def asks(run: Run, n: int) -> None:
     try:
         await run.call("pay", {"amount": n})
@@ -193,7 +203,7 @@ async def asks(run: Run, n: int) -> None:
 
 
 WAYS: tuple[Way, ...] = (
-    reads, reads_twice, pages, polls, polls_slowly, searches, in_parallel, quotes, notes, talks, asks,
+    reads, reads_twice, pages, polls, polls_slowly, searches, in_parallel, quotes, notes, talks, sorts, asks,
 )  # fmt: skip
 
 

@@ -52,3 +52,18 @@ def test_a_snippet_runs(page: str, number: int, code: str, tmp_path: Path) -> No
 def test_links_lead_somewhere(page: Path) -> None:
     broken = [link for link in LINK.findall(FENCED.sub("", page.read_text())) if not (page.parent / link).exists()]
     assert broken == []
+
+
+PARTS = ("**Problem.**", "**Use", "**Do not use", "Settings", ("What goes wrong", "**Anti-patterns.**"))
+DESCRIBED = sorted([*ROOT.glob("docs/policies/*.md"), *ROOT.glob("docs/findings/*.md")])
+
+
+@pytest.mark.parametrize("page", DESCRIBED, ids=lambda page: page.name)
+def test_a_page_of_a_protection_or_a_detector_has_all_its_parts(page: Path) -> None:
+    """Problem, use, do not use, settings, anti-patterns, and a cost that was measured; and a snippet that runs."""
+    text = page.read_text()
+    missing = [part for part in PARTS if not any(each in text for each in ((part,) if isinstance(part, str) else part))]
+    assert missing == []
+    cost = text.partition("## Cost\n")[2].partition("\n## ")[0]
+    assert "Measured on" in cost
+    assert SNIPPET.search(text) is not None

@@ -40,6 +40,7 @@ _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "tail": (policies.tail, ("tail",)),
     "silent": (findings.silent, ("silent",)),
     **{f"policies.{policy}": (policies.cost_of(policy), ("policies",)) for policy in policies.POLICIES},
+    **{f"costs.{page}": (partial(findings.cost_of_watching, page=page), ("detectors",)) for page in findings.WATCHING},
     **{
         f"false-alarms-{family}": (partial(findings.false_alarms, family=family), ("false_alarms",))
         for family in findings.FAMILIES

@@ -1,8 +1,8 @@
 """What is found, and what is alarmed at falsely."""
 
-from benchmarks.figures.layout import Result, measured, table, text
+from benchmarks.figures.layout import Result, measured, table, text, us
 
-__all__ = ["FAMILIES", "false_alarms", "silent"]
+__all__ = ["FAMILIES", "WATCHING", "cost_of_watching", "false_alarms", "silent"]
 
 _FRAMEWORKS = {
     "plain": "no framework", "pydantic_ai": "Pydantic AI", "langgraph": "LangGraph", "openai_agents": "OpenAI Agents",
@@ -30,6 +30,31 @@ def _all_caught(result: Result, framework: str) -> int:
     return sum(each["caught"][framework] for each in result["failures"].values())
 
 
+WATCHING = {
+    "failures": "{failures} of CPU for a healthy call, {a_failure} for an attempt that failed.",
+    "loops": "For a call, {loops} of CPU to find loops, {progress} to see whether there is progress, {spending} for"
+    " spending.",
+    "people": "{reviewers} of CPU for a decision; and, every half a minute, a look at the store for what waits.",
+    "service-levels": "{levels} of CPU for a record that becomes durable, where there are levels to hold; {silence} for"
+    " each run that runs, every half a minute, to find the silent ones.",
+    "silent-failures": "{claims} of CPU for a call, and {an_answer} to hold a run's answer against {phrases} phrases"
+    " that it does not say. What the check of an answer costs stands on the page of the [output"
+    " check](../policies/output-check.md#cost).",
+    "alerts": "{an_alert} of CPU for a finding whose cause has been told already.",
+    "limits": "{limits} of CPU for a call of a model, and {day} more where a day is limited and what it may need is in"
+    " hand: far below a limit few calls need to ask the store, which is a write to the disk.",
+    "ladder": "{ladder} of CPU for a call that the first of four rungs answers: what the others may need is kept for"
+    " them.",
+}
+"""What is said of the cost of each page."""
+
+
+def cost_of_watching(result: Result, *, page: str) -> str:
+    spent = {name: us(round(each, 1) if each < 100 else round(each)) for name, each in result["us"].items()}
+    said = WATCHING[page].format(**spent, phrases=result["phrases"])
+    return text(f"{said} By `benchmarks/detectors.py`. {measured(result)}")
+
+
 FAMILIES = ("failures", "loops", "people", "service-levels", "silent-failures")
 """The pages of findings, each with its own false alarms."""
 
@@ -43,7 +68,7 @@ def false_alarms(result: Result, *, family: str) -> str:
         if each["family"] == family
     ]
     said = (
-        f"`benchmarks/false_alarms.py`: {result['patterns']:,} runs of a service that works in eleven ways,"
+        f"`benchmarks/false_alarms.py`: {result['patterns']:,} runs of a service that works in twelve ways,"
         f" {result['assistant']:,} of the assistant, {result['retail']:,} of real retail tasks;"
         f" {result['months_of_services']} months of services just within their objectives; {result['reviewers']:,}"
         f" people with 500 decisions each. *So at most*: with 95 % confidence, as far as these runs are like yours."

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Result", "measured", "table", "text"]
+__all__ = ["Result", "measured", "table", "text", "us"]
 
 _WIDTH = 120
 _UNIT = re.compile(r"(?<=\d) (?=[µm]s\b|%|minutes\b)")
@@ -35,3 +35,8 @@ def text(words: str) -> str:
     return textwrap.fill(kept, _WIDTH, break_long_words=False, break_on_hyphens=False).replace(
         "\N{NO-BREAK SPACE}", " "
     )
+
+
+def us(value: float) -> str:
+    """Microseconds, as far as they can be told apart from none."""
+    return f"{value} µs" if value >= 0.1 else "less than 0.1 µs"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from benchmarks.figures.layout import Result, measured, table, text
+from benchmarks.figures.layout import Result, measured, table, text, us
 
 __all__ = ["POLICIES", "cost_of", "policies", "tail"]
 
@@ -43,15 +43,11 @@ def cost_of(policy: str) -> Callable[[Result], str]:
     def cost(result: Result) -> str:
         waits, at_once = _both(result["share_us"][policy])
         return text(
-            f"{_us(waits)} of CPU for a healthy call that waits, {_us(at_once)} for one that answers at once; the"
-            f" pipeline around it takes {_us(result['pipeline_us']['waits'])}. {measured(result)}"
+            f"{us(waits)} of CPU for a healthy call that waits, {us(at_once)} for one that answers at once; the"
+            f" pipeline around it takes {us(result['pipeline_us']['waits'])}. {measured(result)}"
         )
 
     return cost
-
-
-def _us(value: float) -> str:
-    return f"{value} µs" if value >= 0.1 else "less than 0.1 µs"
 
 
 def tail(result: Result) -> str:

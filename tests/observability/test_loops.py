@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.core.calls import CallKind, Effect, ErrorRecord, Fault, Outcome, Status
+from plimsoll.core.calls import CallKind, Effect, ErrorRecord, Fault, Outcome, Status, Usage
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import CallSettled, Finding, RunEnded
 from plimsoll.observability.loops import LoopDetector
@@ -121,14 +121,35 @@ def test_failing_the_same_way_again_and_again_is_a_loop_whatever_the_words() -> 
     assert faults(LoopDetector(3), events) == [[], [], ["repeat"]]
 
 
-def test_a_model_that_gives_the_same_answer_k_times_is_a_loop() -> None:
-    events = [settled("gpt", args=str(number), kind=CallKind.MODEL, key=str(number)) for number in range(4)]
+def said(answer: str, *, asked: str, tokens: int = 0, key: str = "k") -> CallSettled:
+    """A model's answer to a request of so many tokens."""
+    outcome = Outcome(status=Status.OK, value=answer, usage=Usage(input_tokens=tokens, output_tokens=5))
+    return settled("gpt", args=asked, kind=CallKind.MODEL, outcome=outcome, key=key)
+
+
+def test_a_model_that_gives_the_same_answer_to_the_same_request_k_times_is_a_loop() -> None:
+    events = [settled("gpt", kind=CallKind.MODEL, key=str(number)) for number in range(4)]
     detector = LoopDetector(3)
 
     found = [finding for event in events for finding in detector.observe(event, at=0.0)]
 
     (finding,) = found
     assert (finding.dependency, finding.fault, finding.evidence) == ("gpt", "repeat", ("0", "1", "2"))
+
+
+def test_a_conversation_that_goes_on_and_on_with_the_same_answer_is_a_loop() -> None:
+    events = [said("Let me see.", asked=str(n), tokens=100 + 20 * n, key=str(n)) for n in range(20)]
+    detector = LoopDetector(3)
+    (finding,) = [finding for event in events for finding in detector.observe(event, at=0.0)]
+    assert (finding.fault, finding.evidence) == ("repeat", tuple(str(n) for n in range(12)))
+    assert finding.message == "gpt: the same answer 12 times in a row, in a conversation that goes on"
+
+
+def test_the_same_answer_to_other_requests_is_no_loop() -> None:
+    """A run that sorted its mails was halted at the third that was spam."""
+    mails = [said("spam", asked=str(n), tokens=200 + 37 * (n * n % 11)) for n in range(100)]
+    canned = [settled("gpt", args=str(n), kind=CallKind.MODEL) for n in range(100)]
+    assert faults(LoopDetector(3), [*mails, *canned]) == [[]] * 200
 
 
 def test_a_model_that_polls_is_no_loop() -> None:
@@ -228,7 +249,7 @@ def test_after_a_replay_it_goes_on_as_if_nothing_had_happened(steps: list[str], 
 def test_models_agree_with_brute_force(answers: list[str], k: int) -> None:
     detector = LoopDetector(k)
     for number, answer in enumerate(answers):
-        event = settled("gpt", args=str(number), result=answer, kind=CallKind.MODEL)
+        event = settled("gpt", result=answer, kind=CallKind.MODEL, key=str(number))
         so_far = answers[: number + 1]
         expected = periodic(so_far, 1, k) and not periodic(so_far[:-1], 1, k)
 

@@ -14,6 +14,7 @@ from plimsoll.core.clock import LoopClock, ManualClock
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import Finding
 from plimsoll.gate.simulator import simulate
+from plimsoll.observability import throttle
 from plimsoll.observability.findings import MemorySink, settle_sink
 from plimsoll.observability.throttle import Throttle
 
@@ -274,3 +275,53 @@ def said(finding: Finding) -> int:
     if finding.kind == "alerts_held_back":
         return int(finding.message.split(" ", 1)[0])
     return 1 if finding.message == "m" else int(finding.message.split("(")[1].split(" ", 1)[0])
+
+
+def test_what_was_held_back_is_told_with_the_most_severe_first() -> None:
+    """It was told in the order in which it came, so that a critical one was among the "others" of a flood."""
+    bench = Bench(per_minute=4)
+    for number in range(20):
+        bench.emit(replace(SLOW, dependency=f"gpt-{number}"))
+    for number in range(3):
+        bench.emit(replace(LOOP, dependency=f"find-{number}"))
+    bench.clock.advance(60.0)
+    bench.throttle.tick()
+    summary = bench.sink.findings[-1]
+    assert summary.severity == "critical"
+    assert "a minute: 1 × loop (find-2, repeat), 1 × slow" in summary.message
+
+
+def test_what_is_critical_is_never_among_those_that_are_only_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where as many causes were held as are kept, a critical one was summed up as a warning, without its name."""
+    monkeypatch.setattr(throttle, "_MAX_HELD", 3)
+    bench = Bench(per_minute=4)
+    for number in range(20):
+        bench.emit(replace(SLOW, dependency=f"gpt-{number}"))
+    for number in range(3):
+        bench.emit(replace(LOOP, dependency=f"find-{number}"))
+    bench.clock.advance(60.0)
+    bench.throttle.tick()
+    summary = bench.sink.findings[-1]
+    assert (summary.severity, summary.message.count("×")) == ("critical", 3)
+    assert summary.message.startswith("19 alert(s) were held back")
+    assert "1 × loop (find-2, repeat)" in summary.message
+
+
+def test_a_cause_that_is_held_back_stays_as_severe_as_it_was() -> None:
+    bench = Bench(per_minute=1)
+    bench.emit(LOOP)
+    held = replace(LOOP, dependency="other")
+    bench.emit(held)
+    bench.emit(replace(held, severity="info"))
+    bench.clock.advance(60.0)
+    bench.throttle.tick()
+    assert bench.sink.findings[-1].severity == "critical"
+
+
+@pytest.mark.parametrize("kind", ["burn_rate", "rubber_stamp"])
+def test_one_rate_or_person_is_not_the_other(kind: str) -> None:
+    """A budget that burned slowly hid for an hour that it burned fast; and one reviewer hid the next."""
+    bench = Bench()
+    for evidence in ("slow", "fast", "slow"):
+        bench.emit(replace(SLOW, kind=kind, evidence=(evidence,)))
+    assert [finding.evidence for finding in bench.sink.findings] == [("slow",), ("fast",)]

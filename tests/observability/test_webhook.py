@@ -223,3 +223,27 @@ def test_the_extra_is_named_where_it_is_missing() -> None:
     code = "import sys; sys.modules['httpx2'] = None; import plimsoll.observability.webhook"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
     assert "pip install 'plimsoll-ai[alerts]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "asked", ["Mon, 99999999999999999999 Jan 2026 00:00:00 GMT", "nan", "-5", "\N{SUPERSCRIPT TWO}"]
+)
+def test_a_retry_after_that_is_none_holds_up_nothing(asked: str) -> None:
+    """A date that no calendar has ended the delivery without a word: of this alert, and of all behind it."""
+    clock = ManualClock()
+    with receiver((503, {"retry-after": asked})) as told:
+        deliver(sink_for(told, clock=clock), SLOW, replace(SLOW, kind="loop"))
+    assert len(told.requests) == 3
+    assert clock.monotonic() <= 1.0
+
+
+def test_where_nothing_can_be_sent_at_all_each_is_counted_and_logged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy of the environment that is none ended the delivery without a word, again with each alert."""
+    monkeypatch.setenv("HTTP_PROXY", "nonsense://proxy")
+    sink = sink_for("http://hooks.example/s3cret")
+    deliver(sink, SLOW, replace(SLOW, kind="loop"))
+    ((why, count),) = sink.lost.items()
+    assert (count, why.endswith("Error")) == (2, True)
+    assert len(caplog.messages) == 2 and "s3cret" not in caplog.text

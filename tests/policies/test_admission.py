@@ -87,6 +87,54 @@ def test_what_is_shed_leaves_its_probe_and_its_rate_to_another() -> None:
     played(main)
 
 
+@pytest.mark.parametrize("stage", ["rate", "queue"])
+def test_what_waited_is_not_sent_where_the_circuit_has_opened_meanwhile(stage: str) -> None:
+    """A queue of calls that had been let through was sent, one after the other, to what was known to be down."""
+
+    async def main() -> None:
+        made = admission(
+            circuit_breaker=BREAKER,
+            rate_limit=RateLimit(calls_per_minute=60, burst_s=2.0),
+            bulkhead=Bulkhead(max_concurrent=1, max_queue=1),
+        )
+        assert made.circuit is not None and made.compartment is not None and made.throttle is not None
+        first = await made.enter()
+        if stage == "rate":
+            made.throttle.book()
+        waits = asyncio.ensure_future(made.enter())
+        await turns(2)
+        first.failed(Fault.TIMEOUT, 0.1)
+        with pytest.raises(CircuitOpen):
+            await waits
+        assert (made.compartment.inside, made.compartment.waiting) == (0, 0)
+        assert made.throttle.wait_s() == 0.0  # and what it had booked is free again
+        await pause(15.0)
+        (await made.enter()).succeeded(0.1)
+        assert made.circuit.state is CircuitState.CLOSED
+
+    played(main)
+
+
+def test_what_waited_until_the_dependency_may_be_back_is_a_probe() -> None:
+    async def main() -> None:
+        made = admission(circuit_breaker=BREAKER, bulkhead=Bulkhead(max_concurrent=2, max_queue=2, max_wait_s=60.0))
+        assert made.circuit is not None
+        first, other = await made.enter(), await made.enter()
+        waits = asyncio.ensure_future(made.enter())
+        await turns(2)
+        made.circuit.isolate()
+        made.circuit.restore()
+        first.cancelled()
+        probe = await waits
+        with pytest.raises(CircuitOpen):  # it is the one that may pass
+            await made.enter()
+        other.cancelled()
+        probe.succeeded(0.1)
+        assert made.circuit.state is CircuitState.CLOSED
+
+    played(main)
+
+
 def test_what_waits_for_its_rate_takes_no_place_meanwhile() -> None:
     async def main() -> tuple[float, int]:
         made = admission(rate_limit=RateLimit(calls_per_minute=60, burst_s=1.0), bulkhead=Bulkhead(max_concurrent=1))
@@ -303,3 +351,48 @@ def test_whoever_is_told_of_what_would_be_refused_and_fails_costs_no_place() -> 
         return made.compartment.inside
 
     assert played(main) == 1
+
+
+def test_a_rate_limit_that_observes_books_only_what_it_would_have_let_pass() -> None:
+    """What it would have refused was booked as well, so that it went on telling long after all was well."""
+    told: list[Rejected] = []
+
+    async def main() -> None:
+        made = admission(rate_limit=RateLimit(calls_per_minute=60, burst_s=1.0, max_wait_s=2.0), observed=ALL)
+        assert made.throttle is not None
+        for _ in range(100):
+            (await made.enter(would_refuse=told.append)).succeeded(0.1)
+        assert len(told) == 99
+        assert made.throttle.wait_s() == 3.0  # the first, and the two that it would have held back
+        await pause(3.0)
+        (await made.enter(would_refuse=told.append)).succeeded(0.1)
+        assert len(told) == 99
+
+    played(main)
+
+
+def test_a_rate_limit_that_observes_takes_none_of_the_time_to_wait() -> None:
+    async def main() -> float:
+        made = admission(
+            rate_limit=RateLimit(calls_per_minute=60, burst_s=1.0),
+            bulkhead=Bulkhead(max_concurrent=1, max_queue=1),
+            observed=frozenset({"rate_limit"}),
+        )
+        await made.enter()
+        with pytest.raises(Shed):
+            await made.enter(at_most_s=1.5)
+        return now_s()
+
+    assert played(main) == 1.5
+
+
+def test_a_bulkhead_that_observes_tells_of_none_that_would_have_found_room_in_the_queue() -> None:
+    told: list[Rejected] = []
+
+    async def main() -> None:
+        made = admission(bulkhead=Bulkhead(max_concurrent=1, max_queue=2), observed=ALL)
+        for _ in range(4):
+            await made.enter(would_refuse=told.append)
+
+    played(main)
+    assert [str(one) for one in told] == ["search was not asked: 3 calls are under way"]

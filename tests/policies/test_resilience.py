@@ -324,3 +324,67 @@ def test_the_time_of_a_call_that_failed_tells_nothing_of_how_long_an_answer_take
         return ask.hedging.begin()
 
     assert played(main) is None
+
+
+# --------------------------------------------------------------------------------------- what is no async function
+
+
+def test_what_is_awaited_need_be_no_coroutine() -> None:
+    def soon() -> asyncio.Future[str]:
+        made: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(1.0, made.set_result, "A")
+        return made
+
+    class Asks:
+        async def __call__(self, words: str) -> str:
+            return await later(1.0, words)
+
+        async def method(self, words: str) -> str:
+            return await later(1.0, words)
+
+    async def main() -> list[Any]:
+        ask: Any = pipeline(timeout_s=5.0, hedge=EAGER, retry=AGAIN)
+        return [
+            await ask.call(soon),
+            await ask.call(Asks(), "B"),
+            await ask.call(Asks().method, "C"),
+            await ask(Asks())("D"),
+        ]
+
+    assert played(main) == ["A", "B", "C", "D"]
+
+
+async def streams() -> Any:
+    yield "a part"
+
+
+@pytest.mark.parametrize("function", [lambda: "at once", streams], ids=["sync", "generator"])
+def test_what_cannot_be_awaited_is_refused_in_words_and_says_nothing_of_the_dependency(function: Any) -> None:
+    """It was an AttributeError, taken for a failure of the dependency, and retried."""
+    on_all = RetryPolicy(on=tuple(Fault), max_attempts=3)
+    breaker = CircuitBreaker(window=1, min_calls=1)
+
+    async def main() -> Any:
+        ask: Any = pipeline(retry=on_all, circuit_breaker=breaker, bulkhead=Bulkhead(max_concurrent=1), timeout_s=5.0)
+        with pytest.raises(Misuse, match="search was not protected: an async function is to be called, and this one"):
+            await ask.call(function)
+        assert ask.admission.circuit.state is CircuitState.CLOSED
+        return now_s(), ask.admission.compartment.inside
+
+    assert played(main) == (0.0, 0)
+
+
+def test_our_own_mistakes_use_up_no_retries() -> None:
+    """A client that asked wrongly took the retries of all others."""
+
+    class Wrong(Exception):
+        status_code = 400
+
+    async def main() -> int:
+        ask = pipeline(retry=AGAIN)
+        await outcomes(ask, Script((0, Wrong("no such field"))), 100)
+        script = Script((0, Boom("no")), (0, "A"))
+        assert await ask.call(script) == "A"
+        return len(script.asked_at)
+
+    assert played(main) == 2

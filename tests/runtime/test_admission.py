@@ -4,8 +4,10 @@ import asyncio
 from typing import Any
 
 from plimsoll.contract.model import (
+    AgentSection,
     BulkheadSection,
     CircuitBreakerSection,
+    HedgeSection,
     Limits,
     Mode,
     Model,
@@ -20,7 +22,8 @@ from plimsoll.core.events import AttemptSettled, CallSettled, RunStarted
 from plimsoll.policies.circuit_breaker import CircuitState
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.run import Run
-from tests.runtime.bench import ON, Desk, pass_time, simulated
+from tests.runtime.bench import ON, Desk, contract, pass_time, simulated
+from tests.runtime.firm import Firm
 
 BREAKER = CircuitBreakerSection(min_calls=2, open_s=30.0)
 
@@ -296,6 +299,64 @@ def test_a_run_that_is_stopped_in_a_queue_leaves_it() -> None:
         assert compartment.inside == 0
 
     simulated(main)
+
+
+def test_what_is_refused_is_reported_as_it_stands_and_not_only_when_the_run_ends() -> None:
+    """A dependency that an operator had isolated stood in the status as closed, as long as nothing else was asked."""
+    seen: list[Any] = []
+
+    async def main() -> None:
+        desk = Desk(models=models(circuit_breaker=BREAKER))
+        harness = desk.live()
+
+        async def asks_twice(run: Run, request: Any) -> str:
+            await run.model("hi")
+            await harness.operations.isolate("primary", agent="desk", by="ana", reason="nonsense")
+            await run.model("hi again")
+            seen.extend(each for status in harness.operations.statuses() for each in status.dependencies)
+            return "done"
+
+        harness.agent = asks_twice
+        assert (await harness.run("hi")).ending is Ending.DEGRADED
+
+    simulated(main)
+    assert [each.circuit for each in seen if each.name == "primary"] == [CircuitState.ISOLATED]
+
+
+def test_an_agent_and_those_that_work_for_it_are_all_reported() -> None:
+    """They are one process to the store: each took the place of what the other had said."""
+
+    async def main() -> None:
+        guarded = {"look": Tool(effect=Effect.READ, circuit_breaker=BREAKER)}
+        paying = {"refund": Tool(circuit_breaker=BREAKER)}
+        firm = Firm(tools=guarded, terms=contract(agent=AgentSection(name="billing"), tools=paying))
+        harness = firm.live()
+        assert (await harness.run({"order": "W1"})).ending is Ending.COMPLETE
+        said = {status.agent: [each.name for each in status.dependencies] for status in harness.operations.statuses()}
+        assert {agent: names[0] for agent, names in said.items()} == {"billing": "refund", "desk": "look"}
+
+    simulated(main)
+
+
+def test_what_is_only_hedged_is_reported_while_it_works() -> None:
+    seen: list[Any] = []
+
+    async def main() -> None:
+        desk = Desk(models={"primary": Model(hedge=HedgeSection())})
+        harness = desk.live()
+
+        async def asks_again_and_again(run: Run, request: Any) -> str:
+            for number in range(3):
+                await run.model(f"hi {number}")
+                await pass_time(3.0)
+            seen.extend(each for status in harness.operations.statuses() for each in status.dependencies)
+            return "done"
+
+        harness.agent = asks_again_and_again
+        assert (await harness.run("hi")).ending is Ending.COMPLETE
+
+    simulated(main)
+    assert [each.hedged_share for each in seen if each.name == "primary"] == [0.0]
 
 
 def test_a_kill_switch_is_heeded_after_the_wait() -> None:

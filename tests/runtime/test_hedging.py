@@ -158,6 +158,30 @@ def test_a_limit_that_has_no_room_for_two_lets_one_be_asked() -> None:
     simulated(main)
 
 
+def test_a_second_one_that_is_not_made_takes_no_room_from_other_calls() -> None:
+    """Its worst case stayed reserved although the cap had declined it, and halted a run that was far from its limit."""
+
+    async def asks_two(run: Run, request: Any) -> str:
+        async def a_little_later() -> ModelReply:
+            await pass_time(3.0)
+            return await run.model("and what else?")
+
+        first, other = await asyncio.gather(run.model("hi"), a_little_later())
+        return f"{first.text}, {other.text}"
+
+    async def main() -> None:
+        provider = Provider()
+        hedge, limits = HedgeSection(max_extra=0.001), Limits(seconds=60.0, tokens=250)
+        desk = desk_of(provider, hedge=hedge, primary={"max_output_tokens": 100}, limits=limits)
+        desk.agent = asks_two
+        harness = await warmed(desk)
+        provider.next_s = [SLOW]
+        result, took_s = await timed(harness, "r")
+        assert (result.ending, took_s) == (Ending.COMPLETE, SLOW)
+
+    simulated(main)
+
+
 def test_the_extra_load_is_capped() -> None:
     async def main() -> None:
         provider = Provider()

@@ -93,6 +93,32 @@ def test_what_no_model_said_is_not_remembered() -> None:
     simulated(main)
 
 
+def test_what_an_agent_does_to_an_answer_changes_nothing_of_what_is_remembered() -> None:
+    """The calls in it were handed out as they were kept: what one run changed of them, the next was given."""
+
+    async def main() -> None:
+        desk, provider = desk_of(remembered=REMEMBERED, canned=CANNED)
+        call = {"name": "refund", "args": {"order": "W1", "amount": 20}}
+
+        async def answers(prompt: Any) -> ModelReply:
+            await provider(prompt)
+            return ModelReply(tool_calls=(call,))
+
+        async def changes(run: Run, request: Any) -> Any:
+            reply = await run.model(request)
+            amount = reply.tool_calls[0]["args"]["amount"]
+            reply.tool_calls[0]["args"]["amount"] = 5000
+            return amount
+
+        desk.models, desk.agent = {"primary": answers}, changes
+        harness = desk.live()
+        await harness.run("what now?")
+        provider.is_down = True
+        assert [(await harness.run("what now?")).output for _ in range(2)] == [20, 20]
+
+    simulated(main)
+
+
 # -------------------------------------------------------------------------------------------------------- handed over
 
 

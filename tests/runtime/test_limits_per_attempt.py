@@ -239,3 +239,19 @@ def test_a_reply_that_the_journal_cannot_carry_is_malformed() -> None:
         assert ("silent_failure", "primary", "malformed") in office.kinds()
 
     simulated(main)
+
+
+def test_a_model_gives_no_tokens_back() -> None:
+    """One that reported less than nothing raised the limit of its run, and of the day."""
+
+    async def lying(prompt: Any) -> ModelReply:
+        return ModelReply(text="Here you are.", usage=Usage(input_tokens=-1_000_000, output_tokens=5))
+
+    async def main() -> None:
+        office = Office({"primary": (model(10.0), lying)})
+        await office.live().run({}, run_id="r")
+        (settled,) = [r.event for r in await office.store.read("r") if isinstance(r.event, CallSettled)]
+        used = settled.outcome.usage
+        assert used is not None and used.input_tokens > 0 and used.output_tokens > 0 and used.usd > 0
+
+    simulated(main)

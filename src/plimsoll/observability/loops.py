@@ -12,6 +12,7 @@ from plimsoll.core.events import CallSettled, Event, Finding
 __all__ = ["LoopDetector"]
 
 _MAX_PERIOD = 4
+_ROUNDS = 4
 
 Step = tuple[str, str, str]
 """What makes two calls the same: dependency, digest of the arguments, digest of the result."""
@@ -21,9 +22,10 @@ class LoopDetector:
     """The same call with the same result `k` times in a row, and cycles of two to four calls repeated `k` times.
 
     Looks at tools (and whatever is no model): a call repeated without a break is a loop by fault `repeat`, a cycle one
-    by fault `cycle`. A result that changes breaks it, so polling is none. Of a model, whose arguments always differ
-    since they hold the conversation, the outcome counts: the same answer `k` times with no other call between.
-    `observed` marks the findings as those of a protection that only observes.
+    by fault `cycle`. A result that changes breaks it, so polling is none. Of a model it is the same answer, with no
+    other call between: `k` times to the very same request, or `4 * k` times to ever longer ones, as those of a
+    conversation are. To other requests it is none: whoever sorts a hundred mails says the same of many. `observed`
+    marks the findings as those of a protection that only observes.
     """
 
     reads: frozenset[type[Any]] = frozenset({CallSettled})
@@ -38,7 +40,11 @@ class LoopDetector:
         # For each period: how many steps in a row equalled the one that many steps before.
         self._matches = [0] * (_MAX_PERIOD + 1)
         self._model: tuple[str, str] | None = None
-        self._model_keys: list[str] = []
+        self._model_keys: deque[str] = deque(maxlen=_ROUNDS * k)
+        self._asked = ""
+        self._length = 0
+        self._again = 0  # how often in a row it has now given this answer to the very same request,
+        self._longer = 0  # and to requests of which each was longer than the one before
 
     def observe(self, event: Event, *, at: float) -> Sequence[Finding]:
         if not isinstance(event, CallSettled):
@@ -79,15 +85,25 @@ class LoopDetector:
         if event.outcome.status is not Status.OK:
             self._model = None
             return ()
+        usage = event.outcome.usage
+        length = 0 if usage is None else usage.input_tokens
         answer = (event.dependency, _result(event))
         if answer != self._model:
-            self._model, self._model_keys = answer, []
+            self._model, self._again, self._longer = answer, 0, 0
+            self._model_keys.clear()
+        self._again = self._again + 1 if event.args_digest == self._asked else 1
+        self._longer = self._longer + 1 if length > self._length else 1
+        self._asked, self._length = event.args_digest, length
         self._model_keys.append(event.key)
-        if len(self._model_keys) != self._k:
-            del self._model_keys[: -self._k - 1]
-            return ()
-        words = f"the same answer {self._k} times in a row"
-        return (self._found(event.dependency, "repeat", words, tuple(self._model_keys)),)
+        if self._again == self._k:
+            return (self._of_model(event, f"the same answer to the same request {self._k} times in a row", self._k),)
+        if self._longer == _ROUNDS * self._k:
+            words = f"the same answer {self._longer} times in a row, in a conversation that goes on"
+            return (self._of_model(event, words, self._longer),)
+        return ()
+
+    def _of_model(self, event: CallSettled, words: str, count: int) -> Finding:
+        return self._found(event.dependency, "repeat", words, tuple(self._model_keys)[-count:])
 
     def _finding(self, event: CallSettled, fault: str, words: str, period: int) -> Finding:
         return self._found(event.dependency, fault, words, tuple(self._keys)[-period * self._k :])

@@ -17,6 +17,8 @@ from plimsoll.observability.findings import SEVERITIES, AlertSink, settle_sink
 __all__ = ["Throttle"]
 
 _ASKS_PEOPLE = ("approval_", "in_doubt")
+_BY_EVIDENCE = ("burn_rate", "rubber_stamp")
+"""Of these, one rate or one person is not the other."""
 _MAX_CAUSES = 10_000
 _MAX_HELD = 100
 _SHOWN = 5
@@ -49,9 +51,10 @@ class _Told:
 class Throttle:
     """Tells each cause once, and no more than so many a minute. Stands in front of one sink.
 
-    The same cause (agent, kind, dependency and fault) of any run is passed on at once, and then not again for
-    `window_s` seconds; when they are over it is told how often it was there meanwhile, with the latest run. It is told
-    at once when it has become more severe. What asks a person for something (approvals, doubts) is told for every call.
+    The same cause (agent, kind, dependency and fault; which rate burns, and who rubber-stamps) of any run is passed on
+    at once, and then not again for `window_s` seconds; when they are over it is told how often it was there meanwhile,
+    with the latest run. It is told at once when it has become more severe. What asks a person for something (approvals,
+    doubts) is told for every call.
 
     At most `per_minute` alerts pass in a minute, in bursts as large (a token bucket). Half of the bucket is kept for
     what is critical, so that no flood of warnings takes its place. What was held back is summed up a minute later.
@@ -168,21 +171,28 @@ class Throttle:
         return True
 
     def _hold(self, cause: Cause, alert: _Alert, count: int) -> None:
+        """Keeps it for the sum. Where that is full, what matters least is only counted."""
         if not self._held and not self._held_more:
             self._held_until = self._clock.monotonic() + _HELD_S
-        if cause in self._held or len(self._held) < _MAX_HELD:
-            _, before = self._held.get(cause, (alert, 0))
-            self._held[cause] = (alert, before + count)
-        else:
-            self._held_more += count
+        known = self._held.get(cause)
+        if known is not None:
+            self._held[cause] = (max(alert, known[0], key=_rank), known[1] + count)
+            return
+        if len(self._held) >= _MAX_HELD:
+            least = min(reversed(self._held), key=lambda held: _rank(self._held[held][0]))
+            if _rank(alert) <= _rank(self._held[least][0]):
+                self._held_more += count
+                return
+            self._held_more += self._held.pop(least)[1]
+        self._held[cause] = (alert, count)
 
     def _sum_up(self) -> None:
-        """Tells what was held back, in one alert."""
-        held, more = list(self._held.values()), self._held_more
+        """Tells what was held back, in one alert: the most severe first."""
+        held, more = sorted(self._held.values(), key=lambda one: -_rank(one[0])), self._held_more
         self._held, self._held_more, self._held_until = {}, 0, _NEVER
         if not held:
             return
-        worst = max(held, key=lambda one: SEVERITIES.get(one[0].finding.severity, 1))[0]
+        worst = held[0][0]
         words = [f"{count} × {_words(alert.finding)}" for alert, count in held[:_SHOWN]]
         total = more + sum(count for _, count in held)
         rest = total - sum(count for _, count in held[:_SHOWN])
@@ -226,7 +236,13 @@ class Throttle:
 def _cause_of(alert: _Alert) -> Cause:
     finding = alert.finding
     cause: Cause = (alert.agent, finding.kind, finding.dependency, finding.fault, finding.observed)
-    return (*cause, alert.run_id, *finding.evidence) if finding.kind.startswith(_ASKS_PEOPLE) else cause
+    if finding.kind.startswith(_ASKS_PEOPLE):
+        return (*cause, alert.run_id, *finding.evidence)
+    return (*cause, *finding.evidence) if finding.kind in _BY_EVIDENCE else cause
+
+
+def _rank(alert: _Alert) -> int:
+    return SEVERITIES.get(alert.finding.severity, 1)
 
 
 def _words(finding: Finding) -> str:

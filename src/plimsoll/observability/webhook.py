@@ -190,6 +190,9 @@ class WebhookSink:
                     if why:
                         self._lose(self._sending, why)
                     self._sending = None
+        except Exception as error:  # nothing can be sent at all: the environment may name a proxy that is none
+            while self._critical or self._others:
+                self._lose((self._critical or self._others).popleft(), type(error).__name__)
         finally:
             library.removeFilter(unlogged)
 
@@ -201,7 +204,7 @@ class WebhookSink:
             try:
                 async with asyncio.timeout(self._timeout_s):
                     response = await client.post(self._url, content=message.body, headers=self._headers(message))
-            except (httpx2.HTTPError, OSError, TimeoutError) as error:
+            except Exception as error:  # whatever it is, the alerts behind this one are to be sent
                 why = type(error).__name__
             else:
                 if response.is_success:
@@ -262,6 +265,6 @@ def _retry_after_s(value: str, *, now: float) -> float:
     except ValueError:
         try:
             wait_s = parsedate_to_datetime(value).timestamp() - now
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return 0.0
     return 0.0 if math.isnan(wait_s) else min(max(wait_s, 0.0), _LONGEST_WAIT_S)

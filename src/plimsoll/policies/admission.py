@@ -5,7 +5,7 @@ What is refused by any of them does not use up the rate; what has to wait for it
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plimsoll.core.calls import Fault
 from plimsoll.core.clock import Clock
@@ -75,10 +75,12 @@ class Admission:
     ) -> "Admitted":
         """Leave for one attempt, of so many tokens, once it is its turn; it may be held back for `at_most_s` seconds.
 
-        Whoever has it has to end it. `would_refuse` is told what a protection that only observes would have refused.
-        Raises `CircuitOpen`, `RateLimited` or `Shed`; nothing is to be sent then.
+        Whoever has it has to end it. A circuit that opens while it waits refuses it all the same. `would_refuse` is
+        told what a protection that only observes would have refused, or held back. Raises `CircuitOpen`, `RateLimited`
+        or `Shed`; nothing is to be sent then.
         """
         permit = None if self.circuit is None else self._permit(self.circuit, would_refuse)
+        place: Compartment | None = None
         booking = None
         try:
             if self.throttle is not None:
@@ -86,13 +88,15 @@ class Admission:
                 at_most_s -= booking.in_s
             if self.compartment is not None:
                 await self._let_in(self.compartment, criticality, at_most_s, would_refuse)
+                place = self.compartment
+            if self.circuit is not None and permit is not None and not permit.holds:  # it has opened meanwhile
+                permit = self._permit(self.circuit, would_refuse)
         except BaseException:
-            if permit is not None:
-                permit.cancelled()
+            Admitted(permit, place).cancelled()
             if self.throttle is not None and booking is not None:
                 self.throttle.give_back(booking)
             raise
-        return Admitted(permit, self.compartment)
+        return Admitted(permit, place)
 
     def _permit(self, circuit: Circuit, would_refuse: _Told) -> Permit | None:
         try:
@@ -107,9 +111,12 @@ class Admission:
         if "rate_limit" not in self._observed:
             return await throttle.admit(tokens=tokens, at_most_s=at_most_s)
         wait_s = throttle.wait_s(tokens=tokens)
-        if wait_s > 0:
-            would_refuse(RateLimited(self.dependency, retry_after_s=wait_s))
-        return throttle.book(tokens=tokens)
+        if wait_s <= 0:
+            return throttle.book(tokens=tokens)
+        would_refuse(RateLimited(self.dependency, retry_after_s=wait_s))
+        if wait_s > min(throttle.policy.max_wait_s, at_most_s):
+            return Booking(0.0, None, None)  # it would have been refused, and have used up nothing
+        return replace(throttle.book(tokens=tokens, in_s=wait_s), in_s=0.0)
 
     async def _let_in(
         self, compartment: Compartment, criticality: Criticality, at_most_s: float, would_refuse: _Told
@@ -117,7 +124,7 @@ class Admission:
         if "bulkhead" not in self._observed:
             await compartment.enter(criticality, at_most_s=at_most_s)
             return
-        if compartment.is_full:
+        if compartment.inside >= compartment.policy.max_concurrent + compartment.policy.max_queue:
             would_refuse(Shed(self.dependency, why=f"{compartment.inside} calls are under way"))
         compartment.inside += 1
 

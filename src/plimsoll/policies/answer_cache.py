@@ -1,7 +1,6 @@
 """The answers that were given last, for a rung that gives one again when nobody can be asked."""
 
 from collections import OrderedDict
-from typing import Any
 
 from plimsoll.core.errors import Misuse
 
@@ -9,7 +8,7 @@ __all__ = ["AnswerCache"]
 
 
 class AnswerCache:
-    """Answers by the digest of their request: the last `max_entries` (from 1) that were given or asked for."""
+    """Answers, as JSON, by the key of their request: the last `max_entries` (from 1) that were given or asked for."""
 
     __slots__ = ("_answers", "_max_entries")
 
@@ -17,16 +16,16 @@ class AnswerCache:
         if max_entries < 1:
             raise Misuse(f"an answer cache of {max_entries!r} entries remembers nothing")
         self._max_entries = max_entries
-        self._answers: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+        self._answers: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
 
-    def put(self, request: str, answer: Any, *, at: float) -> None:
+    def put(self, request: str, answer: bytes, *, at: float) -> None:
         """Remembers an answer that was given at `at`, in seconds of any clock."""
         self._answers[request] = (at, answer)
         self._answers.move_to_end(request)
         if len(self._answers) > self._max_entries:
             self._answers.popitem(last=False)
 
-    def get(self, request: str, *, now: float, max_age_s: float) -> tuple[float, Any] | None:
+    def get(self, request: str, *, now: float, max_age_s: float) -> tuple[float, bytes] | None:
         """The age in seconds of the answer to this request, and the answer; None where it is unknown, or too old."""
         known = self._answers.get(request)
         if known is None or now - known[0] > max_age_s:

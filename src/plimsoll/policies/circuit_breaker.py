@@ -96,6 +96,11 @@ class Permit:
         self._circuit: Circuit | None = circuit
         self._generation = generation
 
+    @property
+    def holds(self) -> bool:
+        """Whether the circuit is still in the state in which it gave this leave."""
+        return self._circuit is not None and self._circuit._generation == self._generation
+
     def succeeded(self, duration_s: float) -> None:
         """An answer came after `duration_s` seconds."""
         self._end(duration_s, failed=False)

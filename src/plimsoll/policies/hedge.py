@@ -93,9 +93,14 @@ class HedgeBook:
             self._after_s = _MARGIN * (self._old.get_quantile_value(self.policy.quantile) or 0.0)
             self._since = 0
 
+    @property
+    def may_spend(self) -> bool:
+        """Whether a call may be asked a second time now."""
+        return self._saved >= 1
+
     def spend(self) -> bool:
         """Whether a call may be asked a second time now; if so, that is counted."""
-        if self._saved < 1:
+        if not self.may_spend:
             return False
         self._saved -= 1
         self.extra += 1

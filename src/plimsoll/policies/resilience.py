@@ -6,10 +6,13 @@
 >>> answer = await ask.call(search, "laminated maps")
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial, wraps
+from inspect import isawaitable
+from types import CoroutineType
 from typing import Any, ParamSpec, TypeVar
 
+from plimsoll.core.calls import Fault
 from plimsoll.core.clock import Clock, SystemClock
 from plimsoll.core.criticality import current_criticality
 from plimsoll.core.errors import CallTimeout, Misuse, OutputRejected, Rejected
@@ -87,7 +90,7 @@ class ResiliencePipeline:
 
     async def call(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` answers. Raises the last attempt's own error, `CallTimeout` or `OutputRejected` where that
-        failed, and `CircuitOpen`, `RateLimited` or `Shed` where nothing was sent."""
+        failed; `CircuitOpen`, `RateLimited` or `Shed` where nothing was sent; `Misuse` for what is not async."""
         send = partial(function, *args, **kwargs)
         tokens = 0 if self._tokens is None else self._tokens(*args, **kwargs)
         number = 0
@@ -95,6 +98,8 @@ class ResiliencePipeline:
             number += 1
             try:
                 answer = await self._hedged(send, tokens)
+            except Misuse:
+                raise
             except Exception as error:
                 delay_s = self._delay_s(number, error)
                 if delay_s is None:
@@ -107,7 +112,7 @@ class ResiliencePipeline:
     def _delay_s(self, number: int, error: Exception) -> float | None:
         """Seconds until the next attempt, after attempt `number` failed; None where there is none."""
         record = classify(error, now=self._clock.now())
-        if not isinstance(error, Rejected):  # that one was never sent
+        if not isinstance(error, Rejected) and record.fault is not Fault.CLIENT_ERROR:  # not sent; our own mistake
             self._budget.failed()
         if self._retry is None or not self._retry.retries(record.fault, number) or not self._budget.allows():
             return None
@@ -136,10 +141,13 @@ class ResiliencePipeline:
         admitted = await self.admission.enter(criticality=current_criticality(), tokens=tokens)
         began_s = self._clock.monotonic()
         try:
-            answer = await within(self._timeout_s, send())
+            answer: T = await within(self._timeout_s, _coroutine(send(), of=self.dependency))
             problem = None if self._check is None else self._check(answer)
             if problem is not None:
                 raise OutputRejected(self.dependency, fault=problem.fault, detail=problem.detail)
+        except Misuse:
+            admitted.cancelled()
+            raise
         except Expired as error:
             timed_out = CallTimeout(self.dependency, timeout_s=self._timeout_s or 0.0)
             admitted.failed(classify(timed_out).fault, self._clock.monotonic() - began_s)
@@ -152,3 +160,17 @@ class ResiliencePipeline:
             raise
         admitted.succeeded(self._clock.monotonic() - began_s)
         return answer
+
+
+def _coroutine(work: Any, *, of: str) -> Coroutine[Any, Any, Any]:
+    """What a function returned, as a coroutine. Raises `Misuse` where it cannot be awaited."""
+    if isinstance(work, CoroutineType):
+        return work
+    if not isawaitable(work):
+        what = f"an async function is to be called, and this one returned a {type(work).__name__}"
+        raise Misuse(f"{of} was not protected: {what}")
+    return _awaited(work)
+
+
+async def _awaited(work: Awaitable[T]) -> T:
+    return await work

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from plimsoll.contract.model import Mode, Model
 from plimsoll.core.calls import Effect, ErrorRecord, Fault, Outcome, Status, Usage, idempotency_key
+from plimsoll.core.canonical import canonical_json
 from plimsoll.core.errors import LimitExceeded
 from plimsoll.core.events import Finding, RungChanged
 from plimsoll.policies.limits import add_usage
@@ -106,10 +107,11 @@ def _answered_at(footing: Footing, model: Model, spent: Usage | None) -> Corouti
 
 
 def _remember(footing: Footing, model: Model, tried: Attempt) -> None:
-    """Keeps what a model answered, for a rung that gives it again."""
+    """Keeps what a model answered, for a rung that gives it again: as JSON, which no agent can change."""
     cache = footing.state.env.answers.get(footing.exchange.dependency)
     if cache is not None and model.is_model:
-        cache.put(footing.exchange.args_digest, tried.value, at=footing.state.env.clock.monotonic())
+        key, written = footing.exchange.cache_key(), canonical_json(tried.value)
+        cache.put(key, written, at=footing.state.env.clock.monotonic())
 
 
 def _may_descend(footing: Footing, fault: Fault) -> bool:
@@ -176,7 +178,8 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
         else:
             footing.note(number, error.fault, error.message, tried.duration_s)
             await footing.state.keep_time(tried.duration_s)
-            budget.failed()
+            if error.fault is not Fault.CLIENT_ERROR:  # our own mistake says nothing of how the dependency does
+                budget.failed()
             doubt = doubt or error
         tried = replace(tried, doubt=doubt)
         policy = _repeated_by(footing, tries, error.fault, proven=proven)

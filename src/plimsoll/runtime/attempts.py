@@ -165,6 +165,7 @@ async def _admitted(admission: Admission, footing: Footing, number: int, lead: L
             would_refuse=partial(_would_refuse, footing),
         )
     except Rejected as refusal:
+        report_if_due(env)
         return Attempt(number, env.clock.monotonic() - arrived, error=classify(refusal), was_sent=False)
     try:
         tried = await _made(footing, number, lead)
@@ -182,6 +183,8 @@ async def _admitted(admission: Admission, footing: Footing, number: int, lead: L
 def _would_refuse(footing: Footing, refusal: Rejected) -> None:
     what = {CircuitOpen: "open_circuit", RateLimited: "throttle", Shed: "shed"}[type(refusal)]
     words = "it would not have been asked"
+    if isinstance(refusal, RateLimited):
+        words = f"it would have been held back for {refusal.retry_after_s:.3g} s"
     footing.state.raise_finding(would(what, footing.site, classify(refusal).fault, words))
 
 
@@ -336,6 +339,8 @@ def inspected(footing: Footing, number: int, duration_s: float, native: Any) -> 
 def _priced(footing: Footing, usage: Usage | None) -> Usage | None:
     if usage is None or footing.rung is None:
         return usage
+    if min(usage.input_tokens, usage.output_tokens) < 0:
+        return None  # nobody gives tokens back: as if it had not said
     usd = footing.state.limits.cost(footing.rung.model, usage.input_tokens, usage.output_tokens)
     return usage if usd == usage.usd else replace(usage, usd=usd)
 

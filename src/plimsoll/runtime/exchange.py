@@ -75,6 +75,11 @@ class Exchange(Protocol):
         """The native answer again, from its JSON."""
         ...
 
+    def cache_key(self) -> str:
+        """A digest of all that is asked, to the letter, with what `args_digest` leaves out: whoever asks with the same
+        key may be given the same answer."""
+        ...
+
     def sameness(self, value: Any) -> str:
         """A digest that is the same for two results (as JSON) which say the same, whatever their ids and dates."""
         ...

@@ -13,6 +13,7 @@ from plimsoll.policies.hedge import HedgeBook
 from plimsoll.policies.limits import add_usage
 from plimsoll.policies.race import Race
 from plimsoll.runtime.attempts import Attempt, Footing, attempted, would
+from plimsoll.runtime.status import report_if_due
 
 __all__ = ["hedged"]
 
@@ -47,6 +48,7 @@ async def _by(book: HedgeBook, footing: Footing, number: int, spent: Usage | Non
         took_s = env.clock.monotonic() - began
     if tried.error is None:
         book.observe(took_s if tried.first_s is None else tried.first_s)
+    report_if_due(env)
     return tried
 
 
@@ -98,10 +100,12 @@ class _Pair:
             if compartment is not None and compartment.is_full:
                 return None
         first = add_usage(self._spent, footing.worst())
-        if footing.barred(first) is not None or not footing.fits_today(first):
+        if not self._book.may_spend or footing.barred(first) is not None:
             return None
-        if not self._book.spend():
+        if not footing.fits_today(first):
+            footing.barred(self._spent)  # as before: only the first is made
             return None
+        self._book.spend()
         return self._contend(True)
 
     def _note_loser(self, is_spare: bool, duration_s: float) -> None:

@@ -78,6 +78,9 @@ class ChildExchange:
     def decode(self, value: Any) -> Any:
         return value["output"] if isinstance(value, Mapping) else value
 
+    def cache_key(self) -> str:
+        return self.args_digest
+
     def sameness(self, value: Any) -> str:
         return digest(self.decode(value))
 

@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from plimsoll.core.calls import ErrorRecord, Fault
+from plimsoll.core.canonical import parse_json
 from plimsoll.core.errors import RunParked
 from plimsoll.core.events import ApprovalRequested
 from plimsoll.oversight.approvals import Request
@@ -21,10 +22,11 @@ async def given_before(footing: Footing, *, max_age_s: float) -> Attempt:
     """What a model of the ladder answered to the very same request, where that is not too long ago."""
     env, exchange = footing.state.env, footing.exchange
     cache = env.answers[exchange.dependency]
-    known = cache.get(exchange.args_digest, now=env.clock.monotonic(), max_age_s=max_age_s)
+    known = cache.get(exchange.cache_key(), now=env.clock.monotonic(), max_age_s=max_age_s)
     if known is None:
         return _none("NothingCached", "the same was not asked before, or too long ago", Fault.EMPTY)
-    return Attempt(0, 0.0, exchange.decode(known[1]), value=known[1])
+    value = parse_json(known[1])
+    return Attempt(0, 0.0, exchange.decode(value), value=value)
 
 
 async def handed_over(footing: Footing) -> Attempt:

@@ -100,6 +100,9 @@ class ModelExchange:
     def decode(self, value: Any) -> ModelReply:
         return msgspec.convert(value, ModelReply)
 
+    def cache_key(self) -> str:
+        return self.args_digest
+
     def sameness(self, value: Any) -> str:
         return digest([value.get("text", ""), value.get("tool_calls", ())])
 

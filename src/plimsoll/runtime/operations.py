@@ -41,7 +41,7 @@ from plimsoll.runtime.undoable import UndoPlan, undo_plan, undoable_calls
 
 __all__ = ["EVERYTHING", "Operations"]
 
-_status = msgspec.json.Decoder(ProcessStatus)
+_statuses = msgspec.json.Decoder(list[ProcessStatus])
 
 EVERYTHING = "*"
 """The kill switch's scope that means every run."""
@@ -213,9 +213,9 @@ class Operations:
         return await self.store.release(circuit_scope(agent, dependency), by=by, at=self.clock.now())
 
     def statuses(self) -> list[ProcessStatus]:
-        """How the dependencies stand in each process that lives and has asked any that a policy guards."""
-        reports = self.store.reports().values()
-        return sorted((_status.decode(body) for body in reports), key=lambda status: (status.agent, status.owner))
+        """How each agent's dependencies stand in each process that lives and has asked any that a policy guards."""
+        said = [status for body in self.store.reports().values() for status in _statuses.decode(body)]
+        return sorted(said, key=lambda status: (status.agent, status.owner))
 
     async def drawn_today(self, agent: str) -> Spend:
         """What all runs of the agent have spent of today's limits, and what processes have set aside to spend."""

@@ -64,8 +64,10 @@ def report_if_due(env: Environment) -> None:
     if now < env.report_at or not (env.admissions or env.hedging):
         return
     env.report_at = now + REPORTED_EVERY_S
+    reported = env.surroundings.reported
+    reported[env.contract.agent.name] = msgspec.json.encode(status_of(env))
     with suppress(JournalUnavailable):
-        env.store.report(env.surroundings.owner, msgspec.json.encode(status_of(env)))
+        env.store.report(env.surroundings.owner, b"[%b]" % b",".join(reported.values()))
 
 
 def _dependency(env: Environment, name: str) -> DependencyStatus:

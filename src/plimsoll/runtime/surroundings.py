@@ -42,3 +42,5 @@ class Surroundings:
     active seconds that they have used up."""
     under_way: UnderWay = field(default_factory=UnderWay, init=False)
     """What outlived its attempt, and is still running in this process."""
+    reported: dict[str, bytes] = field(default_factory=dict, init=False)
+    """What this process last said of itself, by agent, as JSON: parent and children share its name in the store."""

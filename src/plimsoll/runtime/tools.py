@@ -262,6 +262,9 @@ class ToolExchange:
     def decode(self, value: Any) -> Any:
         return value
 
+    def cache_key(self) -> str:
+        return self.args_digest
+
     def sameness(self, value: Any) -> str:
         same = value is self._answer and self._native is not _NOTHING_YET
         return hashlib.sha256(self._answer_json).hexdigest() if same else digest(value)

@@ -74,10 +74,17 @@ def test_a_service_just_within_its_objective_is_left_alone(objective: float, per
 
 
 def test_a_clock_that_is_set_back_opens_no_window_again() -> None:
-    assert burns([(DAY_S, True), *((float(n), False) for n in range(2)), (DAY_S, False)]) == [
-        (DAY_S, "fast"),
-        (DAY_S, "slow"),
-    ]
+    back = [(DAY_S - 3600.0 + n, False) for n in range(2)]
+    assert burns([(DAY_S, True), *back, (DAY_S, False)]) == [(DAY_S, "fast"), (DAY_S, "slow")]
+
+
+def test_a_clock_that_was_far_ahead_once_hides_nothing_for_years() -> None:
+    """All that came after stood in the window of that day, which was never over: what is bad was one of too many."""
+    ahead = [(400.0 * DAY_S, True)]
+    well = [(60.0 * n, True) for n in range(1000)]
+    out = [(60_000.0 + 10.0 * n, False) for n in range(90)]
+    assert [name for _, name in burns([*ahead, *well, *out])] == [name for _, name in burns([*well, *out])]
+    assert {name for _, name in burns([*ahead, *well, *out])} == {"fast", "slow"}
 
 
 def test_memory_does_not_grow_with_traffic() -> None:

@@ -78,3 +78,22 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monitor = ReviewMonitor()
     told((decided(number, by=f"person-{number}") for number in range(50)), monitor)
     assert list(monitor._people) == [f"person-{number}" for number in range(45, 50)]
+
+
+def test_decisions_that_are_heard_of_out_of_order_are_no_quick_ones() -> None:
+    """A run acts on its decision when it wakes. One that woke later than the next seemed decided before its request."""
+    at = [60.0 * number + (90.0 if number % 2 else 0.0) for number in range(60)]
+    decisions = (
+        Decision(run_id="r", by="ana", approved=number % 3 > 0, at=each, asked_at=each - 45.0)
+        for number, each in enumerate(at)
+    )
+    assert told(decisions) == []
+
+
+def test_the_clock_of_whoever_asked_may_be_ahead() -> None:
+    def ahead(number: int, every_s: float) -> Decision:
+        at = every_s * number
+        return Decision(run_id="r", by="ana", approved=number % 3 > 0, at=at, asked_at=at + 5.0)
+
+    assert told(ahead(number, 60.0) for number in range(60)) == []
+    assert [finding.fault for _, finding in told(ahead(number, 1.0) for number in range(60))] == ["too_fast"]

@@ -90,6 +90,9 @@ class ModelExchange(ABC):
     def decode(self, value: Any) -> Any: ...
 
     @abstractmethod
+    def cache_key(self) -> str: ...
+
+    @abstractmethod
     def sameness(self, value: Any) -> str: ...
 
     def stamped(self, native: Any) -> Any:

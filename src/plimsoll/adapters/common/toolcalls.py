@@ -106,6 +106,9 @@ class ToolExchange:
     def decode(self, value: Any) -> Any:
         return value
 
+    def cache_key(self) -> str:
+        return self.args_digest
+
     def sameness(self, value: Any) -> str:
         known = self._encoded
         return hashlib.sha256(known[2]).hexdigest() if known is not None and known[1] is value else digest(value)

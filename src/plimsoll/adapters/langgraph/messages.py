@@ -13,10 +13,19 @@ from plimsoll.core.canonical import canonical_json
 from plimsoll.core.errors import Misuse
 from plimsoll.runtime.models import estimate_tokens
 
-__all__ = ["decode_answer", "decode_input", "digest_of_request", "encode_answer", "encode_input", "output_of"]
+__all__ = [
+    "decode_answer",
+    "decode_input",
+    "digest_of_request",
+    "encode_answer",
+    "encode_input",
+    "output_of",
+    "to_the_letter",
+]
 
 _VOLATILE = {"id", "response_metadata", "usage_metadata", "artifact", "name"}
 """What differs between a run and its replay, or is not sent to a model as it is."""
+_SAYS_NOTHING = _VOLATILE - {"name"}
 _MESSAGES = "messages"
 
 
@@ -61,6 +70,13 @@ def digest_of_request(messages: Sequence[BaseMessage], shape: Any) -> tuple[str,
         if not isinstance(message, SystemMessage):
             hasher.update(hashlib.sha256(body).digest())
     return hasher.hexdigest(), tokens
+
+
+def to_the_letter(messages: Sequence[BaseMessage]) -> list[Any]:
+    """All that the messages say, as JSON: those of the system, too, since they may say who is served."""
+    return [
+        message.model_dump(mode="json", exclude=_SAYS_NOTHING, fallback=repr, warnings=False) for message in messages
+    ]
 
 
 def encode_input(input: Any) -> Any:

@@ -9,13 +9,15 @@ from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field
 
 from plimsoll.adapters.common import modelcalls
 from plimsoll.adapters.common.binding import Bound
+from plimsoll.adapters.common.letter import digest_of_all
 from plimsoll.adapters.common.waiting import PRIMARY
 from plimsoll.adapters.langgraph.binding import bound_context, not_in_a_run
-from plimsoll.adapters.langgraph.messages import decode_answer, digest_of_request, encode_answer, whole
+from plimsoll.adapters.langgraph.messages import decode_answer, digest_of_request, encode_answer, to_the_letter, whole
 from plimsoll.core.calls import Fault, Usage
 from plimsoll.core.canonical import digest
 from plimsoll.core.errors import Misuse, OutputRejected
@@ -173,6 +175,10 @@ class ModelExchange(modelcalls.ModelExchange):
 
     def decode(self, value: Any) -> AIMessage:
         return decode_answer(value)
+
+    def cache_key(self) -> str:
+        tools = [each if isinstance(each, dict) else convert_to_openai_tool(each) for each in self._model.tools]
+        return digest_of_all([to_the_letter(self._messages), tools, self._model.options])
 
     def sameness(self, value: Any) -> str:
         calls = [[call.get("name"), call.get("args")] for call in value.get("tool_calls", ())]

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agents import ModelResponse, ModelSettings, Usage
+from agents import FunctionTool, ModelResponse, ModelSettings, Usage
 from agents.exceptions import ModelBehaviorError
 from agents.models.interface import Model
 from openai.types.responses import (
@@ -21,6 +21,7 @@ from openai.types.responses import (
 
 from plimsoll.adapters.common import modelcalls
 from plimsoll.adapters.common.binding import Bound
+from plimsoll.adapters.common.letter import digest_of_all
 from plimsoll.adapters.common.modelcalls import is_json, is_json_object
 from plimsoll.adapters.openai_agents.messages import decode_response, digest_of_request, encode_response
 from plimsoll.adapters.openai_agents.tools import inside_tool
@@ -65,6 +66,20 @@ class Asked:
         schema = self.output_schema
         tools = sorted(str(getattr(tool, "name", type(tool).__name__)) for tool in self.tools)
         return [tools, None if schema is None else schema.name(), sorted(each.tool_name for each in self.handoffs)]
+
+    @property
+    def letter(self) -> Any:
+        """All of it: what is said to the model, and what it is told of its tools. A conversation that its provider
+        keeps is known by its id."""
+        schema = self.output_schema
+        return [
+            self.instructions,
+            self.input,
+            [_told(tool) for tool in self.tools],
+            None if schema is None else [schema.name(), None if schema.is_plain_text() else schema.json_schema()],
+            [[each.tool_name, each.tool_description, each.input_json_schema] for each in self.handoffs],
+            self.rest,
+        ]
 
     @property
     def wants_data(self) -> bool:
@@ -159,6 +174,9 @@ class ModelExchange(modelcalls.ModelExchange):
     def decode(self, value: Any) -> ModelResponse:
         return decode_response(value)
 
+    def cache_key(self) -> str:
+        return digest_of_all([self.request.letter, self._settings])
+
     def sameness(self, value: Any) -> str:
         says = ("type", "name", "arguments", "action", "operation")
         items = [[item.get(name) for name in says] for item in value["output"]]
@@ -193,6 +211,13 @@ class ModelExchange(modelcalls.ModelExchange):
             return self._settings
         most, own = rung.model.max_output_tokens, self._settings.max_tokens
         return replace(self._settings, max_tokens=most if own is None else min(own, most))
+
+
+def _told(tool: Any) -> Any:
+    """What a model is told of a tool. One of the provider's own is all that was set of it."""
+    if isinstance(tool, FunctionTool):
+        return [tool.name, tool.description, tool.params_json_schema, tool.strict_json_schema]
+    return [type(tool).__name__, tool]
 
 
 def message(text: str, *, status: Any = "completed") -> ResponseOutputMessage:

@@ -30,6 +30,7 @@ __all__ = [
     "encode_input",
     "encode_response",
     "had_own_deps",
+    "to_the_letter",
 ]
 
 _request_adapter: TypeAdapter[ModelRequest] = TypeAdapter(ModelRequest)
@@ -50,6 +51,7 @@ _VOLATILE_IN_REQUEST: Any = {
     "instructions": True,  # the static ones are digested from the request's parameters
     "parts": {"__all__": {"timestamp"}},
 }
+_SAYS_NOTHING: Any = {name: _VOLATILE_IN_REQUEST[name] for name in _VOLATILE_IN_REQUEST if name != "instructions"}
 _VOLATILE_IN_RESPONSE: Any = {
     "timestamp": True,
     "run_id": True,
@@ -173,6 +175,17 @@ class MessageDigests:
             known = (hashlib.sha256(body).digest(), estimate_tokens(canonical_json(schemas)))
             self._parameters[key] = known
         return known
+
+
+def to_the_letter(messages: Sequence[ModelMessage]) -> list[Any]:
+    """All that the messages say, as JSON: instructions and system prompts that are written anew for every request, too,
+    since they may say who is served."""
+    return [
+        _response_adapter.dump_python(message, mode="json", exclude=_VOLATILE_IN_RESPONSE)
+        if isinstance(message, ModelResponse)
+        else _request_adapter.dump_python(message, mode="json", exclude=_SAYS_NOTHING)
+        for message in messages
+    ]
 
 
 def _normal(message: ModelMessage) -> Any:

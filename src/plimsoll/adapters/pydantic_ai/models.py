@@ -29,8 +29,15 @@ from pydantic_ai.models import CompletedStreamedResponse, Model, ModelRequestPar
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings, merge_model_settings
 
+from plimsoll.adapters.common.letter import digest_of_all
 from plimsoll.adapters.pydantic_ai.binding import PRIMARY, Asker, Binding
-from plimsoll.adapters.pydantic_ai.messages import decode_events, decode_response, encode_events, encode_response
+from plimsoll.adapters.pydantic_ai.messages import (
+    decode_events,
+    decode_response,
+    encode_events,
+    encode_response,
+    to_the_letter,
+)
 from plimsoll.adapters.pydantic_ai.streaming import JournaledStream
 from plimsoll.core.calls import CallKind, Fault, Unknown, Usage
 from plimsoll.core.canonical import canonical_json, digest, parse_json
@@ -184,6 +191,9 @@ class ModelExchange:
 
     def decode(self, value: Any) -> ModelResponse:
         return decode_response(value)
+
+    def cache_key(self) -> str:
+        return digest_of_all([to_the_letter(self._messages), self.parameters, self._settings])
 
     def sameness(self, value: Any) -> str:
         return digest([[part.get(name) for name in _SAYS] for part in value["parts"]])

@@ -33,6 +33,9 @@ RATES = (
 """2 % of the budget of 30 days within an hour, and 5 % within six."""
 
 
+_LONGEST_S = max(rate.long_s for rate in RATES)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Burn:
     """An alert that has begun, and the figures behind it: of the long window `bad` of `total`."""
@@ -51,17 +54,23 @@ class BurnRate:
     fail are told, and one of three is not. It may begin again once it is over. An objective so low that its budget
     cannot burn that fast (0.9, fourteen times) is alerted of half way between its budget and everything.
 
-    Events are counted in buckets of half a minute, so that memory does not grow with traffic.
+    Events are counted in buckets of half a minute, so that memory does not grow with traffic. A clock that is set back
+    stands still for the windows; by more than the longest of them, and it was wrong before: counting begins anew.
     """
 
     def __init__(self, objective: float) -> None:
         self._budget = 1.0 - objective
+        self._begin()
+
+    def _begin(self) -> None:
         self._windows = {length: _Window(length) for rate in RATES for length in (rate.long_s, rate.short_s)}
         self._on: set[str] = set()
         self._latest = 0.0
 
     def add(self, at: float, *, good: bool) -> list[Burn]:
         """Counts an event of wall-clock time `at`, and returns the alerts that begin with it."""
+        if at < self._latest - _LONGEST_S:
+            self._begin()
         self._latest = max(self._latest, at)  # a clock that was set back reopens no window
         for window in self._windows.values():
             window.add(self._latest, good=good)

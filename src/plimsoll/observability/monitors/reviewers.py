@@ -47,10 +47,11 @@ class ReviewMonitor:
         self._people.move_to_end(decision.by)
         if len(self._people) > _MAX_PEOPLE:
             self._people.popitem(last=False)
-        since = person.last_at if decision.asked_at is None else max(person.last_at, decision.asked_at)
-        person.last_at = max(person.last_at, decision.at)
+        known = (person.last_at, *(() if decision.asked_at is None else (decision.asked_at,)))
+        person.last_at = decision.at
         person.approved.append(decision.approved)
-        person.quick.append(decision.at - since < _READING_S)
+        # What was asked, or decided, later than this was so by another clock, or is heard of late: that says nothing.
+        person.quick.append(any(0.0 <= decision.at - since < _READING_S for since in known))
         approved, total = sum(person.approved), len(person.approved)
         always = is_no_chance(approved, total, share=_SHARE, odds=_ODDS)
         if _begins(person, "always_yes", always):

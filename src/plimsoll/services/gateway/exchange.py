@@ -92,6 +92,9 @@ class Past:
     def decode(self, value: Any) -> Any:
         return msgspec.convert(value, Reply)
 
+    def cache_key(self) -> str:
+        return self.args_digest
+
     def sameness(self, value: Any) -> str:
         """As its answer says it: without ids and dates."""
         body = value["body"]
