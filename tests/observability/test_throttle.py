@@ -325,3 +325,33 @@ def test_one_rate_or_person_is_not_the_other(kind: str) -> None:
     for evidence in ("slow", "fast", "slow"):
         bench.emit(replace(SLOW, kind=kind, evidence=(evidence,)))
     assert [finding.evidence for finding in bench.sink.findings] == [("slow",), ("fast",)]
+
+
+TROUBLE = Finding(kind="journal", severity="critical", message="in trouble", dependency="journal", fault="Unavailable")
+WELL = Finding(kind="journal", severity="info", message="well again", dependency="journal")
+OPEN = Finding(kind="circuit_open", severity="warning", message="down", dependency="gpt", fault="circuit_open")
+CLOSED = Finding(kind="circuit_closed", severity="info", message="back", dependency="gpt", fault="circuit_open")
+
+
+@pytest.mark.parametrize(("bad", "good"), [(TROUBLE, WELL), (OPEN, CLOSED)])
+def test_what_was_told_to_be_over_is_told_when_it_begins_anew(bad: Finding, good: Finding) -> None:
+    """All was well, as far as anybody had been told, for the rest of the hour."""
+    bench = Bench()
+    for finding in (bad, bad, good, replace(bad, dependency="another"), bad, bad):
+        bench.emit(finding)
+    assert [(each.message, each.dependency) for each in bench.sink.findings] == [
+        (bad.message, bad.dependency),
+        (good.message, good.dependency),
+        (bad.message, "another"),
+        (bad.message, bad.dependency),
+    ]
+
+
+def test_what_comes_and_goes_is_no_flood_and_the_last_word_is_never_that_all_is_well() -> None:
+    bench = Bench(per_minute=1000)
+    for _ in range(200):
+        bench.emit(OPEN)
+        bench.emit(CLOSED)
+    assert bench.messages == ["down", "back", "down"]
+    bench.emit(OPEN, agent="other")
+    assert len(bench.messages) == 4

@@ -255,3 +255,24 @@ def test_a_model_gives_no_tokens_back() -> None:
         assert used is not None and used.input_tokens > 0 and used.output_tokens > 0 and used.usd > 0
 
     simulated(main)
+
+
+@pytest.mark.parametrize(("fails", "prompts"), [(down, 0), (None, 2)], ids=["down", "hangs"])
+def test_an_attempt_that_is_given_up_for_its_time_is_charged_its_prompt(fails: Any, prompts: int) -> None:
+    """Whoever was asked has read it. It was charged where a faster one had answered, and not where nobody had."""
+
+    async def hangs(prompt: Any) -> ModelReply:
+        await pass_time(1000.0)
+        return ModelReply(text="Too late.")
+
+    async def main() -> None:
+        again = Retry(on=(Fault.TIMEOUT, Fault.CONNECTION), max_attempts=2)
+        primary = Model(timeout_s=5.0, retry=again, fallback=("canned",), usd_per_million_input_tokens=1000.0)
+        office = Office({"primary": (primary, fails or hangs), "canned": (Model(canned="Later, please."), None)})
+        assert (await office.live().run({}, run_id="r")).ending is Ending.DEGRADED
+        (settled,) = [r.event for r in await office.store.read("r") if isinstance(r.event, CallSettled)]
+        tokens = 2 * prompts  # "hi", cautiously
+        expected = Usage(input_tokens=tokens, usd=pytest.approx(0.001 * tokens)) if prompts else None
+        assert settled.outcome.usage == expected
+
+    simulated(main)

@@ -19,6 +19,8 @@ __all__ = ["Throttle"]
 _ASKS_PEOPLE = ("approval_", "in_doubt")
 _BY_EVIDENCE = ("burn_rate", "rubber_stamp")
 """Of these, one rate or one person is not the other."""
+_CLEARED_BY = {"circuit_closed": "circuit_open", "journal": "journal"}
+"""What is over, by the kind of the finding that says so: one that is only news."""
 _MAX_CAUSES = 10_000
 _MAX_HELD = 100
 _SHOWN = 5
@@ -54,7 +56,7 @@ class Throttle:
     The same cause (agent, kind, dependency and fault; which rate burns, and who rubber-stamps) of any run is passed on
     at once, and then not again for `window_s` seconds; when they are over it is told how often it was there meanwhile,
     with the latest run. It is told at once when it has become more severe. What asks a person for something (approvals,
-    doubts) is told for every call.
+    doubts) is told for every call. What was told to be over is told at once when it begins anew.
 
     At most `per_minute` alerts pass in a minute, in bursts as large (a token bucket). Half of the bucket is kept for
     what is critical, so that no flood of warnings takes its place. What was held back is summed up a minute later.
@@ -151,7 +153,17 @@ class Throttle:
             if dropped is not None and dropped.again:
                 self._hold(oldest, dropped.latest, dropped.again)
         self._told[cause] = _Told(self._clock.monotonic() + self._window_s, alert, rank)
+        if rank == 0 and alert.finding.kind in _CLEARED_BY:
+            self._clear(alert)
         self._pass_on(alert, again=more)
+
+    def _clear(self, alert: _Alert) -> None:
+        """What this tells to be over is told at once should it begin anew: nobody is to believe that all is well."""
+        kind, finding = _CLEARED_BY[alert.finding.kind], alert.finding
+        over = (alert.agent, kind, finding.dependency)
+        for cause, told in list(self._told.items()):
+            if cause[:3] == over and told.rank > 0:
+                self._drop(cause)
 
     def _drop(self, cause: Cause) -> _Told | None:
         told = self._told.pop(cause, None)

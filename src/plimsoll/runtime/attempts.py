@@ -108,7 +108,7 @@ class Footing(msgspec.Struct, frozen=True):
         return self.state.limits.worst_case(self.rung.model, self.exchange.input_tokens)
 
     def prompt(self) -> Usage | None:
-        """What it costs to have asked here, without an answer; None for what is no model."""
+        """What it costs to have asked here and given it up, as far as anybody knows; None for what is no model."""
         if self.rung is None:
             return None
         tokens = self.exchange.input_tokens
@@ -221,7 +221,8 @@ async def _made(footing: Footing, number: int, lead: Lead | None) -> Attempt:
     if timeout_s is None:
         _note_patience(footing, allowed_s, duration_s, showing)
     if error is not None:
-        return Attempt(number, duration_s, error=error)
+        given_up = error.fault is Fault.TIMEOUT and error.type != _NEVER_BEGAN
+        return Attempt(number, duration_s, error=error, usage=footing.prompt() if given_up else None)
     window = env.windows.get(footing.site)
     if window is not None:
         window.observe(duration_s)
