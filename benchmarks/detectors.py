@@ -12,15 +12,39 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.common import cpu_s, finish, parser, table
 from benchmarks.peers.work import answer, order_line
-from plimsoll.contract.model import AgentSection, Contract, DayLimits, Limits, Model, ServiceLevel, ServiceLevels, Tool
+from plimsoll.contract.model import (
+    AgentSection,
+    Contract,
+    DayLimits,
+    Fresh,
+    Limits,
+    Model,
+    OutputRule,
+    ServiceLevel,
+    ServiceLevels,
+    Tool,
+)
 from plimsoll.core.calls import CallKind, Effect, Fault, Outcome, Status, Usage
 from plimsoll.core.clock import SystemClock
-from plimsoll.core.events import AttemptSettled, CallSettled, Event, Finding, Record, encode_event
+from plimsoll.core.events import (
+    ApprovalDecided,
+    ApprovalRequested,
+    AttemptSettled,
+    CallSettled,
+    DoubtRaised,
+    DoubtResolved,
+    Event,
+    Finding,
+    Record,
+    encode_event,
+)
 from plimsoll.journal import MemoryStore
 from plimsoll.observability.detectors import (
+    ApprovalDetector,
     AttemptDetector,
     ClaimDetector,
     Detector,
+    DoubtDetector,
     LoopDetector,
     ProgressDetector,
     SpendingDetector,
@@ -29,11 +53,12 @@ from plimsoll.observability.findings import MemorySink
 from plimsoll.observability.monitors.levels import LevelMonitor
 from plimsoll.observability.monitors.reviewers import ReviewMonitor
 from plimsoll.observability.monitors.views import Decision, Glance, View
-from plimsoll.observability.monitors.waiting import SilenceMonitor
+from plimsoll.observability.monitors.waiting import QueueMonitor, SilenceMonitor
 from plimsoll.observability.throttle import Throttle
 from plimsoll.policies.deadline import LatencyWindow
 from plimsoll.policies.ladder import build_ladders
 from plimsoll.policies.limits import LimitLedger
+from plimsoll.policies.output_check import check_value
 from plimsoll.runtime.daily import DayBook
 
 CALLS = 100
@@ -122,6 +147,34 @@ def levels(times: int) -> float:
     return us(lambda: monitor.committed(records), of=len(records), times=times)
 
 
+def queue(times: int) -> float:
+    """Looking for people who are waited for, for one run that waits."""
+    waiting = tuple(Glance(run_id=f"run-{number}", since=0.0) for number in range(MANY))
+    monitor = QueueMonitor(300.0)
+    return us(lambda: monitor.look(View(waiting=waiting), now=60.0), of=MANY, times=times)
+
+
+def decisions() -> list[Event]:
+    """An approval that is asked for and given, and a doubt that is raised and resolved."""
+    asked = ApprovalRequested(
+        request_id="r.a1",
+        key="4:refund",
+        dependency="refund",
+        args={"amount": 60},
+        args_digest="d",
+        fingerprint="f",
+        rule="amount > 50",
+        approvers=("ana",),
+        expires_at=9.0,
+    )
+    return [
+        asked,
+        ApprovalDecided(request_id="r.a1", decision_id="d1", decision="approved", args_digest="d", by="ana"),
+        DoubtRaised(key="5:refund", dependency="refund", idempotency_key="k", fault=Fault.TIMEOUT, message="no answer"),
+        DoubtResolved(key="5:refund", answer="happened", by="verify"),
+    ]
+
+
 def reviewers(times: int) -> float:
     """Looking for rubber-stamping, for one decision."""
     decisions = tuple(
@@ -190,6 +243,17 @@ async def day(times: int) -> float:
     return us(run, of=CALLS, times=times)
 
 
+def stale(times: int) -> float:
+    """Looking how old an answer is that says so, beyond the other checks of it."""
+    fresh = OutputRule(type="object", fresh=Fresh(field="as_of", max_age_s=600.0))
+    value = {**order_line("W1", 7), "as_of": "2026-01-01T12:00:00Z"}
+    noon = 1_767_268_800.0
+    assert check_value(value, fresh, now=lambda: noon) is None
+    with_it = us(lambda: check_value(value, fresh, parsed=True, now=lambda: noon), of=1, times=100 * times)
+    without = us(lambda: check_value(value, fresh, parsed=True), of=1, times=100 * times)
+    return round(with_it - without, 2)
+
+
 def ladder(times: int) -> float:
     """What is kept for the two rungs below, for one call that the first rung answers."""
     names = ("primary", "backup", "small", "canned")
@@ -219,8 +283,12 @@ def measure(times: int) -> dict[str, float]:
         "spending": watched(lambda: SpendingDetector(Limits(tokens=10**9, usd=10**6)), healthy, times),
         "claims": watched(lambda: ClaimDetector(CONTRACT), healthy, times),
         "an_answer": claims(times),
+        "stale": stale(times),
         "levels": levels(times),
         "silence": silence(times),
+        "queue": queue(times),
+        "approvals": watched(ApprovalDetector, decisions()[:2], times),
+        "doubts": watched(DoubtDetector, decisions()[2:], times),
         "reviewers": reviewers(times),
         "an_alert": asyncio.run(alerts(times)),
         "limits": limits(times),

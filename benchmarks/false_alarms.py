@@ -55,9 +55,9 @@ TERMS = load_contract(CONTRACT)
 
 @dataclass(frozen=True)
 class Detector:
-    """What is counted as one: findings by kind, and by fault where several share a kind. `family` names its page."""
+    """What is counted as one: findings by kind, and by fault where several share one. `page` describes it."""
 
-    family: str
+    page: str
     kinds: tuple[str, ...]
     is_it: Callable[[str | None], bool] = lambda fault: True
     unit: str = "runs"
@@ -68,16 +68,16 @@ DETECTORS = {
         "failures", ("attempt_failed", "call_failed", "slow", "fallback", "not_asked", "circuit_open")
     ),
     "answers that are none": Detector("silent-failures", ("silent_failure",), lambda fault: fault != "stale"),
-    "stale answers": Detector("silent-failures", ("silent_failure",), lambda fault: fault == "stale"),
-    "claimed but not done": Detector("silent-failures", ("claimed_not_done",)),
+    "stale answers": Detector("stale-answers", ("silent_failure",), lambda fault: fault == "stale"),
+    "claimed but not done": Detector("claimed-not-done", ("claimed_not_done",)),
     "loops: the same call, or a cycle": Detector("loops", ("loop",), lambda fault: fault != "no_progress"),
-    "no progress": Detector("loops", ("loop",), lambda fault: fault == "no_progress"),
-    "spending": Detector("loops", ("spending",)),
-    "limits": Detector("loops", ("limit",)),
-    "doubts and refusals": Detector("people", ("in_doubt", "in_doubt_unresolved", "decision_refused")),
-    "queue too old": Detector("people", ("queue_too_old",)),
-    "rubber-stamping": Detector("people", ("rubber_stamp",), unit="decisions"),
-    "silent runs": Detector("service-levels", ("silent_run",)),
+    "no progress": Detector("no-progress", ("loop",), lambda fault: fault == "no_progress"),
+    "spending": Detector("spending", ("spending",)),
+    "limits": Detector("limits", ("limit",)),
+    "doubts and refusals": Detector("doubts", ("in_doubt", "in_doubt_unresolved", "decision_refused")),
+    "queue too old": Detector("queue-too-old", ("queue_too_old",)),
+    "rubber-stamping": Detector("rubber-stamping", ("rubber_stamp",), unit="decisions"),
+    "silent runs": Detector("silent-runs", ("silent_run",)),
     "burn rates": Detector("service-levels", ("burn_rate",), unit="events"),
 }
 WATCHED = ("queue too old", "silent runs")
@@ -248,7 +248,7 @@ def measure(folder: Path | None, *, quick: bool) -> dict[str, Any]:
         "alarms": sum(tally.alarms.values()) + sum(tally.others.values()),
         "other_findings": dict(tally.others),
         "detectors": {
-            name: {"family": each.family, "unit": each.unit, "seen": tally.seen[name], "alarms": tally.alarms[name]}
+            name: {"page": each.page, "unit": each.unit, "seen": tally.seen[name], "alarms": tally.alarms[name]}
             for name, each in DETECTORS.items()
         },
     }

@@ -55,7 +55,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 PARTS = ("**Problem.**", "**Use", "**Do not use", "Settings", ("What goes wrong", "**Anti-patterns.**"))
-DESCRIBED = sorted([*ROOT.glob("docs/policies/*.md"), *ROOT.glob("docs/findings/*.md")])
+DESCRIBED = sorted([*ROOT.glob("docs/policies/[a-z]*.md"), *ROOT.glob("docs/findings/[a-z]*.md")])
 
 
 @pytest.mark.parametrize("page", DESCRIBED, ids=lambda page: page.name)
@@ -65,5 +65,5 @@ def test_a_page_of_a_protection_or_a_detector_has_all_its_parts(page: Path) -> N
     missing = [part for part in PARTS if not any(each in text for each in ((part,) if isinstance(part, str) else part))]
     assert missing == []
     cost = text.partition("## Cost\n")[2].partition("\n## ")[0]
-    assert "Measured on" in cost
+    assert "Measured on" in " ".join(cost.split())
     assert SNIPPET.search(text) is not None

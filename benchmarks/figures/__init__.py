@@ -42,8 +42,8 @@ _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     **{f"policies.{policy}": (policies.cost_of(policy), ("policies",)) for policy in policies.POLICIES},
     **{f"costs.{page}": (partial(findings.cost_of_watching, page=page), ("detectors",)) for page in findings.WATCHING},
     **{
-        f"false-alarms-{family}": (partial(findings.false_alarms, family=family), ("false_alarms",))
-        for family in findings.FAMILIES
+        f"false-alarms-{page}": (partial(findings.false_alarms, page=page), ("false_alarms",))
+        for page in findings.PAGES
     },
 }
 """What writes each place, and the results that it reads."""

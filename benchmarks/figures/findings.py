@@ -2,7 +2,7 @@
 
 from benchmarks.figures.layout import Result, measured, table, text, us
 
-__all__ = ["FAMILIES", "WATCHING", "cost_of_watching", "false_alarms", "silent"]
+__all__ = ["PAGES", "WATCHING", "cost_of_watching", "false_alarms", "silent"]
 
 _FRAMEWORKS = {
     "plain": "no framework", "pydantic_ai": "Pydantic AI", "langgraph": "LangGraph", "openai_agents": "OpenAI Agents",
@@ -32,14 +32,19 @@ def _all_caught(result: Result, framework: str) -> int:
 
 WATCHING = {
     "failures": "{failures} of CPU for a healthy call, {a_failure} for an attempt that failed.",
-    "loops": "For a call, {loops} of CPU to find loops, {progress} to see whether there is progress, {spending} for"
-    " spending.",
-    "people": "{reviewers} of CPU for a decision; and, every half a minute, a look at the store for what waits.",
-    "service-levels": "{levels} of CPU for a record that becomes durable, where there are levels to hold; {silence} for"
-    " each run that runs, every half a minute, to find the silent ones.",
-    "silent-failures": "{claims} of CPU for a call, and {an_answer} to hold a run's answer against {phrases} phrases"
-    " that it does not say. What the check of an answer costs stands on the page of the [output"
-    " check](../policies/output-check.md#cost).",
+    "loops": "{loops} of CPU for a call.",
+    "no-progress": "{progress} of CPU for a call.",
+    "spending": "{spending} of CPU for a call.",
+    "doubts": "{approvals} of CPU for a request or its decision, {doubts} for a doubt or its answer.",
+    "queue-too-old": "{queue} of CPU for each run that waits, and a look at the store, every half a minute.",
+    "rubber-stamping": "{reviewers} of CPU for a decision.",
+    "silent-runs": "{silence} of CPU for each run that runs, and a look at the store, every half a minute.",
+    "service-levels": "{levels} of CPU for a record that becomes durable, where there are levels to hold.",
+    "silent-failures": "That of the [output check](../policies/output-check.md#cost).",
+    "stale-answers": "A part of the [output check](../policies/output-check.md#cost): {stale} of CPU for an answer that"
+    " has a date, as a text.",
+    "claimed-not-done": "{claims} of CPU for a call, and {an_answer} to hold a run's answer against {phrases} phrases"
+    " that it does not say.",
     "alerts": "{an_alert} of CPU for a finding whose cause has been told already.",
     "limits": "{limits} of CPU for a call of a model, and {day} more where a day is limited and what it may need is in"
     " hand: far below a limit few calls need to ask the store, which is a write to the disk.",
@@ -55,17 +60,20 @@ def cost_of_watching(result: Result, *, page: str) -> str:
     return text(f"{said} By `benchmarks/detectors.py`. {measured(result)}")
 
 
-FAMILIES = ("failures", "loops", "people", "service-levels", "silent-failures")
-"""The pages of findings, each with its own false alarms."""
+PAGES = (
+    "failures", "silent-failures", "stale-answers", "claimed-not-done", "loops", "no-progress", "spending", "limits",
+    "doubts", "queue-too-old", "rubber-stamping", "silent-runs", "service-levels",
+)  # fmt: skip
+"""Those of the detectors, each with its own false alarms."""
 
 
-def false_alarms(result: Result, *, family: str) -> str:
+def false_alarms(result: Result, *, page: str) -> str:
     """What the detectors of one page said of healthy work."""
     heading = ("Detector", "Healthy", "False alarms", "so at most")
     rows = [
         (name, f"{each['seen']:,} {each['unit']}", str(each["alarms"]), _at_most(each))
         for name, each in result["detectors"].items()
-        if each["family"] == family
+        if each["page"] == page
     ]
     said = (
         f"`benchmarks/false_alarms.py`: {result['patterns']:,} runs of a service that works in twelve ways,"

@@ -2,7 +2,7 @@
 
 from benchmarks.false_alarms import DETECTORS, OF_A_RUN, WATCHED, Tally, patterns
 from benchmarks.figures import pages
-from benchmarks.figures.findings import FAMILIES
+from benchmarks.figures.findings import PAGES
 from plimsoll.core.events import Finding
 
 
@@ -26,8 +26,8 @@ def test_every_detector_is_shown_runs_or_counts_something_else() -> None:
 
 
 def test_every_detector_has_a_page_that_tells_its_false_alarms() -> None:
-    assert {each.family for each in DETECTORS.values()} == set(FAMILIES)
-    assert {f"{family}.md" for family in FAMILIES} <= {page.name for page in pages()}
+    assert {each.page for each in DETECTORS.values()} == set(PAGES)
+    assert {f"{name}.md" for name in PAGES} <= {page.name for page in pages()}
 
 
 def test_healthy_work_raises_nothing() -> None:
