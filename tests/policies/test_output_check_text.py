@@ -118,6 +118,10 @@ This model's maximum context length is 8192 tokens.
 {"status": "ok", "items": []}
 {"status": 200, "message": "created"}
 {"status": 500, "widgets_left": 12}
+{"status": 399}
+{"status": 600}
+{'error': }
+{'detail': 'x', 'name': }
 {"success": true, "message": "refunded"}
 {"success": false}
 {"message": "Hello! How can I help?"}
@@ -162,6 +166,8 @@ HEALTHY_LONG = [
     "Sure! Here is the page:\n<html><head><title>500 Internal Server Error</title></head></html>",
     "word " * 5000,
     "Internal server error. " * 60,
+    "curl: (28) " + "x" * 990,
+    '{"error": "' + "x" * 20_000 + '"}',
     '{"rows": [' + ",".join(['{"error": "none"}'] * 2000) + "]}",
 ]
 
@@ -181,6 +187,15 @@ ERRORS_IN_SUCCESS = [
     '{"timestamp": 1, "status": 500, "error": "Internal Server Error", "path": "/v1/chat"}',
     '{"type": "about:blank", "title": "Bad Gateway", "status": 502, "detail": "no upstream"}',
     '{"status": 500}',
+    '{"status": 400}',
+    '{"status": 599}',
+    "{'detail': 'Not Found'}",
+    "{'message': 'Internal server error', 'code': None}",
+    "{'type': 'error', 'error': {'message': 'Overloaded'}}",
+    "{'status': 'error', 'message': 'try later', 'data': None}",
+    "Error code: 500 - {'error': {\n  'message': 'boom'\n}}",
+    "status_code: 500, model_name: gpt-5, body: <html>\n<h1>oops</h1>\n</html>",
+    "curl: (28) " + "x" * 989,
     '{"statusCode": 429, "message": "Too many"}',
     '{"status_code": 503, "body": "down"}',
     '{"code": 500, "message": "boom"}',

@@ -161,8 +161,8 @@ def looks_like_error_object(value: dict[Any, Any]) -> bool:
         return True
     if _is_http_error(lowered.get("code")) and any(lowered.get(key) for key in _SAYS):
         return True
-    only = next(iter(lowered.values())) if len(lowered) == 1 else None
-    return isinstance(only, str) and explained and _PHRASE.match(only.strip()) is not None
+    said = [item for item in lowered.values() if item not in (None, "", False)]
+    return len(said) == 1 and isinstance(said[0], str) and explained and _PHRASE.match(said[0].strip()) is not None
 
 
 def _is_report(line: str) -> bool:
@@ -220,9 +220,10 @@ def _is_stack_trace(text: str) -> bool:
     first = lines[0]
     if first.startswith("Traceback (most recent call last):"):
         return "\n  File " in text and _TRACE_END.match(lines[-1]) is not None
+    if first.startswith(("Error code: ", "status_code: ")) and text.endswith(("}", ">")):
+        return _is_report(first)
     if _FRAMED_HEAD.match(first) is not None:
         return all(_FRAME.match(line) is not None for line in lines[1:])
     if first.startswith("panic: "):
         return _GO_PANIC.match(text) is not None and _GO_END.match(lines[-1]) is not None
-    reported = first.startswith(("Error code: ", "status_code: ")) and text.endswith(("}", ">"))
-    return reported and _LINE.match(first) is not None
+    return False
