@@ -86,7 +86,8 @@ def test_what_asks_for_a_person_is_passed_on_for_every_call(kind: str) -> None:
     assert [emit(hub, one), emit(hub, other), emit(hub, one)] == [True, True, False]
 
 
-def test_a_sink_that_is_down_breaks_nothing_and_is_counted() -> None:
+def test_a_sink_that_is_down_breaks_nothing_and_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    """It was counted where nobody ever looked."""
     sink = MemorySink()
     hub = FindingHub([Down(), sink, Down()])
 
@@ -95,6 +96,8 @@ def test_a_sink_that_is_down_breaks_nothing_and_is_counted() -> None:
 
     assert len(sink.entries) == 2
     assert hub.failures == {"Down": 4}
+    (said,) = caplog.messages
+    assert said.startswith("Down raised ") and said.endswith(": alerts are lost")
 
 
 def test_cancellation_passes_through_the_hub() -> None:

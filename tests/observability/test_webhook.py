@@ -241,7 +241,9 @@ def test_where_nothing_can_be_sent_at_all_each_is_counted_and_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A proxy of the environment that is none ended the delivery without a word, again with each alert."""
-    monkeypatch.setenv("HTTP_PROXY", "nonsense://proxy")
+    monkeypatch.setenv("http_proxy", "nonsense://proxy")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     sink = sink_for("http://hooks.example/s3cret")
     deliver(sink, SLOW, replace(SLOW, kind="loop"))
     ((why, count),) = sink.lost.items()

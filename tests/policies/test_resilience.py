@@ -336,10 +336,10 @@ def test_what_is_awaited_need_be_no_coroutine() -> None:
         return made
 
     class Asks:
-        async def __call__(self, words: str) -> str:
+        async def __call__(self, words: str) -> Any:
             return await later(1.0, words)
 
-        async def method(self, words: str) -> str:
+        async def method(self, words: str) -> Any:
             return await later(1.0, words)
 
     async def main() -> list[Any]:

@@ -29,7 +29,10 @@ from plimsoll.runtime.status import DependencyStatus, ProcessStatus
 
 __all__ = ["circuit", "print_switches", "status"]
 
-_COLUMNS = ("agent", "process", "dependency", "circuit", "failed", "under way", "asked twice", "retries left", "as of")
+_COLUMNS = (
+    "agent", "process", "dependency", "circuit", "failed", "under way", "held back", "asked twice", "retries left",
+    "as of",
+)  # fmt: skip
 
 _OWNER_CHARS = 16
 
@@ -180,8 +183,9 @@ def _cells(status: DependencyStatus) -> tuple[str, ...]:
         hedged = f"{status.hedged_share:.1%}{after}"
     counted = status.circuit is CircuitState.CLOSED and status.failure_ratio is not None
     failed = f"{status.failure_ratio:.0%}" if counted else "–"
+    held_back = "–" if status.held_back_s is None else f"{status.held_back_s:.2g} s"
     retries = "–" if status.retry_tokens is None else f"{status.retry_tokens:g}"
-    return status.name, circuit, failed, under_way, hedged, retries
+    return status.name, circuit, failed, under_way, held_back, hedged, retries
 
 
 # ----------------------------------------------------------------------------------------------------------- circuit

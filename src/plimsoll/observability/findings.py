@@ -138,7 +138,7 @@ class FindingHub:
 
     Passes each finding on once per run, by kind, dependency and fault; again only when it has become more severe. What
     asks a person for something (approvals, doubts) is told apart by call as well. A sink that raises breaks nothing: it
-    is counted in `failures`, by its class name, and the others still get the finding.
+    is logged, and counted in `failures`, by its class name, and the others still get the finding.
     """
 
     def __init__(self, sinks: Sequence[AlertSink] = ()) -> None:
@@ -153,9 +153,8 @@ class FindingHub:
         for sink in self._sinks:
             try:
                 sink.emit(finding, run_id=run_id, agent=agent, at=at)
-            except Exception:  # an alert that cannot be sent must not stop the run that it is about
-                name = type(sink).__name__
-                self.failures[name] = self.failures.get(name, 0) + 1
+            except Exception as error:  # an alert that cannot be sent must not stop the run that it is about
+                self._failed(type(sink).__name__, error)
         return True
 
     def restore(self, finding: Finding, *, run_id: str) -> None:
@@ -165,6 +164,13 @@ class FindingHub:
     def forget(self, run_id: str) -> None:
         """Drops what is kept of a run that is over."""
         self._seen.pop(run_id, None)
+
+    def _failed(self, sink: str, error: Exception) -> None:
+        """Counts what a sink has lost, and says so the first time."""
+        self.failures[sink] = self.failures.get(sink, 0) + 1
+        if self.failures[sink] == 1:
+            words = "%s raised %s: alerts are lost"
+            logging.getLogger("plimsoll.alerts").warning(words, sink, type(error).__name__)
 
     def _note(self, finding: Finding, run_id: str) -> bool:
         seen = self._seen.get(run_id)

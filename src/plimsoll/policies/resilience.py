@@ -1,6 +1,6 @@
 """All policies around any async function, without a contract, a journal or a run:
 
-    retry → hedge → circuit breaker → rate limit → bulkhead → timeout → the function → output check
+    retry → hedge → circuit breaker → rate limit → bulkhead → timeout → the function → output check, or else a fallback
 
 >>> ask = ResiliencePipeline("search", retry=RetryPolicy(on=(Fault.CONNECTION,)), hedge=Hedge(), timeout_s=2.0)
 >>> answer = await ask.call(search, "laminated maps")
@@ -38,10 +38,12 @@ class ResiliencePipeline:
     """The policies of one dependency, and their state: make one for each, and share it among all who call that.
 
     Each policy may be left out. `timeout_s` is of one attempt, in seconds. `check` says what is wrong with an answer,
-    which counts as a failure then. A `hedge` sends what is late a second time: only for what changes nothing. Where
-    the `rate_limit` is of tokens, `tokens` says how many a call takes, by its arguments. The `budget` is that of
-    retries. `on_change` is told how the circuit changes. What matters least is shed first by the `bulkhead`: see
-    `plimsoll.core.criticality`. Raises `Misuse` for values that make no sense.
+    which counts as a failure then. Where a call failed for good, `fallback` is called with the same arguments, and its
+    answer is taken: another provider, with a pipeline and a fallback of its own, or an honest fixed text. A fallback,
+    and a `hedge`, which sends what is late a second time, are only for what changes nothing. Where the `rate_limit` is
+    of tokens, `tokens` says how many a call takes, by its arguments. The `budget` is that of retries. `on_change` is
+    told how the circuit changes. What matters least is shed first by the `bulkhead`: see `plimsoll.core.criticality`.
+    Raises `Misuse` for values that make no sense.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class ResiliencePipeline:
         bulkhead: Bulkhead | None = None,
         timeout_s: float | None = None,
         check: Callable[[Any], OutputProblem | None] | None = None,
+        fallback: Callable[..., Awaitable[Any]] | None = None,
         tokens: Callable[..., int] | None = None,
         budget: RetryBudget | None = None,
         clock: Clock | None = None,
@@ -73,6 +76,7 @@ class ResiliencePipeline:
         self._rng = rng or system_rng()
         self._timeout_s = timeout_s
         self._check = check
+        self._fallback = fallback
         self._tokens = tokens
         self._budget = budget or RetryBudget()
         self.hedging = None if hedge is None else HedgeBook(hedge)
@@ -89,8 +93,9 @@ class ResiliencePipeline:
         return protected
 
     async def call(self, function: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `function` answers. Raises the last attempt's own error, `CallTimeout` or `OutputRejected` where that
-        failed; `CircuitOpen`, `RateLimited` or `Shed` where nothing was sent; `Misuse` for what is not async."""
+        """What `function` answers, or else its fallback. Raises what that raises; without one, the last attempt's own
+        error, `CallTimeout` or `OutputRejected` where that failed, and `CircuitOpen`, `RateLimited` or `Shed` where
+        nothing was sent; and `Misuse` for what is not async."""
         send = partial(function, *args, **kwargs)
         tokens = 0 if self._tokens is None else self._tokens(*args, **kwargs)
         number = 0
@@ -103,7 +108,10 @@ class ResiliencePipeline:
             except Exception as error:
                 delay_s = self._delay_s(number, error)
                 if delay_s is None:
-                    raise
+                    if self._fallback is None:
+                        raise
+                    instead: T = await _coroutine(self._fallback(*args, **kwargs), of=self.dependency)
+                    return instead
             else:
                 self._budget.succeeded()
                 return answer

@@ -21,8 +21,9 @@ class DependencyStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How one dependency stands. None: it has no such policy.
 
     `retry_after_s` is in how many seconds an open circuit lets a probe pass; none where only an operator can say so.
-    `hedge_after_s` is after how many seconds an attempt is made a second time, `hedged_share` the share of calls of
-    which one was. `retry_tokens` are what is left of its retry budget.
+    `held_back_s` is for how many seconds its rate limit would hold the next call back. `hedge_after_s` is after how
+    many seconds an attempt is made a second time, `hedged_share` the share of calls of which one was. `retry_tokens`
+    are what is left of its retry budget.
     """
 
     name: str
@@ -32,6 +33,7 @@ class DependencyStatus(msgspec.Struct, frozen=True, kw_only=True):
     under_way: int | None = None
     max_concurrent: int | None = None
     waiting: int | None = None
+    held_back_s: float | None = None
     hedge_after_s: float | None = None
     hedged_share: float | None = None
     retry_tokens: float | None = None
@@ -74,6 +76,7 @@ def _dependency(env: Environment, name: str) -> DependencyStatus:
     admission = env.admissions.get(name)
     circuit = None if admission is None else admission.circuit
     compartment = None if admission is None else admission.compartment
+    throttle = None if admission is None else admission.throttle
     books = [env.hedging[name, shown] for shown in (False, True) if (name, shown) in env.hedging]
     asked = sum(book.asked for book in books)
     retry_after_s = None if circuit is None else circuit.retry_after_s
@@ -85,6 +88,7 @@ def _dependency(env: Environment, name: str) -> DependencyStatus:
         under_way=None if compartment is None else compartment.inside,
         max_concurrent=None if compartment is None else compartment.policy.max_concurrent,
         waiting=None if compartment is None else compartment.waiting,
+        held_back_s=None if throttle is None else throttle.wait_s(tokens=1),
         hedge_after_s=max((book.after_s for book in books if book.after_s is not None), default=None),
         hedged_share=sum(book.extra for book in books) / asked if asked else None,
         retry_tokens=env.budgets[name].tokens if name in env.budgets else None,

@@ -79,7 +79,10 @@ def test_a_listener_that_fails_breaks_no_run(begins: bool, caplog: pytest.LogCap
 
     with caplog.at_level(logging.WARNING, "plimsoll.telemetry"):
         simulated(main)
-    assert {record.getMessage() for record in caplog.records} == {"telemetry failed: RuntimeError"}
+    assert {record.getMessage() for record in caplog.records} == {
+        "telemetry failed: RuntimeError",
+        "Broken raised RuntimeError: alerts are lost",
+    }
 
 
 class BrokenProcessor(SpanProcessor):
