@@ -46,6 +46,7 @@ class Case:
 
 
 async def _stop(asked: int) -> None:
+    await asyncio.sleep(0.5)  # of virtual time: what never waits would be taken to hang
     if asked > RUNAWAY:
         raise RanAway
 
