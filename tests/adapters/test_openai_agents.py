@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from plimsoll.adapters.openai_agents.messages import decode_response, encode_response
 from plimsoll.adapters.openai_agents.tools import decode_result, encode_result
-from plimsoll.contract.model import Approval, Tool
+from plimsoll.contract.model import Approval, Model, Tool
 from plimsoll.core.calls import Effect, Ending
 from plimsoll.core.events import CallIntended, CallSettled
 from tests.adapters.conformance.benches.openai_agents import OpenAIAgents, Scripted, find_order, refund
@@ -184,6 +184,25 @@ def test_a_structured_answer_is_the_output() -> None:
         assert result.native.final_output == Order(id="W2", paid=20)
         wrong = Desk(BENCH, Script("Paid."), Script("Paid."), agent=Agent(name="desk", output_type=Order))
         assert (await wrong.live().run("Refund W2", run_id="r")).ending is Ending.FAILED
+
+    simulated(main)
+
+
+def test_a_persons_words_are_no_structured_answer_and_the_rung_below_is_asked() -> None:
+    async def main() -> None:
+        async def down(n: int) -> None:
+            raise ConnectionResetError("down")
+
+        below = {"colleague": Model(hand_over=("ana",)), "canned": Model(canned='{"id": "none"}')}
+        models = {"primary": Model(fallback=tuple(below)), **below, "backup": Model(id="backup")}
+        agent = Agent(name="desk", output_type=Order)
+        desk = Desk(BENCH, Script("never", before=down), agent=agent, changes={"models": models})
+        hardened = desk.live()
+        parked = await hardened.run("Refund W2", run_id="r")
+        (asked,) = parked.waiting_for
+        await hardened.approvals.decide(asked.request_id, approve=True, by="ana", note="It is paid.")
+        (result,) = await hardened.wake()
+        assert (result.ending, result.output) == (Ending.DEGRADED, {"id": "none", "paid": 0}), result.reason
 
     simulated(main)
 

@@ -157,3 +157,25 @@ def test_the_fingerprint_sees_the_code() -> None:
 
     marks = {harden(one, CONTRACT).fingerprint for one in (agent(), agent(), agent(second), agent(tools=[look, ask]))}
     assert len(marks) == 3
+
+
+def test_an_agent_that_is_called_inside_a_hardened_run_does_not_go_past_it() -> None:
+    inner = agent(name="expert")
+
+    async def delegates(order: str, *, deps: Any) -> Any:
+        return await inner(order, deps=deps)
+
+    async def consult(order: str, *, deps: Any) -> str:
+        """Asks the expert, as a part of its own call."""
+        return str(await inner(order, deps=deps))
+
+    async def consults(order: str, *, consult: Any) -> Any:
+        return await consult(order)
+
+    async def main() -> None:
+        result = await live(agent(delegates), Desk(BENCH, Script("unused"))).run("W1", run_id="r")
+        assert result.ending is Ending.FAILED and "expert was called inside a hardened run" in result.reason
+        result = await live(agent(consults, tools=[consult]), Desk(BENCH, Script("unused"))).run("W1", run_id="r")
+        assert result.ending is Ending.COMPLETE and "on its way" in result.output, result.reason
+
+    simulated(main)

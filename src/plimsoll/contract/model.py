@@ -430,7 +430,8 @@ class TelemetrySection(_Section, frozen=True, kw_only=True):
     """`[telemetry]`: what may leave by it, wherever the environment sends it.
 
     `record_content` false: names and numbers only. True: also what the agent was asked and answered, what its tools
-    were given and returned, what its models answered, and the messages of errors.
+    were given and returned, what its models answered, and the messages of errors. What a model was asked is
+    never told: it is made of these, and of prompts that stand in the code.
     """
 
     record_content: bool = False

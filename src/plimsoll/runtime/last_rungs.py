@@ -4,9 +4,10 @@ from msgspec.structs import replace
 
 from plimsoll.core.calls import ErrorRecord, Fault
 from plimsoll.core.canonical import parse_json
-from plimsoll.core.errors import RunParked
+from plimsoll.core.errors import OutputRejected, RunParked
 from plimsoll.core.events import ApprovalRequested
 from plimsoll.oversight.approvals import Request
+from plimsoll.policies.classify import classify
 from plimsoll.policies.ladder import Rung
 from plimsoll.runtime.approving import expired
 from plimsoll.runtime.attempts import Attempt, Footing, inspected
@@ -42,7 +43,10 @@ async def handed_over(footing: Footing) -> Attempt:
     if decided.decision != "approved":
         return _none("NobodyAnswered", f"{decided.decision} by {decided.by}: {decided.note}", Fault.TIMEOUT)
     spoken = Rung(footing.rung.name, replace(footing.rung.model, canned=decided.note, hand_over=()))
-    native = await footing.exchange.send(spoken)
+    try:
+        native = await footing.exchange.send(spoken)
+    except OutputRejected as error:  # the agent answers with data, and these are words
+        return Attempt(0, 0.0, error=classify(error, now=now))
     return inspected(replace(footing, rung=spoken), 0, 0.0, native)
 
 

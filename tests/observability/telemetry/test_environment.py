@@ -53,6 +53,13 @@ def test_a_signal_alone_may_be_asked_for(tmp_path: Path) -> None:
     assert collector.bodies.keys() == {"/v1/traces"} and collector.services == {"front"}
 
 
+def test_a_namespace_is_no_name(tmp_path: Path) -> None:
+    with collecting() as collector:
+        attributes = {"OTEL_RESOURCE_ATTRIBUTES": "service.namespace=shops,service.version=3"}
+        program(tmp_path, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, OTEL_SERVICE_NAME="", **attributes)
+    assert collector.services == {"desk"}
+
+
 def test_what_is_named_none_is_not_told(tmp_path: Path) -> None:
     with collecting() as collector:
         silent = {"OTEL_TRACES_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
@@ -161,6 +168,22 @@ def test_what_is_not_installed_or_unknown_is_named() -> None:
     with pytest.raises(Misuse, match="OTEL_EXPORTER_OTLP_LOGS_PROTOCOL is one of http/protobuf"):
         from_environment(endpoint | {"OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "smoke"}, service="desk")
     assert from_environment({}, service="desk") is None
+
+
+def test_a_port_of_the_environment_that_is_taken_is_named(tmp_path: Path) -> None:
+    code = """
+        try:
+            asyncio.run(program.main(sys.argv[1]))
+        except Exception as error:
+            print(type(error).__name__, error)
+    """
+    with collecting() as collector:
+        taken = {
+            "OTEL_EXPORTER_PROMETHEUS_HOST": "127.0.0.1",
+            "OTEL_EXPORTER_PROMETHEUS_PORT": collector.endpoint.rpartition(":")[2],
+        }
+        printed = program(tmp_path, code, OTEL_METRICS_EXPORTER="prometheus", **taken)
+    assert printed.startswith("Misuse ") and "in use): look at its OTEL_EXPORTER_… variables" in printed
 
 
 def test_metrics_are_served_and_a_port_that_is_taken_is_named() -> None:

@@ -1,6 +1,6 @@
 """How a framework's calls reach the pipeline: bound to a run that is hardened, or to one that is only observed."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 from plimsoll.adapters.common.bare import Observed
@@ -15,7 +15,7 @@ from plimsoll.runtime.showing import Restarted
 from plimsoll.runtime.streaming import StreamedExchange
 from plimsoll.runtime.underway import UnderWay
 
-__all__ = ["Binding", "Bound", "ObservedBinding"]
+__all__ = ["Binding", "Bound", "ObservedBinding", "Requests"]
 
 
 class Bound(Protocol):
@@ -49,8 +49,9 @@ class Bound(Protocol):
         """Tells the wall-clock time, by which an answer may be stale; None where nobody looks."""
         ...
 
-    def ordinal(self) -> int:
-        """The number of the model request that begins now: 1, 2, …"""
+    @property
+    def requests(self) -> "Requests":
+        """The requests to its models."""
         ...
 
     def model_of(self, name: str, /) -> Any:
@@ -66,10 +67,36 @@ class Bound(Protocol):
         ...
 
 
+class Requests:
+    """The requests to a run's models, numbered as they begin, and which of them has asked for which tool call.
+
+    Branches ask beside each other, so which answer came last says nothing of who asked for a call.
+    """
+
+    __slots__ = ("_askers", "_count")
+
+    def __init__(self) -> None:
+        self._askers: dict[str, int] = {}
+        self._count = 0
+
+    def begun(self) -> int:
+        """The number of the request that begins now: 1, 2, …"""
+        self._count += 1
+        return self._count
+
+    def answered(self, number: int, call_ids: Iterable[str]) -> None:
+        """The answer to this request asks for these tool calls."""
+        self._askers.update(dict.fromkeys(call_ids, number))
+
+    def asker(self, call_id: str) -> int | None:
+        """The number of the request whose answer asked for this tool call; None: no model did."""
+        return self._askers.get(call_id)
+
+
 class Binding(Waiting):
     """One run of a hardened agent, in this process."""
 
-    __slots__ = ("_asked", "_audience", "deps", "model_of", "primary")
+    __slots__ = ("_audience", "deps", "model_of", "primary", "requests")
 
     def __init__(
         self,
@@ -86,8 +113,8 @@ class Binding(Waiting):
         self.primary = primary
         self.model_of = model_of
         self.deps = deps
+        self.requests = Requests()
         self._audience = audience
-        self._asked = 0
 
     @property
     def is_shown(self) -> bool:
@@ -100,10 +127,6 @@ class Binding(Waiting):
     @property
     def now(self) -> Callable[[], float]:
         return self.run.state.env.clock.now
-
-    def ordinal(self) -> int:
-        self._asked += 1
-        return self._asked
 
     async def ask(self, exchange: StreamedExchange[str]) -> Any:
         self.leave()  # the calls beside one that waits have settled
@@ -123,7 +146,8 @@ class Binding(Waiting):
         if self.bars():
             return None
         try:
-            return (await self.run.exchange(exchange, key=self.tool_key(call_id), defers=True)).outcome
+            key = self.tool_key(call_id, response=self.requests.asker(call_id))
+            return (await self.run.exchange(exchange, key=key, defers=True)).outcome
         except Unwind as signal:
             if self.may_wait(signal):
                 return None
@@ -145,12 +169,8 @@ class ObservedBinding:
         self.run_id = observed.run_id
         self.contract = observed.contract
         self.model_of = observed.model_of
-        self._asked = 0
+        self.requests = Requests()
         self._responses = 0
-
-    def ordinal(self) -> int:
-        self._asked += 1
-        return self._asked
 
     async def ask(self, exchange: StreamedExchange[str]) -> Any:
         native = await self._observed.call(exchange, lambda: exchange.send(None))
@@ -158,6 +178,6 @@ class ObservedBinding:
         return native
 
     async def use(self, exchange: Exchange, call_id: str) -> Outcome:
-        key = f"{self._responses}/{call_id}"
+        key = f"{self.requests.asker(call_id) or self._responses}/{call_id}"
         native = await self._observed.call(exchange, lambda: exchange.send(None), key=key)
         return Outcome(status=Status.OK, value=exchange.encode(native))

@@ -1,7 +1,7 @@
 """Model requests through the pipeline, as frameworks make them whose models are shown as text."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -38,8 +38,14 @@ class ModelExchange(ABC):
         self.input_tokens = input_tokens
         self._bound = bound
         self._asked = asked
-        self._ordinal = bound.ordinal()
+        self._ordinal = bound.requests.begun()
         self._whole: Any = None
+
+    async def answered(self) -> Any:
+        """The native answer, through the pipeline. What it calls is known by the number of this request."""
+        native = await self._bound.ask(self)
+        self._bound.requests.answered(self._ordinal, self.call_ids(native))
+        return native
 
     async def send(self, rung: Rung | None) -> Any:
         self._whole = None
@@ -79,6 +85,10 @@ class ModelExchange(ABC):
     @abstractmethod
     def text_of(self, native: Any) -> str:
         """What an answer says in words."""
+
+    @abstractmethod
+    def call_ids(self, native: Any) -> Iterable[str]:
+        """The ids of the tool calls that an answer asks for."""
 
     @abstractmethod
     def inspect(self, native: Any) -> Inspection: ...

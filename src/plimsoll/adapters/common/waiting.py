@@ -37,13 +37,13 @@ class Waiting:
         """Wall-clock seconds since the epoch, by the run's clock."""
         return self.run.state.env.clock.now()
 
-    def tool_key(self, tool_call_id: str) -> str:
-        """The key of a tool call: the ordinal of the response that asked for it, and its id there.
+    def tool_key(self, tool_call_id: str, *, response: int | None = None) -> str:
+        """The key of a tool call: the ordinal of the response that asked for it, and its id there. None: the last one.
 
         Parallel calls settle in any order and still have the same keys on replay. A call that is executed again, as
         after a deferral that somebody resolved within the run, gets a suffix.
         """
-        base = f"{self.responses}/{tool_call_id}"
+        base = f"{self.responses if response is None else response}/{tool_call_id}"
         self._calls[base] += 1
         times = self._calls[base]
         return base if times == 1 else f"{base}#{times}"

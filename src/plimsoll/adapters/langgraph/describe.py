@@ -34,6 +34,10 @@ def check_seams(agent: Pregel[Any, Any, Any, Any]) -> list[str]:
     """What of the graph's calls would not go through the pipeline, in words."""
     missing: list[str] = []
     for path, graph in _graphs(agent):
+        stops = [*graph.interrupt_before_nodes, *graph.interrupt_after_nodes]
+        if stops:
+            where = ", ".join(sorted(map(str, stops)))
+            missing.append(f"the graph {path or 'itself'} stops at {where} for a person: only the contract can ask one")
         if CHANNEL in graph.channels:
             continue
         for name, node in graph.nodes.items():

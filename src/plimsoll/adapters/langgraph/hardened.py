@@ -26,6 +26,8 @@ __all__ = ["HardenedGraph", "harden"]
 
 _ENDLESS = 1_000_000
 """In place of LangGraph's own limit of steps: the contract's limits rule."""
+_INTERRUPTED = "__interrupt__"
+"""Where LangGraph says that it has stopped to ask a person."""
 
 
 def harden(
@@ -57,6 +59,9 @@ def harden(
     Raises `ContractError` for a contract that is wrong, and `Misuse` for one that does not fit this agent, and for an
     agent whose calls would pass by the pipeline: one that was made without `Hardening`.
     """
+    if not isinstance(agent, Pregel):
+        what = type(agent).__qualname__
+        raise Misuse(f"a {what} is no graph that can run here: give what `compile` or `create_agent` returns")
     contract, directory = loaded(contract)
     check_models(contract, models or {})
     missing = check_seams(agent)
@@ -100,8 +105,8 @@ class HardenedGraph(AskedAgent):
         super().__init__(contract, models=found, **options)
         self.agent = agent
         self._eager = eager
-        # The journal is the record: a graph that went on from a checkpoint would not make the calls that it holds.
-        self._graph = agent.copy({"checkpointer": None})
+        # The journal is the record: from a checkpoint, or by a cache, a graph would not make the calls that it holds.
+        self._graph = agent.copy({"checkpointer": None, "cache": None})
 
     def _needed(self) -> None:
         self._models.made(eager=self._eager)
@@ -111,9 +116,15 @@ class HardenedGraph(AskedAgent):
 
     async def _answered(self, binding: Binding, asked: Any) -> Any:
         with bound_to(binding):
-            return await self._graph.ainvoke(
+            state = await self._graph.ainvoke(
                 decode_input(asked), config={"recursion_limit": _ENDLESS}, context=binding.deps
             )
+        if isinstance(state, Mapping) and _INTERRUPTED in state:
+            raise Misuse(
+                "the graph stopped to ask a person by `interrupt`, and nothing here goes on with that: write an "
+                "approval rule into the contract instead"
+            )
+        return state
 
     def _output_of(self, native: Any) -> Any:
         return output_of(native)

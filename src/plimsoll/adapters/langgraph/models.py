@@ -88,7 +88,7 @@ class JournaledChatModel(BaseChatModel):
         bound = bound_context.get()
         if bound is None:
             return await model.made(self.asked).ainvoke(input, config)
-        answer: AIMessage = await bound.ask(ModelExchange(bound, model, self._convert_input(input).to_messages()))
+        answer: AIMessage = await ModelExchange(bound, model, self._convert_input(input).to_messages()).answered()
         return answer.model_copy()
 
     async def astream(
@@ -166,6 +166,9 @@ class ModelExchange(modelcalls.ModelExchange):
 
     def text_of(self, native: AIMessage) -> str:
         return str(native.text)
+
+    def call_ids(self, native: AIMessage) -> list[str]:
+        return [call["id"] or call["name"] for call in native.tool_calls]
 
     def inspect(self, native: AIMessage) -> Inspection:
         return inspect_answer(native)

@@ -9,8 +9,10 @@ from agents import Agent, FunctionTool, Handoff
 from agents.models.interface import Model
 
 from plimsoll.adapters.common.binding import Bound
+from plimsoll.adapters.openai_agents.describe import check_seams
 from plimsoll.adapters.openai_agents.models import JournaledModel
 from plimsoll.adapters.openai_agents.tools import journaled_tool
+from plimsoll.core.errors import Misuse
 
 __all__ = ["Clones"]
 
@@ -50,6 +52,10 @@ class Clones:
         invoke = given.on_invoke_handoff
 
         async def invoked(ctx: Any, written: str) -> Any:
-            return self.of(await invoke(ctx, written))
+            made = await invoke(ctx, written)
+            missing = [] if id(made) in self._made else check_seams(made, self._bound.contract)
+            if missing:
+                raise Misuse(f"its calls would not be protected: {'; '.join(missing)}")
+            return self.of(made)
 
         return dataclasses.replace(given, on_invoke_handoff=invoked)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from agents import Agent, FunctionTool, Handoff
+from agents.sandbox import SandboxAgent
 from agents.tool import ApplyPatchTool, ComputerTool, CustomTool, LocalShellTool, ShellTool
 
 from plimsoll.adapters.openai_agents.tools import function_of
@@ -35,6 +36,8 @@ def check_seams(agent: Agent[Any], contract: Contract) -> list[str]:
     """What of the agent's calls would not go through the pipeline, in words."""
     missing: list[str] = []
     for one in family(agent):
+        if isinstance(one, SandboxAgent):
+            missing.append(f"what {one.name!r} does in its sandbox is carried out by the SDK itself")
         if one.mcp_servers:
             missing.append(
                 f"the MCP servers of {one.name!r} are asked by the SDK itself: wrap their tools as functions"
@@ -50,15 +53,23 @@ def check_seams(agent: Agent[Any], contract: Contract) -> list[str]:
 
 
 def family(agent: Agent[Any]) -> Iterator[Agent[Any]]:
-    """The agent, and those that it may hand over to, each once. Those that a `Handoff` makes are known when it does."""
+    """The agent, and those that it may hand over to, each once. One that a `Handoff` makes is known when it does."""
     known: dict[int, Agent[Any]] = {}
     waiting: list[Any] = [agent]
     while waiting:
-        one = waiting.pop(0)
+        one = _behind(waiting.pop(0))
         if isinstance(one, Agent) and id(one) not in known:
             known[id(one)] = one
             waiting += one.handoffs
     yield from known.values()
+
+
+def _behind(one: Any) -> Any:
+    """The agent that `handoff(agent)` was made of, for which the SDK has no public name; None for one made later."""
+    if not isinstance(one, Handoff):
+        return one
+    found = getattr(one, "_agent_ref", None)
+    return None if found is None else found()
 
 
 def functions_of(agent: Agent[Any]) -> list[Callable[..., Any]]:

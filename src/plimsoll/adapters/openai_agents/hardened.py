@@ -59,6 +59,8 @@ def harden(
     Raises `ContractError` for a contract that is wrong, and `Misuse` for one that does not fit this agent, and for an
     agent whose calls would pass by the pipeline.
     """
+    if not isinstance(agent, Agent):
+        raise Misuse(f"a {type(agent).__qualname__} is no agent that can be hardened: give an `agents.Agent`")
     contract, directory = loaded(contract)
     check_models(contract, models or {})
     missing = check_seams(agent, contract)
@@ -116,7 +118,15 @@ class HardenedAgent(AskedAgent):
 
     async def _answered(self, binding: Binding, asked: Any) -> Any:
         agent = Clones(binding, self._model_of).of(self.agent)
-        return await Runner.run(agent, asked, context=binding.deps, max_turns=_ENDLESS, run_config=self._run_config)
+        config = self._run_config
+        result = await Runner.run(agent, asked, context=binding.deps, max_turns=_ENDLESS, run_config=config)
+        if result.interruptions:
+            names = ", ".join(sorted({each.name or "a tool" for each in result.interruptions}))
+            raise Misuse(
+                f"the Agents SDK stopped to ask a person about {names} by `needs_approval`, and nothing here goes on "
+                "with that: write an approval rule into the contract instead"
+            )
+        return result
 
     def _model_of(self, agent: Agent[Any]) -> Model:
         """The model that the Agents SDK would have asked."""

@@ -119,9 +119,8 @@ class JournaledModel(Model):
         )
         if inside_tool.get():
             return await self._asked().get_response(*request.positional(model_settings), **rest)
-        response: ModelResponse = await self._bound.ask(
-            ModelExchange(self._bound, self._asked(), request, settings=model_settings)
-        )
+        exchange = ModelExchange(self._bound, self._asked(), request, settings=model_settings)
+        response: ModelResponse = await exchange.answered()
         return response
 
     def stream_response(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
@@ -164,6 +163,9 @@ class ModelExchange(modelcalls.ModelExchange):
 
     def text_of(self, native: ModelResponse) -> str:
         return text_of(native)
+
+    def call_ids(self, native: ModelResponse) -> list[str]:
+        return [item.call_id for item in native.output if isinstance(item, ResponseFunctionToolCall)]
 
     def inspect(self, native: ModelResponse) -> Inspection:
         return inspect_response(native, wants_data=self.request.wants_data)

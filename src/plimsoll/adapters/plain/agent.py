@@ -11,6 +11,7 @@ from plimsoll.adapters.common.dependencies import takes_deps
 from plimsoll.adapters.common.waiting import PRIMARY
 from plimsoll.contract.model import Model
 from plimsoll.core.errors import Misuse
+from plimsoll.runtime.current import run_context
 from plimsoll.runtime.models import ModelExchange, ModelFunction
 from plimsoll.runtime.tools import ToolSpec, run_function, tool_spec
 
@@ -66,8 +67,14 @@ class PlainAgent:
             raise Misuse(f"{self.name} wants {', '.join(unknown)}, and there is only {known}")
 
     async def __call__(self, input: Any, *, deps: Any = None) -> Any:
-        """Runs the function, with nothing around its calls."""
-        return await self.run_by(calls_context.get() or _Direct(self.models), input, deps=deps)
+        """Runs the function, with nothing around its calls. Raises `Misuse` inside a hardened run, but for a tool."""
+        calls = calls_context.get()
+        if calls is None and run_context.get() is not None:
+            raise Misuse(
+                f"{self.name} was called inside a hardened run, where nothing would protect its calls: call it in a "
+                "tool, or await its function with the models and tools that the run's own was handed"
+            )
+        return await self.run_by(calls or _Direct(self.models), input, deps=deps)
 
     async def run_by(self, calls: Calls, input: Any, *, deps: Any) -> Any:
         """Runs the function, whose calls `calls` makes."""

@@ -27,6 +27,8 @@ from plimsoll.observability.telemetry.listening import OpenTelemetry
 __all__ = ["from_environment", "serve_metrics"]
 
 _PROTOCOLS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc", "http/json": "otlp_json_http"}
+_UNNAMED = "unknown_service"
+"""What the SDK calls a service that nobody has named."""
 
 
 def from_environment(
@@ -37,7 +39,7 @@ def from_environment(
     A signal is told where OTEL_{TRACES,METRICS,LOGS}_EXPORTER names an exporter (`otlp`, `console`, for metrics also
     `prometheus`), or where an OTLP endpoint is set for it, or for all. `service` is the `service.name` where the
     environment gives none. `metrics_at` serves the metrics to Prometheus at this host and port besides. Raises `Misuse`
-    for an exporter that is not installed, and for a port that cannot be had.
+    for an exporter that is not installed or cannot be set up, and for a port that cannot be had.
     """
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
@@ -49,12 +51,19 @@ def from_environment(
     )
     if not there and metrics_at is None and not any(wanted.values()):
         return None
-    named = "OTEL_SERVICE_NAME" in environ or "service.name" in environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    resource = Resource.create({} if named else {SERVICE_NAME: service})
+    resource = _resource(service)
     _set_up_traces(wanted["traces"], resource)
     served_at = _set_up_metrics(wanted["metrics"], resource, metrics_at)
     _set_up_logs(wanted["logs"], resource)
     return OpenTelemetry(served_at=served_at)
+
+
+def _resource(service: str) -> Resource:
+    """Whose telemetry it is, as the environment says; `service` where that gives no name."""
+    found = Resource.create()
+    if str(found.attributes.get(SERVICE_NAME)).startswith(_UNNAMED):
+        return found.merge(Resource({SERVICE_NAME: service}))
+    return found
 
 
 def serve_metrics(host: str = "127.0.0.1", port: int = 9464) -> tuple[MeterProvider, int]:
@@ -108,12 +117,21 @@ def _exporter(signal: str, name: str) -> Any:
     return found.load()
 
 
+def _made(exporter: Any) -> Any:
+    """The exporter, by its own variables of the environment. Raises `Misuse` where they are wrong."""
+    try:
+        return exporter()
+    except (OSError, ValueError) as error:
+        what = getattr(exporter, "__name__", str(exporter))
+        raise Misuse(f"{what} cannot be set up ({error}): look at its OTEL_EXPORTER_… variables") from error
+
+
 def _set_up_traces(exporters: list[Any], resource: Resource) -> None:
     if not exporters or isinstance(get_tracer_provider(), TracerProvider):
         return
     provider = TracerProvider(resource=resource)
     for exporter in exporters:
-        provider.add_span_processor(BatchSpanProcessor(exporter()))
+        provider.add_span_processor(BatchSpanProcessor(_made(exporter)))
     set_tracer_provider(provider)
 
 
@@ -124,7 +142,7 @@ def _set_up_metrics(exporters: list[Any], resource: Resource, metrics_at: tuple[
             raise Misuse("metrics are set up in this process already, and cannot be served besides")
         return ""
     served_at = ""
-    made = [exporter() for exporter in exporters]
+    made = [_made(exporter) for exporter in exporters]
     readers = [each if isinstance(each, MetricReader) else PeriodicExportingMetricReader(each) for each in made]
     if metrics_at is not None:
         reader, port = _serving(metrics_at)
@@ -139,5 +157,5 @@ def _set_up_logs(exporters: list[Any], resource: Resource) -> None:
         return
     provider = LoggerProvider(resource=resource)
     for exporter in exporters:
-        provider.add_log_record_processor(BatchLogRecordProcessor(exporter()))
+        provider.add_log_record_processor(BatchLogRecordProcessor(_made(exporter)))
     set_logger_provider(provider)
