@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from plimsoll.contract.model import AgentSection, JournalSection, Model
+from plimsoll.contract.model import AgentSection, JournalSection, Limits, Model
 from plimsoll.core.calls import Ending, Usage
 from plimsoll.core.clock import LoopClock
 from plimsoll.core.events import Finding
@@ -36,12 +36,13 @@ def test_a_healthy_run_is_counted_with_its_calls(heard: Heard) -> None:
     assert values(heard, "plimsoll.runs") == {("complete",): 1}
     told = {"gen_ai.request.model": "primary", "gen_ai.response.model": "primary", "gen_ai.provider.name": "_OTHER"}
     chat = AGENT | told | {"gen_ai.operation.name": "chat"}
-    tool = AGENT | {"gen_ai.operation.name": "execute_tool"}
+    other = AGENT | {"gen_ai.provider.name": "_OTHER"}
+    tool = other | {"gen_ai.operation.name": "execute_tool"}
     assert [(attributes, count) for _, attributes, (count, _) in heard.points("gen_ai.client.operation.duration")] == [
         (tool | {"gen_ai.tool.name": "look"}, 1),
         (chat, 1),
         (tool | {"gen_ai.tool.name": "refund"}, 1),
-        (AGENT | {"gen_ai.operation.name": "invoke_agent"}, 1),
+        (other | {"gen_ai.operation.name": "invoke_agent"}, 1),
     ]
     assert [(attributes, value) for _, attributes, value in heard.points("gen_ai.client.token.usage")] == [
         (chat | {"gen_ai.token.type": "input"}, (1, 10)),
@@ -93,6 +94,25 @@ def test_a_call_that_failed_is_counted_by_its_fault_and_money_by_its_model(heard
     assert [value for _, _, value in heard.points("plimsoll.cost")] == [pytest.approx(0.1)]
     failed = [told for _, told, _ in heard.points("gen_ai.client.operation.duration") if "error.type" in told]
     assert [(told["gen_ai.tool.name"], told["error.type"]) for told in failed] == [("refund", "refused")]
+
+
+@pytest.mark.parametrize("how", ["failed", "halted"])
+def test_a_run_that_did_not_end_well_is_an_error_by_its_ending_and_nothing_of_why(heard: Heard, how: str) -> None:
+    async def fails(run: Any, request: Any) -> Any:
+        await run.call("look", {"order": "W1"})
+        await run.call("look", {"order": "W2"})
+        raise ValueError("s3cr3t")
+
+    async def main() -> None:
+        desk = ToldDesk(heard, limits=Limits(steps=1 if how == "halted" else 9))
+        desk.agent = fails
+        assert (await desk.live().run({}, run_id="r")).ending == how
+
+    simulated(main)
+    runs = [told for _, told, _ in heard.points("gen_ai.client.operation.duration") if "error.type" in told]
+    assert runs == [
+        AGENT | {"gen_ai.operation.name": "invoke_agent", "gen_ai.provider.name": "_OTHER", "error.type": how}
+    ]
 
 
 @pytest.mark.parametrize("keep", [0, 99])

@@ -11,7 +11,7 @@ import msgspec
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from plimsoll.contract.model import Contract
-from plimsoll.core.calls import CallKind
+from plimsoll.core.calls import CallKind, Ending
 from plimsoll.core.clock import Clock
 from plimsoll.core.events import (
     ApprovalDecided,
@@ -235,7 +235,10 @@ class AgentMetrics:
 
     def _ended(self, event: RunEnded, at: float) -> None:
         self._metrics.count(_RUNS, {**self._agent, names.ENDING: event.ending.value})
-        self._metrics.measure(_DURATION, {**self._agent, names.OPERATION: names.INVOKE_AGENT}, event.active_s)
+        told = {**self._agent, names.OPERATION: names.INVOKE_AGENT, names.PROVIDER: names.OTHER}
+        if event.ending in (Ending.FAILED, Ending.HALTED):
+            told[names.ERROR_TYPE] = event.ending.value
+        self._metrics.measure(_DURATION, told, event.active_s)
 
     def _parked(self, event: RunParkedEvent, at: float) -> None:
         self._metrics.count(_PARKED, {**self._agent, names.PARKED_FOR: event.reason})
@@ -252,7 +255,7 @@ class AgentMetrics:
             told.update(self._models.get(event.dependency, {}))
             told[names.RESPONSE_MODEL] = self._answering(event)
         else:
-            told[names.TOOL] = event.dependency
+            told |= {names.TOOL: event.dependency, names.PROVIDER: names.OTHER}
         if outcome.usage is not None:
             for kind, count in (("input", outcome.usage.input_tokens), ("output", outcome.usage.output_tokens)):
                 self._metrics.measure(_TOKEN_USAGE, {**told, names.TOKEN_TYPE: kind}, count)
