@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain.agents.middleware import HumanInTheLoopMiddleware
+from langchain.agents.middleware import HumanInTheLoopMiddleware, SummarizationMiddleware
+from langchain_core.runnables import RunnableLambda
 from langgraph.cache.memory import InMemoryCache
 from langgraph.graph import MessagesState, StateGraph
 from langgraph.types import CachePolicy, Send, interrupt
@@ -72,6 +73,55 @@ def test_a_graph_that_always_stops_somewhere_is_refused(when: str) -> None:
 def test_what_is_no_graph_that_runs_here_is_named() -> None:
     with pytest.raises(Misuse, match="a StateGraph is no graph that can run here: give what `compile`"):
         Desk(BENCH, Script("Hello."), agent=StateGraph(MessagesState)).live()
+
+
+MODEL = Scripted(script=Script("Hello."))
+
+
+async def by_a_name_of_the_module(state: MessagesState) -> Any:
+    return {"messages": [await MODEL.ainvoke(state["messages"])]}
+
+
+class Asker:
+    """A node that is a method."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+
+    async def ask(self, state: MessagesState) -> Any:
+        return {"messages": [await self.model.ainvoke(state["messages"])]}
+
+
+@pytest.mark.parametrize(
+    "node",
+    [by_a_name_of_the_module, Asker(MODEL).ask, Asker(MODEL.bind(stop=["."])).ask, RunnableLambda(str) | MODEL, MODEL],
+    ids=["module", "method", "bound", "chain", "itself"],
+)
+def test_a_node_that_holds_a_model_as_it_is_is_refused(node: Any) -> None:
+    graph = StateGraph(MessagesState)
+    graph.add_node("ask", node)
+    graph.set_entry_point("ask")
+    with pytest.raises(Misuse, match="the node 'ask' holds a chat model that was not `journaled`"):
+        Desk(BENCH, Script("Hello."), agent=graph.compile(name="desk")).live()
+
+
+def test_a_middleware_that_asks_a_model_of_its_own_is_given_a_journaled_one() -> None:
+    def made(model: Any) -> Desk:
+        short = SummarizationMiddleware(model, trigger=("messages", 1), keep=("messages", 1))
+        agent = create_agent(Scripted(script=script), [], middleware=[short, Hardening()], name="desk")
+        return Desk(BENCH, script, agent=agent)
+
+    async def main() -> None:
+        with pytest.raises(Misuse, match=r"SummarizationMiddleware.before_model' holds a chat model that was not"):
+            made(Scripted(script=Script("In short."))).live()
+        desk = made(journaled(Scripted(script=Script("In short."))))
+        asked = {"messages": [("user", "Hello"), ("ai", "Hello."), ("user", "And now?")]}
+        result = await desk.live().run(asked, run_id="r")
+        assert (result.ending, result.output) == (Ending.COMPLETE, "Hello."), result.reason
+        assert len(await desk.events(CallSettled)) == 2
+
+    script = Script("Hello.")
+    simulated(main)
 
 
 def test_a_cache_of_nodes_is_put_aside() -> None:

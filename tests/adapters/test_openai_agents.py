@@ -12,6 +12,7 @@ from plimsoll.adapters.openai_agents.messages import decode_response, encode_res
 from plimsoll.adapters.openai_agents.tools import decode_result, encode_result
 from plimsoll.contract.model import Approval, Model, Tool
 from plimsoll.core.calls import Effect, Ending
+from plimsoll.core.errors import Misuse
 from plimsoll.core.events import CallIntended, CallSettled
 from tests.adapters.conformance.benches.openai_agents import OpenAIAgents, Scripted, find_order, refund
 from tests.adapters.conformance.desk import Answer, Call, Desk, Heard, Script, call, contract, simulated
@@ -247,6 +248,21 @@ def test_the_run_configurations_model_is_asked_and_its_answers_are_capped() -> N
 )
 def test_what_a_tool_returns_reaches_the_model_alike_on_replay(native: Any, read: Any) -> None:
     assert decode_result(encode_result(native)) == read
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [7, {"role": "user", "content": "Hello"}, None, [object()]],
+    ids=["number", "item", "none", "no JSON"],
+)
+def test_what_is_nothing_to_ask_is_told_before_anything_is_recorded(asked: Any) -> None:
+    async def main() -> None:
+        desk = Desk(BENCH, Script("never"))
+        with pytest.raises(Misuse, match=r"a text or a list of input items|no JSON form"):
+            await desk.live().run(asked, run_id="r")
+        assert await desk.store.heads() == []
+
+    simulated(main)
 
 
 def test_a_response_is_the_same_out_of_the_journal() -> None:

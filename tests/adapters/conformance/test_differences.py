@@ -87,17 +87,32 @@ class TestLangGraph:
 
         simulated(main)
 
-    def test_what_a_node_does_by_itself_passes_by_the_journal(self, bench: Bench) -> None:
-        """LangGraph has no wrapper for nodes: a model that is asked there as it is goes unprotected."""
+    def test_a_node_that_holds_a_model_as_it_is_is_refused(self, bench: Bench) -> None:
         from langgraph.prebuilt import ToolNode
 
         from plimsoll.adapters.langgraph import journaled_tool_call
-        from tests.adapters.conformance.benches.langgraph import find_order
+
+        graph = self.graph(bench.model(Script("Hello.")), ToolNode([], awrap_tool_call=journaled_tool_call))
+        with pytest.raises(Misuse, match="the node 'ask' holds a chat model that was not `journaled`"):
+            Desk(bench, Script("Hello."), agent=graph).live()
+
+    def test_what_a_node_does_by_itself_passes_by_the_journal(self, bench: Bench) -> None:
+        """LangGraph has no wrapper for nodes: a model that is made there, where nobody sees it, goes unprotected."""
+        from langgraph.prebuilt import ToolNode
+
+        from plimsoll.adapters.langgraph import journaled_tool_call
+
+        class MadeWhenAsked:
+            def __init__(self, script: Script) -> None:
+                self.script = script
+
+            async def ainvoke(self, messages: Any) -> Any:
+                return await bench.model(self.script).ainvoke(messages)
 
         async def main() -> None:
             script = Script("Hello.")
-            tools = ToolNode([find_order], awrap_tool_call=journaled_tool_call)
-            desk = Desk(bench, script, agent=self.graph(bench.model(script), tools))
+            tools = ToolNode([], awrap_tool_call=journaled_tool_call)
+            desk = Desk(bench, script, agent=self.graph(MadeWhenAsked(script), tools))
             result = await desk.live().run("Hello", run_id="r")
             assert (result.ending, result.output, script.asked) == (Ending.COMPLETE, "Hello.", 1)
             assert await desk.events(CallSettled) == []

@@ -6,11 +6,13 @@ from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import BaseMessage
+from langchain_core.runnables import RunnableBinding, RunnableSequence
 from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
 from plimsoll.adapters.langgraph.middleware import CHANNEL
+from plimsoll.adapters.langgraph.models import JournaledChatModel
 from plimsoll.contract.shapes import AgentShape, ToolShape
 
 __all__ = ["check_seams", "describe", "functions_of", "prompts", "survey"]
@@ -38,6 +40,11 @@ def check_seams(agent: Pregel[Any, Any, Any, Any]) -> list[str]:
         if stops:
             where = ", ".join(sorted(map(str, stops)))
             missing.append(f"the graph {path or 'itself'} stops at {where} for a person: only the contract can ask one")
+        missing += [
+            f"the node {path}{name!r} holds a chat model that was not `journaled`"
+            for name, node in graph.nodes.items()
+            if any(map(_is_raw, _within(node.bound))) and not _is_made_by_create_agent(node.bound)
+        ]
         if CHANNEL in graph.channels:
             continue
         for name, node in graph.nodes.items():
@@ -82,6 +89,27 @@ def _held(agent: Pregel[Any, Any, Any, Any]) -> Iterator[Any]:
             function = getattr(node.bound, "afunc", None) or getattr(node.bound, "func", None)
             if inspect.isfunction(function):
                 yield from inspect.getclosurevars(function).nonlocals.values()
+
+
+def _within(bound: Any) -> Iterator[Any]:
+    """What a node is, or its function holds on to: by its closure, its module's names, or the object that it is of."""
+    yield bound
+    for name in ("func", "afunc"):
+        function = getattr(bound, name, None)
+        yield from getattr(getattr(function, "__self__", None), "__dict__", {}).values()
+        function = getattr(function, "__func__", function)
+        if inspect.isfunction(function):
+            found = inspect.getclosurevars(function)
+            yield from (*found.nonlocals.values(), *found.globals.values())
+
+
+def _is_raw(held: Any) -> bool:
+    """Whether it is a chat model that no pipeline knows of, by itself or in a chain."""
+    if isinstance(held, RunnableBinding):
+        return _is_raw(held.bound)
+    if isinstance(held, RunnableSequence):
+        return any(map(_is_raw, held.steps))
+    return isinstance(held, BaseChatModel) and not isinstance(held, JournaledChatModel)
 
 
 def _is_made_by_create_agent(bound: Any) -> bool:

@@ -58,7 +58,9 @@ def digest_of_request(
 
 
 def encode_input(input: Any) -> Any:
-    """What an agent is asked, as JSON: a text, or a list of input items."""
+    """What an agent is asked, as JSON: a text, or a list of input items. Raises `Misuse` for anything else."""
+    if not isinstance(input, (str, list, tuple)):
+        raise Misuse(f"an agent is asked with a text or a list of input items, and this is a {type(input).__name__}")
     try:
         return to_jsonable_python(input)
     except PydanticSerializationError as error:
