@@ -106,6 +106,39 @@ def test_wrong_arguments_send_nothing() -> None:
     simulated(main)
 
 
+def test_arguments_without_names_are_refused_and_any_others_keep_theirs() -> None:
+    async def by_place(*orders: str) -> str:
+        return ""
+
+    async def by_place_alone(order: str, /) -> str:
+        return ""
+
+    async def notes(order: str, **others: str) -> str:
+        return f"{order} {sorted(others.items())}"
+
+    async def noting(order: str, *, notes: Any) -> Any:
+        return await notes(order, by="ana", why="late")
+
+    for function in (by_place, by_place_alone):
+        with pytest.raises(Misuse, match="by its place alone; every argument of a tool has a name"):
+            agent(tools=[function])
+    alone = asyncio.run(agent(noting, tools=[notes])("W1"))
+
+    async def main() -> None:
+        desk = Desk(BENCH, Script("unused"))
+        result = await live(agent(noting, tools=[notes]), desk).run("W1", run_id="r")
+        assert result.output == alone == "W1 [('by', 'ana'), ('why', 'late')]", result.reason
+        (intended,) = await desk.events(CallIntended)
+        assert intended.args == {"order": "W1", "by": "ana", "why": "late"}
+
+    simulated(main)
+
+
+def test_an_agent_that_is_not_async_is_named() -> None:
+    with pytest.raises(Misuse, match="desk is no async function: it returned a str, and awaited nothing"):
+        asyncio.run(agent(lambda order: "done")("W1"))
+
+
 def test_a_synchronous_write_is_intended_with_all_its_arguments() -> None:
     paid: list[int] = []
 

@@ -43,7 +43,7 @@ class PlainAgent:
     ...     return (await model({"order": order})).text
     >>> desk = PlainAgent(answer, tools=[find_order], models={"primary": ask})
 
-    Raises `Misuse` for a function that names something that there is not.
+    Raises `Misuse` for a function that names something that there is not, and for a tool whose arguments have no names.
     """
 
     def __init__(
@@ -60,6 +60,8 @@ class PlainAgent:
         self.models = dict(models or {})
         if not callable(function):
             raise Misuse(f"an agent is an async function, and this is a {type(function).__name__}")
+        for spec in self.tools.values():
+            _check_named(spec)
         self._wanted = list(inspect.signature(function).parameters)[1:]
         unknown = [name for name in self._wanted if name not in {_MODEL, "deps", *self.tools, *self.models}]
         if unknown:
@@ -79,7 +81,12 @@ class PlainAgent:
     async def run_by(self, calls: Calls, input: Any, *, deps: Any) -> Any:
         """Runs the function, whose calls `calls` makes."""
         handed = {name: self._handed(calls, name, deps) for name in self._wanted}
-        return await self.function(input, **handed)
+        answering = self.function(input, **handed)
+        if not inspect.isawaitable(answering):
+            raise Misuse(
+                f"{self.name} is no async function: it returned a {type(answering).__name__}, and awaited nothing"
+            )
+        return await answering
 
     def _handed(self, calls: Calls, name: str, deps: Any) -> Any:
         if name == "deps":
@@ -146,6 +153,22 @@ def with_deps(function: Callable[..., Any], deps: Any) -> Callable[..., Any]:
     return call
 
 
+def _check_named(spec: ToolSpec) -> None:
+    """Raises `Misuse` for a tool whose arguments have no names: they are journaled, judged and verified by them."""
+    for name, parameter in inspect.signature(spec.function).parameters.items():
+        if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            raise Misuse(f"the tool {spec.name} takes {name} by its place alone; every argument of a tool has a name")
+
+
+def _named(bound: inspect.BoundArguments) -> dict[str, Any]:
+    """What a tool was called with, by the names of its arguments, also of those that it takes as `**others`."""
+    named: dict[str, Any] = {}
+    for name, value in bound.arguments.items():
+        is_others = bound.signature.parameters[name].kind is inspect.Parameter.VAR_KEYWORD
+        named |= value if is_others else {name: value}
+    return named
+
+
 def _tool(calls: Calls, spec: ToolSpec, deps: Any) -> Callable[..., Awaitable[Any]]:
     signature = inspect.signature(with_deps(spec.function, deps))
 
@@ -154,6 +177,6 @@ def _tool(calls: Calls, spec: ToolSpec, deps: Any) -> Callable[..., Awaitable[An
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
             raise Misuse(f"{spec.name} was called wrongly: {error}. Nothing was sent") from error
-        return await calls.tool(spec, dict(bound.arguments), deps)
+        return await calls.tool(spec, _named(bound), deps)
 
     return call
