@@ -170,6 +170,14 @@ def test_what_is_not_installed_or_unknown_is_named() -> None:
     assert from_environment({}, service="desk") is None
 
 
+def test_a_variable_that_the_sdk_cannot_take_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", "long")
+    with pytest.raises(
+        Misuse, match=r"TracerProvider cannot be set up \(OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT must be"
+    ):
+        from_environment({"OTEL_TRACES_EXPORTER": "console"}, service="desk")
+
+
 def test_a_port_of_the_environment_that_is_taken_is_named(tmp_path: Path) -> None:
     code = """
         try:
@@ -183,7 +191,7 @@ def test_a_port_of_the_environment_that_is_taken_is_named(tmp_path: Path) -> Non
             "OTEL_EXPORTER_PROMETHEUS_PORT": collector.endpoint.rpartition(":")[2],
         }
         printed = program(tmp_path, code, OTEL_METRICS_EXPORTER="prometheus", **taken)
-    assert printed.startswith("Misuse ") and "in use): look at its OTEL_EXPORTER_… variables" in printed
+    assert printed.startswith("Misuse ") and "in use): look at its OTEL_… variables" in printed
 
 
 def test_metrics_are_served_and_a_port_that_is_taken_is_named() -> None:

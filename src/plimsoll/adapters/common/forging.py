@@ -6,7 +6,17 @@ from typing import Any
 from plimsoll.core.calls import CallKind, Fault
 from plimsoll.runtime.exchange import Exchange
 
-__all__ = ["ERROR_DOCUMENT", "RETRY_AFTER_S", "TOOL_FAULTS", "Forge", "HTTPStatusError", "TableForger", "raising"]
+__all__ = [
+    "HTTP_FAULTS",
+    "RETRY_AFTER_S",
+    "TOOL_FAULTS",
+    "UNKNOWING",
+    "Forge",
+    "HTTPStatusError",
+    "TableForger",
+    "answer_faults",
+    "raising",
+]
 
 RETRY_AFTER_S = 2
 """What a forged 429 asks to wait."""
@@ -14,8 +24,13 @@ RETRY_AFTER_S = 2
 ERROR_DOCUMENT = '{"error": {"type": "server_error", "message": "The server had an error processing your request."}}'
 """An error that comes as a model's answer."""
 
+UNKNOWING = "I will look into it."
+"""What a model might have said that has not been asked."""
+
 Forge = Callable[[Any, Any], Any]
 """From exchange and true answer to the forged one."""
+Saying = Callable[[Any, str, str], Any]
+"""From the true answer, a text, and `stop`, `length` or `content_filter` to an answer of this text that ended so."""
 
 
 class Response:
@@ -31,7 +46,7 @@ class HTTPStatusError(Exception):
 
     def __init__(self, status_code: int, *, headers: Mapping[str, str] | None = None) -> None:
         self.response = Response(status_code, headers or {})
-        super().__init__(f"HTTP status {status_code} for the request of this tool")
+        super().__init__(f"HTTP status {status_code} for this request")
 
 
 class TableForger:
@@ -63,6 +78,25 @@ def raising(make: Callable[[], Exception]) -> Forge:
     return forge
 
 
+def answer_faults(saying: Saying, text_of: Callable[[Any], str]) -> dict[Fault, Forge]:
+    """What a model can say that is no answer, in a framework's own answers. `text_of` is what a true one says."""
+
+    def says(text: str, reason: str = "stop") -> Forge:
+        return lambda exchange, native: saying(native, text, reason)
+
+    def truncated(exchange: Any, native: Any) -> Any:
+        text = text_of(native) or UNKNOWING
+        return saying(native, text[: len(text) // 2 + 1], "length")
+
+    return {
+        Fault.EMPTY: says(""),
+        Fault.WHITESPACE: says(" \n\n "),
+        Fault.TRUNCATED: truncated,
+        Fault.FILTERED: says("", "content_filter"),
+        Fault.ERROR_IN_SUCCESS: says(ERROR_DOCUMENT),
+    }
+
+
 def _wrong_shape(exchange: Any, native: Any) -> Any:
     """Another kind of value than the true one: a list in place of an object, an object in place of anything else."""
     return [native] if isinstance(native, dict) else {"unexpected": native if native is not None else True}
@@ -74,12 +108,18 @@ def _nothing(exchange: Any, native: Any) -> None:
         raise LookupError("its true answer says nothing either")
 
 
-TOOL_FAULTS: Mapping[Fault, Forge] = {
+HTTP_FAULTS: Mapping[Fault, Forge] = {
     Fault.RATE_LIMITED: raising(lambda: HTTPStatusError(429, headers={"Retry-After": str(RETRY_AFTER_S)})),
     Fault.SERVER_ERROR: raising(lambda: HTTPStatusError(503)),
     Fault.CLIENT_ERROR: raising(lambda: HTTPStatusError(400)),
     Fault.CONNECTION: raising(lambda: ConnectionResetError(104, "Connection reset by peer")),
     Fault.TIMEOUT: raising(lambda: TimeoutError("timed out")),
+    Fault.EXCEPTION: raising(lambda: ValueError("could not parse the response")),
+}
+"""What a service shows whose client has no errors of its own, or many: these have the shape that all of them share."""
+
+TOOL_FAULTS: Mapping[Fault, Forge] = {
+    **HTTP_FAULTS,
     Fault.EXCEPTION: raising(lambda: RuntimeError("the tool broke down")),
     Fault.EMPTY: _nothing,
     Fault.WHITESPACE: lambda exchange, native: " \n ",

@@ -5,21 +5,11 @@ from typing import Any
 
 from langchain_core.messages import AIMessage
 
-from plimsoll.adapters.common.forging import (
-    ERROR_DOCUMENT,
-    RETRY_AFTER_S,
-    TOOL_FAULTS,
-    Forge,
-    HTTPStatusError,
-    TableForger,
-    raising,
-)
+from plimsoll.adapters.common.forging import HTTP_FAULTS, TOOL_FAULTS, UNKNOWING, Forge, TableForger, answer_faults
 from plimsoll.adapters.langgraph.models import ModelExchange
 from plimsoll.core.calls import Fault
 
 __all__ = ["LangGraphForger"]
-
-_UNKNOWING = "I will look into it."
 
 
 class LangGraphForger(TableForger):
@@ -34,23 +24,14 @@ class LangGraphForger(TableForger):
 
 def _answer(native: Any) -> AIMessage:
     """The true answer, or one that a model might have given."""
-    return native if isinstance(native, AIMessage) else AIMessage(_UNKNOWING)
+    return native if isinstance(native, AIMessage) else AIMessage(UNKNOWING)
 
 
-def _saying(text: str, reason: str = "stop") -> Forge:
-    return lambda exchange, native: _ending(native, text, reason)
-
-
-def _ending(native: Any, text: str, reason: str, **changes: Any) -> AIMessage:
+def _saying(native: Any, text: str, reason: str, **changes: Any) -> AIMessage:
     answer = _answer(native)
     metadata = {**answer.response_metadata, "finish_reason": reason}
     empty = {"content": text, "tool_calls": [], "invalid_tool_calls": [], "response_metadata": metadata}
     return answer.model_copy(update={**empty, **changes})
-
-
-def _truncated(exchange: Any, native: Any) -> AIMessage:
-    text = str(_answer(native).text) or _UNKNOWING
-    return _ending(native, text[: len(text) // 2 + 1], "length")
 
 
 def _malformed(exchange: Any, native: Any) -> AIMessage:
@@ -61,20 +42,11 @@ def _malformed(exchange: Any, native: Any) -> AIMessage:
     if not names:
         raise LookupError("an agent without tools takes any text, so none is malformed")
     broken = {"name": names[0], "args": '{"order_id": "W1", "it', "id": "call_broken", "error": "Unterminated string"}
-    return _ending(native, "", "tool_calls", invalid_tool_calls=[{**broken, "type": "invalid_tool_call"}])
+    return _saying(native, "", "tool_calls", invalid_tool_calls=[{**broken, "type": "invalid_tool_call"}])
 
 
 _MODEL: Mapping[Fault, Forge] = {
-    Fault.RATE_LIMITED: raising(lambda: HTTPStatusError(429, headers={"Retry-After": str(RETRY_AFTER_S)})),
-    Fault.SERVER_ERROR: raising(lambda: HTTPStatusError(503)),
-    Fault.CLIENT_ERROR: raising(lambda: HTTPStatusError(400)),
-    Fault.CONNECTION: raising(lambda: ConnectionResetError(104, "Connection reset by peer")),
-    Fault.TIMEOUT: raising(lambda: TimeoutError("Request timed out.")),
-    Fault.EXCEPTION: raising(lambda: ValueError("could not parse the response")),
-    Fault.EMPTY: _saying(""),
-    Fault.WHITESPACE: _saying(" \n\n "),
-    Fault.TRUNCATED: _truncated,
-    Fault.FILTERED: _saying("", "content_filter"),
+    **HTTP_FAULTS,
+    **answer_faults(_saying, lambda native: str(_answer(native).text)),
     Fault.MALFORMED: _malformed,
-    Fault.ERROR_IN_SUCCESS: _saying(ERROR_DOCUMENT),
 }

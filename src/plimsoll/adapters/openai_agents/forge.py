@@ -7,15 +7,22 @@ from typing import Any
 
 import openai
 from agents import ModelResponse, Usage
-from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputRefusal
+from openai.types.responses import ResponseFunctionToolCall, ResponseOutputRefusal
 
-from plimsoll.adapters.common.forging import ERROR_DOCUMENT, RETRY_AFTER_S, TOOL_FAULTS, Forge, TableForger, raising
+from plimsoll.adapters.common.forging import (
+    RETRY_AFTER_S,
+    TOOL_FAULTS,
+    UNKNOWING,
+    Forge,
+    TableForger,
+    answer_faults,
+    raising,
+)
 from plimsoll.adapters.openai_agents.models import ModelExchange, message, text_of
 from plimsoll.core.calls import Fault
 
 __all__ = ["OpenAIForger"]
 
-_UNKNOWING = "I will look into it."
 _URL = "https://api.openai.com/v1/responses"
 
 
@@ -44,28 +51,18 @@ def _answer(native: Any) -> ModelResponse:
     """The true answer, or one that a model might have given."""
     if isinstance(native, ModelResponse):
         return native
-    return ModelResponse(output=[message(_UNKNOWING)], usage=Usage(), response_id=None)
+    return ModelResponse(output=[message(UNKNOWING)], usage=Usage(), response_id=None)
 
 
 def _output(native: Any, *items: Any) -> ModelResponse:
     return replace(_answer(native), output=list(items))
 
 
-def _saying(text: str) -> Forge:
-    return lambda exchange, native: _output(native, message(text))
-
-
-def _truncated(exchange: Any, native: Any) -> ModelResponse:
-    text = text_of(_answer(native)) or _UNKNOWING
-    return _output(native, message(text[: len(text) // 2 + 1], status="incomplete"))
-
-
-def _filtered(exchange: Any, native: Any) -> ModelResponse:
-    refusal = ResponseOutputRefusal(refusal="The response was filtered.", type="refusal")
-    filtered = ResponseOutputMessage(
-        id="message", type="message", role="assistant", status="completed", content=[refusal]
-    )
-    return _output(native, filtered)
+def _saying(native: Any, text: str, reason: str) -> ModelResponse:
+    if reason == "content_filter":
+        refusal = ResponseOutputRefusal(refusal="The response was filtered.", type="refusal")
+        return _output(native, message("").model_copy(update={"content": [refusal]}))
+    return _output(native, message(text, status="incomplete" if reason == "length" else "completed"))
 
 
 def _malformed(exchange: Any, native: Any) -> ModelResponse:
@@ -88,6 +85,7 @@ def _connection() -> Exception:
 
 
 _MODEL: Mapping[Fault, Forge] = {
+    **answer_faults(_saying, lambda native: text_of(_answer(native))),
     Fault.RATE_LIMITED: raising(
         lambda: _status(openai.RateLimitError, 429, "Rate limit reached", {"Retry-After": str(RETRY_AFTER_S)})
     ),
@@ -96,10 +94,5 @@ _MODEL: Mapping[Fault, Forge] = {
     Fault.CONNECTION: raising(_connection),
     Fault.TIMEOUT: raising(lambda: openai.APITimeoutError(request=_http().Request("POST", _URL))),
     Fault.EXCEPTION: raising(lambda: ValueError("could not parse the response")),
-    Fault.EMPTY: _saying(""),
-    Fault.WHITESPACE: _saying(" \n\n "),
-    Fault.TRUNCATED: _truncated,
-    Fault.FILTERED: _filtered,
     Fault.MALFORMED: _malformed,
-    Fault.ERROR_IN_SUCCESS: _saying(ERROR_DOCUMENT),
 }

@@ -9,15 +9,7 @@ import msgspec
 from plimsoll.adapters.common import bare, models, subject
 from plimsoll.adapters.common.bare import BareFunction, Observed
 from plimsoll.adapters.common.binding import ObservedBinding
-from plimsoll.adapters.common.forging import (
-    ERROR_DOCUMENT,
-    RETRY_AFTER_S,
-    TOOL_FAULTS,
-    Forge,
-    HTTPStatusError,
-    TableForger,
-    raising,
-)
+from plimsoll.adapters.common.forging import HTTP_FAULTS, TOOL_FAULTS, UNKNOWING, Forge, TableForger, answer_faults
 from plimsoll.adapters.common.subject import AgentSubject, Connections
 from plimsoll.adapters.plain.agent import PlainAgent, calls_by
 from plimsoll.adapters.plain.describe import describe
@@ -102,30 +94,15 @@ class PlainForger(TableForger):
 
 def _answer(native: Any) -> ModelReply:
     """The true answer, or one that a model might have given."""
-    return native if isinstance(native, ModelReply) else ModelReply(text="I will look into it.")
+    return native if isinstance(native, ModelReply) else ModelReply(text=UNKNOWING)
 
 
-def _saying(text: str, reason: str = "stop") -> Forge:
-    return lambda exchange, native: ModelReply(text=text, finish_reason=reason, usage=_answer(native).usage)
-
-
-def _truncated(exchange: Any, native: Any) -> ModelReply:
-    answer = _answer(native)
-    text = answer.text or "I will look into it."
-    return ModelReply(text=text[: len(text) // 2 + 1], finish_reason="length", usage=answer.usage)
+def _saying(native: Any, text: str, reason: str) -> ModelReply:
+    return ModelReply(text=text, finish_reason=reason, usage=_answer(native).usage)
 
 
 _MODEL: Mapping[Fault, Forge] = {
-    Fault.RATE_LIMITED: raising(lambda: HTTPStatusError(429, headers={"Retry-After": str(RETRY_AFTER_S)})),
-    Fault.SERVER_ERROR: raising(lambda: HTTPStatusError(503)),
-    Fault.CLIENT_ERROR: raising(lambda: HTTPStatusError(400)),
-    Fault.CONNECTION: raising(lambda: ConnectionResetError(104, "Connection reset by peer")),
-    Fault.TIMEOUT: raising(lambda: TimeoutError("Request timed out.")),
-    Fault.EXCEPTION: raising(lambda: ValueError("could not parse the response")),
-    Fault.EMPTY: _saying(""),
-    Fault.WHITESPACE: _saying(" \n\n "),
-    Fault.TRUNCATED: _truncated,
-    Fault.FILTERED: _saying("", "content_filter"),
+    **HTTP_FAULTS,
+    **answer_faults(_saying, lambda native: _answer(native).text),
     Fault.MALFORMED: lambda exchange, native: "<html>502</html>",
-    Fault.ERROR_IN_SUCCESS: _saying(ERROR_DOCUMENT),
 }

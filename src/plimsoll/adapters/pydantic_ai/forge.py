@@ -18,12 +18,13 @@ from pydantic_ai.models import ModelRequestParameters
 from pydantic_ai.usage import RequestUsage
 
 from plimsoll.adapters.common.forging import (
-    ERROR_DOCUMENT,
     RETRY_AFTER_S,
     TOOL_FAULTS,
+    UNKNOWING,
     Forge,
     HTTPStatusError,
     TableForger,
+    answer_faults,
     raising,
 )
 from plimsoll.adapters.pydantic_ai.models import ModelExchange
@@ -72,29 +73,15 @@ def _reset() -> ModelConnectionError:
 
 def _answer(native: Any) -> ModelResponse:
     """The true answer, or one that a model might have given."""
-    return native if isinstance(native, ModelResponse) else ModelResponse(parts=[TextPart("I will look into it.")])
+    return native if isinstance(native, ModelResponse) else ModelResponse(parts=[TextPart(UNKNOWING)])
 
 
 def _text_of(native: Any) -> str:
-    texts = [part.content for part in _answer(native).parts if isinstance(part, TextPart)]
-    return "".join(texts) or "I will look into it."
+    return "".join(part.content for part in _answer(native).parts if isinstance(part, TextPart))
 
 
-def _saying(text: str, reason: Any = "stop") -> Forge:
-    return lambda exchange, native: replace(_answer(native), parts=[TextPart(text)], finish_reason=reason)
-
-
-def _empty(exchange: Any, native: Any) -> ModelResponse:
-    return replace(_answer(native), parts=[], finish_reason="stop")
-
-
-def _truncated(exchange: Any, native: Any) -> ModelResponse:
-    text = _text_of(native)
-    return replace(_answer(native), parts=[TextPart(text[: len(text) // 2 + 1])], finish_reason="length")
-
-
-def _filtered(exchange: Any, native: Any) -> ModelResponse:
-    return replace(_answer(native), parts=[], finish_reason="content_filter")
+def _saying(native: Any, text: str, reason: Any) -> ModelResponse:
+    return replace(_answer(native), parts=[TextPart(text)] if text else [], finish_reason=reason)
 
 
 def _malformed(exchange: Any, native: Any) -> ModelResponse:
@@ -106,7 +93,7 @@ def _malformed(exchange: Any, native: Any) -> ModelResponse:
         return replace(answer, parts=broken, finish_reason="tool_call")
     parameters = exchange.parameters if isinstance(exchange, ModelExchange) else ModelRequestParameters()
     if parameters.output_mode == "native":
-        return replace(answer, parts=[TextPart(_half(_text_of(native)))])
+        return replace(answer, parts=[TextPart(_half(_text_of(native) or UNKNOWING))])
     tools = [*parameters.output_tools, *parameters.function_tools]
     if not tools:
         raise LookupError("an agent without tools takes any text, so none is malformed")
@@ -119,16 +106,12 @@ def _half(args: Any) -> str:
 
 
 _MODEL: Mapping[Fault, Forge] = {
+    **answer_faults(_saying, _text_of),
     Fault.RATE_LIMITED: raising(_rate_limited),
     Fault.SERVER_ERROR: raising(_unavailable),
     Fault.CLIENT_ERROR: raising(_rejected),
     Fault.CONNECTION: raising(_reset),
     Fault.TIMEOUT: raising(lambda: ModelTimeoutError("primary", "Request timed out.", phase="read")),
     Fault.EXCEPTION: raising(lambda: ValueError("could not parse the response")),
-    Fault.EMPTY: _empty,
-    Fault.WHITESPACE: _saying(" \n\n "),
-    Fault.TRUNCATED: _truncated,
-    Fault.FILTERED: _filtered,
     Fault.MALFORMED: _malformed,
-    Fault.ERROR_IN_SUCCESS: _saying(ERROR_DOCUMENT),
 }

@@ -4,7 +4,7 @@ What an application, or `opentelemetry-instrument`, has set up is used as it is.
 globally, as they would: so that a second harness, and an instrumented HTTP client, tell the same place.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -117,19 +117,19 @@ def _exporter(signal: str, name: str) -> Any:
     return found.load()
 
 
-def _made(exporter: Any) -> Any:
-    """The exporter, by its own variables of the environment. Raises `Misuse` where they are wrong."""
+def _made(make: Callable[..., Any], **options: Any) -> Any:
+    """What `make` makes by its own variables of the environment. Raises `Misuse` where they are wrong."""
     try:
-        return exporter()
+        return make(**options)
     except (OSError, ValueError) as error:
-        what = getattr(exporter, "__name__", str(exporter))
-        raise Misuse(f"{what} cannot be set up ({error}): look at its OTEL_EXPORTER_… variables") from error
+        what = getattr(make, "__name__", str(make))
+        raise Misuse(f"{what} cannot be set up ({error}): look at its OTEL_… variables") from error
 
 
 def _set_up_traces(exporters: list[Any], resource: Resource) -> None:
     if not exporters or isinstance(get_tracer_provider(), TracerProvider):
         return
-    provider = TracerProvider(resource=resource)
+    provider = _made(TracerProvider, resource=resource)
     for exporter in exporters:
         provider.add_span_processor(BatchSpanProcessor(_made(exporter)))
     set_tracer_provider(provider)
