@@ -10,7 +10,7 @@ from langgraph.cache.memory import InMemoryCache
 from langgraph.graph import MessagesState, StateGraph
 from langgraph.types import CachePolicy, Send, interrupt
 
-from plimsoll.adapters.langgraph import Hardening, journaled
+from plimsoll.adapters.langgraph import Hardening, describe, journaled
 from plimsoll.core.calls import CallInfo, Ending
 from plimsoll.core.clock import LoopClock
 from plimsoll.core.errors import Misuse
@@ -103,6 +103,22 @@ def test_a_node_that_holds_a_model_as_it_is_is_refused(node: Any) -> None:
     graph.set_entry_point("ask")
     with pytest.raises(Misuse, match="the node 'ask' holds a chat model that was not `journaled`"):
         Desk(BENCH, Script("Hello."), agent=graph.compile(name="desk")).live()
+
+
+def test_an_agent_that_a_node_asks_is_looked_at_wherever_it_is_held() -> None:
+    inner = create_agent(Scripted(script=Script("Hello.")), [refund], name="inner")
+
+    async def ask(state: MessagesState) -> Any:
+        return await inner.ainvoke(state)
+
+    for node in (inner, ask, Asker(inner).ask):
+        graph = StateGraph(MessagesState)
+        graph.add_node("ask", node)
+        graph.set_entry_point("ask")
+        desk = Desk(BENCH, Script("Hello."), agent=graph.compile(name="desk"))
+        with pytest.raises(Misuse, match=r"the agent ask\| was made without `middleware="):
+            desk.live()
+        assert [each.name for each in describe(desk.agent).tools] == ["refund"]
 
 
 def test_a_middleware_that_asks_a_model_of_its_own_is_given_a_journaled_one() -> None:

@@ -70,9 +70,18 @@ def prompts(agent: Pregel[Any, Any, Any, Any]) -> list[Any]:
 
 
 def _graphs(agent: Pregel[Any, Any, Any, Any]) -> Iterator[tuple[str, Any]]:
-    yield "", agent
-    for path, graph in agent.get_subgraphs(recurse=True):
-        yield f"{path}|", graph
+    """The graph and those in its nodes, each once, with where it is."""
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any]] = [("", agent)]
+    while waiting:
+        path, graph = waiting.pop(0)
+        if id(graph) in seen:
+            continue
+        seen.add(id(graph))
+        yield path, graph
+        for name, node in graph.nodes.items():
+            found = [each for each in (*node.subgraphs, *_within(node.bound)) if isinstance(each, Pregel)]
+            waiting += [(f"{path}{name}|", each) for each in found]
 
 
 def _tools(agent: Pregel[Any, Any, Any, Any]) -> Iterator[BaseTool]:
