@@ -10,7 +10,7 @@ from langchain_core.tools import tool
 from langgraph.graph import MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode, tools_condition
 from langgraph.types import Command
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from plimsoll.adapters.langgraph import Hardening, journaled, journaled_tool_call
 from plimsoll.contract.model import Approval, Model, Tool
@@ -305,25 +305,30 @@ def test_a_state_of_messages_is_what_it_may_be_asked_too() -> None:
 
 
 def test_the_longest_answer_is_held_where_the_model_can_be_told() -> None:
-    class Capped(Scripted):
-        max_tokens: int | None = None
+    class Watched(Scripted):
         seen: Any = None
 
         async def _agenerate(self, messages: Any, *args: Any, **options: Any) -> Any:
             self.seen.append(options.get("max_tokens"))
             return await super()._agenerate(messages, *args, **options)
 
+    class Capped(Watched):
+        max_tokens: int | None = None
+
+    class CappedByAnotherName(Watched):
+        max_output_tokens: int | None = Field(default=None, alias="max_tokens")
+
     async def main() -> None:
         seen: list[Any] = []
-        for own in (None, 7):
-            model = Capped(script=Script("Hello."), max_tokens=own, seen=seen)
+        for kind, own in ((Capped, None), (Capped, 7), (CappedByAnotherName, None), (CappedByAnotherName, 7)):
+            model = kind(script=Script("Hello."), max_tokens=own, seen=seen)
             desk = Desk(BENCH, Script("unused"))
             hardened = BENCH.adapter.harden(
                 BENCH.agent(), contract(), models={"primary": model, "backup": model},
                 verifiers={"refund": desk.shop.verify}, surroundings=desk.surroundings(),
             )  # fmt: skip
             assert (await hardened.run("Hello", run_id="r")).ending is Ending.COMPLETE
-        assert seen == [contract().models["primary"].max_output_tokens, 7]
+        assert seen == [contract().models["primary"].max_output_tokens, 7] * 2
 
     simulated(main)
 

@@ -212,9 +212,10 @@ class ModelExchange(modelcalls.ModelExchange):
         """The model as this attempt asks it: with the contract's `max_output_tokens`, where the model can be told, so
         that its provider holds the worst case that the limits count with."""
         fields = type(model).model_fields
-        if rung is None or not (_CAP in fields or any(field.alias == _CAP for field in fields.values())):
+        cap = next((name for name, field in fields.items() if _CAP in (name, field.alias)), None)
+        if rung is None or cap is None:
             return self._model.made(model)
-        own = self._model.options.get(_CAP, getattr(model, _CAP, None))
+        own = self._model.options.get(_CAP, getattr(model, cap))
         most = rung.model.max_output_tokens
         return self._model.made(model, **{_CAP: most if own is None else min(own, most)})
 
