@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from plimsoll.core.calls import Ending
+from plimsoll.core.clock import LoopClock
+from plimsoll.core.errors import RunBusy
 from tests.adapters.conformance.desk import Bench, Desk, Script, call, simulated
 
 STEPS: list[Any] = [[call("find_order", order_id="W2")], "It is on its way."]
@@ -73,6 +75,25 @@ def test_a_watched_run_parks_as_any_other(bench: Bench) -> None:
         async with desk.live().run_stream("Refund W1", run_id="r") as stream:
             assert [text async for text in texts_of(bench, stream)] == []
         assert stream.result.ending is Ending.PARKED and len(stream.result.waiting_for) == 1
+
+    simulated(main)
+
+
+def test_who_comes_later_and_leaves_does_not_hold_a_watched_run_up(bench: Bench) -> None:
+    async def main() -> None:
+        async def slowly(n: int) -> None:
+            await LoopClock().sleep(2.0)
+
+        desk = Desk(bench, Script(*STEPS, before=slowly))
+        hardened, seen = desk.live(), []
+        async with hardened.run_stream("Where is W2?", run_id="r") as first:
+            async with hardened.run_stream("Where is W2?", run_id="r") as second:
+                with pytest.raises(RunBusy):
+                    assert [text async for text in texts_of(bench, second)] == []
+            async for text in texts_of(bench, first):
+                seen.append(text)
+        assert seen[0] == "It " and seen[-1] == "It is on its way."
+        assert first.result.ending is Ending.COMPLETE
 
     simulated(main)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -12,9 +12,37 @@ from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.showing import NOTHING_MORE, Relay, Restarted
 
-__all__ = ["Audience", "TextStream", "WatchedRun"]
+__all__ = ["Audience", "Lines", "TextStream", "WatchedRun"]
 
 P = TypeVar("P")
+T = TypeVar("T")
+
+
+class Lines(Generic[T]):
+    """Who wants to be shown something, by its name. Who came first is: a run never waits for somebody who came later,
+    and may be gone again."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self) -> None:
+        self._lines: dict[str, list[T]] = {}
+
+    @contextmanager
+    def joined(self, name: str, one: T) -> Iterator[None]:
+        """While it is entered, `one` stands in line."""
+        line = self._lines.setdefault(name, [])
+        line.append(one)
+        try:
+            yield
+        finally:
+            line.remove(one)
+            if not line:
+                del self._lines[name]
+
+    def first(self, name: str) -> T | None:
+        """Whose turn it is; None where nobody is there."""
+        line = self._lines.get(name)
+        return line[0] if line else None
 
 
 class Audience:
@@ -23,20 +51,15 @@ class Audience:
     __slots__ = ("_relays",)
 
     def __init__(self) -> None:
-        self._relays: dict[str, Relay[str]] = {}
+        self._relays: Lines[Relay[str]] = Lines()
 
-    @contextmanager
-    def shown(self, run_id: str, relay: Relay[str]) -> Iterator[None]:
-        """While a run of this id is advanced here, its texts go to `relay`."""
-        self._relays[run_id] = relay
-        try:
-            yield
-        finally:
-            self._relays.pop(run_id, None)
+    def shown(self, run_id: str, relay: Relay[str]) -> AbstractContextManager[None]:
+        """While a run of this id is advanced here, its texts go to `relay`, if nobody else is shown them."""
+        return self._relays.joined(run_id, relay)
 
     def of(self, run: Run) -> Relay[str] | None:
         """Where the run's texts go; None where nobody is shown them. What continued as new goes where its first did."""
-        return self._relays.get(link_of(run.id)[0]) if self._relays else None
+        return self._relays.first(link_of(run.id)[0])
 
 
 class WatchedRun(Generic[P]):

@@ -6,13 +6,14 @@ watched as the first run of its chain.
 
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
 from pydantic_ai import RunContext
 from pydantic_ai.agent import EventStreamHandler
 from pydantic_ai.messages import AgentStreamEvent
 
+from plimsoll.adapters.common.watching import Lines
 from plimsoll.adapters.pydantic_ai.iterating import Handover
 from plimsoll.runtime.lineage import link_of
 from plimsoll.runtime.result import RunResult
@@ -30,23 +31,20 @@ class Audience:
     """Event stream handlers and handovers, by run id or session."""
 
     def __init__(self) -> None:
-        self._handlers: dict[str, EventStreamHandler[Any]] = {}
-        self._handovers: dict[str, Handover] = {}
+        self._handlers: Lines[EventStreamHandler[Any]] = Lines()
+        self._handovers: Lines[Handover] = Lines()
 
     @contextmanager
     def of(
         self, name: str, *, handler: EventStreamHandler[Any] | None = None, handover: Handover | None = None
     ) -> Iterator[None]:
         """While the run of this id is advanced here, or a turn of the session that goes by this name."""
-        if handler is not None:
-            self._handlers[name] = handler
-        if handover is not None:
-            self._handovers[name] = handover
-        try:
+        with ExitStack() as stack:
+            if handler is not None:
+                stack.enter_context(self._handlers.joined(name, handler))
+            if handover is not None:
+                stack.enter_context(self._handovers.joined(name, handover))
             yield
-        finally:
-            self._handlers.pop(name, None)
-            self._handovers.pop(name, None)
 
     async def shown(
         self, name: str, handler: EventStreamHandler[Any] | None, running: Callable[[], Coroutine[Any, Any, RunResult]]
@@ -63,11 +61,11 @@ class Audience:
 
     def handler(self, run: Run) -> EventStreamHandler[Any] | None:
         """Who is shown the run's events."""
-        return next((self._handlers[name] for name in _watched_as(run) if name in self._handlers), None)
+        return next(filter(None, map(self._handlers.first, _watched_as(run))), None)
 
     def handover(self, run: Run) -> Handover | None:
         """To whom the run is handed over."""
-        return next((self._handovers[name] for name in _watched_as(run) if name in self._handovers), None)
+        return next(filter(None, map(self._handovers.first, _watched_as(run))), None)
 
 
 class _Viewer:
