@@ -11,6 +11,7 @@ from langchain_core.tools import BaseTool
 from langgraph.prebuilt import ToolNode
 from langgraph.pregel import Pregel
 
+from plimsoll.adapters.common.seams import secret_arguments
 from plimsoll.adapters.langgraph.middleware import CHANNEL
 from plimsoll.adapters.langgraph.models import JournaledChatModel
 from plimsoll.contract.shapes import AgentShape, ToolShape
@@ -34,7 +35,7 @@ survey = describe
 
 def check_seams(agent: Pregel[Any, Any, Any, Any]) -> list[str]:
     """What of the graph's calls would not go through the pipeline, in words."""
-    missing: list[str] = []
+    missing = secret_arguments(describe(agent))
     for path, graph in _graphs(agent):
         stops = [*graph.interrupt_before_nodes, *graph.interrupt_after_nodes]
         if stops:

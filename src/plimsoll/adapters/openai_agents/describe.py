@@ -7,6 +7,7 @@ from agents import Agent, FunctionTool, Handoff
 from agents.sandbox import SandboxAgent
 from agents.tool import ApplyPatchTool, ComputerTool, CustomTool, LocalShellTool, ShellTool
 
+from plimsoll.adapters.common.seams import secret_arguments
 from plimsoll.adapters.openai_agents.tools import function_of
 from plimsoll.contract.model import Contract
 from plimsoll.contract.shapes import AgentShape, ToolShape
@@ -34,7 +35,7 @@ survey = describe
 
 def check_seams(agent: Agent[Any], contract: Contract) -> list[str]:
     """What of the agent's calls would not go through the pipeline, in words."""
-    missing: list[str] = []
+    missing = secret_arguments(describe(agent))
     for one in family(agent):
         if isinstance(one, SandboxAgent):
             missing.append(f"what {one.name!r} does in its sandbox is carried out by the SDK itself")
