@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from plimsoll.core.calls import CallKind, Effect, ErrorRecord, Fault, Outcome, Status, Usage
 from plimsoll.core.errors import Misuse
@@ -121,10 +122,10 @@ def test_failing_the_same_way_again_and_again_is_a_loop_whatever_the_words() -> 
     assert faults(LoopDetector(3), events) == [[], [], ["repeat"]]
 
 
-def said(answer: str, *, asked: str, tokens: int = 0, key: str = "k") -> CallSettled:
-    """A model's answer to a request of so many tokens."""
+def said(answer: str, *, asked: str = "a", tokens: int = 0, key: str = "k", beside: int = 0) -> CallSettled:
+    """A model's answer to a request of so many tokens, while so many others were under way."""
     outcome = Outcome(status=Status.OK, value=answer, usage=Usage(input_tokens=tokens, output_tokens=5))
-    return settled("gpt", args=asked, kind=CallKind.MODEL, outcome=outcome, key=key)
+    return replace(settled("gpt", args=asked, kind=CallKind.MODEL, outcome=outcome, key=key), beside=beside)
 
 
 def test_a_model_that_gives_the_same_answer_to_the_same_request_k_times_is_a_loop() -> None:
@@ -150,6 +151,18 @@ def test_the_same_answer_to_other_requests_is_no_loop() -> None:
     mails = [said("spam", asked=str(n), tokens=200 + 37 * (n * n % 11)) for n in range(100)]
     canned = [settled("gpt", args=str(n), kind=CallKind.MODEL) for n in range(100)]
     assert faults(LoopDetector(3), [*mails, *canned]) == [[]] * 200
+
+
+def test_votes_that_are_asked_for_side_by_side_are_no_loop() -> None:
+    """A run that asked five times at once, to take what most of them said, was halted where they agreed."""
+    votes = [said("yes", beside=beside) for beside in (4, 3, 2, 1, 0)]
+    assert faults(LoopDetector(3), votes) == [[]] * 5
+    rounds = [fault for faults_ in faults(LoopDetector(3), votes * 3) for fault in faults_]
+    assert rounds == ["repeat"]  # to vote on the same again and again is one
+
+
+def test_what_else_is_under_way_hides_no_loop() -> None:
+    assert faults(LoopDetector(3), [said("yes", beside=1) for _ in range(3)])[-1] == ["repeat"]
 
 
 def test_a_model_that_polls_is_no_loop() -> None:

@@ -1,5 +1,7 @@
 """What detectors find in whole runs: no progress halts one, spending warns of one, and a stale answer is none."""
 
+import asyncio
+from contextlib import suppress
 from typing import Any
 
 from plimsoll.contract.model import Fresh, Limits, Mode, OutputRule, Protections, Retry, Tool
@@ -7,7 +9,7 @@ from plimsoll.core.calls import Effect, Ending, Fault, Usage
 from plimsoll.core.clock import LoopClock
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
-from tests.runtime.bench import Desk, simulated
+from tests.runtime.bench import Crash, CrashingStore, Desk, pass_time, simulated
 
 FRESH = OutputRule(type="object", fresh=Fresh(field="as_of", max_age_s=600.0))
 
@@ -171,5 +173,51 @@ def test_an_observed_output_check_lets_it_through_and_says_so() -> None:
         result = await desk.live().run({}, run_id="r")
         assert (result.ending, result.output) == (Ending.COMPLETE, 3)
         assert [(finding.fault, finding.observed) for finding in result.findings] == [("stale", True)]
+
+    simulated(main)
+
+
+# ------------------------------------------------------------------------------------- the same answer, and no loop
+
+
+async def votes(run: Run, request: Any) -> str:
+    """Asks five times at once, takes what most say, and sorts its mails one after the other."""
+    said = await asyncio.gather(*(run.model("is it spam?") for _ in range(5)))
+    return ", ".join([said[0].text, *[(await run.model(f"mail {number}")).text for number in range(20)]])
+
+
+def test_a_run_that_takes_votes_and_sorts_its_mails_is_no_loop_on_replay_either() -> None:
+    async def spam(prompt: Any) -> ModelReply:
+        await pass_time(1.0)
+        return ModelReply(text="spam")
+
+    async def main() -> None:
+        desk = Desk()
+        desk.models, desk.agent = {"primary": spam, "backup": spam}, votes
+        crashing = CrashingStore(desk.store, at=2, keep=99)
+        with suppress(Crash):
+            await desk.live(crashing).run({}, run_id="r")
+        result = await desk.live().run({}, run_id="r")
+        assert (result.ending, str(result.output).count("spam")) == (Ending.COMPLETE, 21), result.reason
+        assert not [kind for kind, _, _ in desk.kinds() if kind == "loop"]
+
+    simulated(main)
+
+
+def test_a_run_that_asks_the_same_and_is_told_the_same_is_one() -> None:
+    async def asks_again(run: Run, request: Any) -> str:
+        while (await run.model("are you sure?")).text != "no":
+            continue
+        return "not sure"
+
+    async def sure(prompt: Any) -> ModelReply:
+        return ModelReply(text="yes")
+
+    async def main() -> None:
+        desk = Desk()
+        desk.models, desk.agent = {"primary": sure, "backup": sure}, asks_again
+        result = await desk.live().run({}, run_id="r")
+        assert result.ending is Ending.HALTED
+        assert ("loop", "primary", "repeat") in desk.kinds()
 
     simulated(main)

@@ -24,8 +24,9 @@ class LoopDetector:
     Looks at tools (and whatever is no model): a call repeated without a break is a loop by fault `repeat`, a cycle one
     by fault `cycle`. A result that changes breaks it, so polling is none. Of a model it is the same answer, with no
     other call between: `k` times to the very same request, or `4 * k` times to ever longer ones, as those of a
-    conversation are. To other requests it is none: whoever sorts a hundred mails says the same of many. `observed`
-    marks the findings as those of a protection that only observes.
+    conversation are. To other requests it is none: whoever sorts a hundred mails says the same of many. Nor is it
+    where the answers were asked for side by side, as votes are. `observed` marks the findings as those of a protection
+    that only observes.
     """
 
     reads: frozenset[type[Any]] = frozenset({CallSettled})
@@ -41,6 +42,7 @@ class LoopDetector:
         self._matches = [0] * (_MAX_PERIOD + 1)
         self._model: tuple[str, str] | None = None
         self._model_keys: deque[str] = deque(maxlen=_ROUNDS * k)
+        self._beside = 0
         self._asked = ""
         self._length = 0
         self._again = 0  # how often in a row it has now given this answer to the very same request,
@@ -49,8 +51,9 @@ class LoopDetector:
     def observe(self, event: Event, *, at: float) -> Sequence[Finding]:
         if not isinstance(event, CallSettled):
             return ()
+        was_beside, self._beside = self._beside, event.beside
         if event.kind is CallKind.MODEL:
-            return self._observe_model(event)
+            return self._observe_model(event, asked_since=event.beside >= was_beside)
         self._model = None
         return self._observe_step(event)
 
@@ -81,7 +84,8 @@ class LoopDetector:
         length = period * self._k
         return any(self._matches[shorter] >= length - shorter for shorter in range(1, period))
 
-    def _observe_model(self, event: CallSettled) -> Sequence[Finding]:
+    def _observe_model(self, event: CallSettled, *, asked_since: bool) -> Sequence[Finding]:
+        """`asked_since`: the run has asked for something since the call before this one had its outcome."""
         if event.outcome.status is not Status.OK:
             self._model = None
             return ()
@@ -91,6 +95,8 @@ class LoopDetector:
         if answer != self._model:
             self._model, self._again, self._longer = answer, 0, 0
             self._model_keys.clear()
+        elif not asked_since:
+            return ()
         self._again = self._again + 1 if event.args_digest == self._asked else 1
         self._longer = self._longer + 1 if length > self._length else 1
         self._asked, self._length = event.args_digest, length
