@@ -6,7 +6,8 @@ tenants    keys, and what each tenant may send
 runs       a request as a call of a run
 exchange   one call, sent to whichever rung of the ladder is tried
 upstreams  the services that answer
-chat, embeddings   what is asked and answered at each endpoint
+endpoint   what differs from one endpoint to the next: chat, embeddings
+streams    an answer as events, shown as it comes
 failures   errors, in OpenAI's own shape
 """
 

@@ -24,7 +24,7 @@ from plimsoll.runtime.streaming import ModelStream
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.services.gateway.exchange import Asked, GatewayExchange, Part, Past
 from plimsoll.services.gateway.failures import Failure, failure_of, halted
-from plimsoll.services.gateway.upstreams import Reply, Upstreams
+from plimsoll.services.gateway.upstreams import Reply, Sender
 
 __all__ = ["Answer", "Request", "Runs", "Screen"]
 
@@ -130,7 +130,7 @@ _asking: ContextVar[_Asking | None] = ContextVar("plimsoll_gateway_asking", defa
 class Runs:
     """The runs of all clients, under one contract, over one journal."""
 
-    def __init__(self, contract: Contract, *, surroundings: Surroundings, upstreams: Upstreams) -> None:
+    def __init__(self, contract: Contract, *, surroundings: Surroundings, upstreams: Sender) -> None:
         self._upstreams = upstreams
         self._ids = surroundings.ids
         self._turns: dict[str, _Turns] = {}
