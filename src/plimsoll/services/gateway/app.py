@@ -26,6 +26,7 @@ from plimsoll.core.errors import (
     RunErased,
     Superseded,
 )
+from plimsoll.runtime.dispatch import Dispatcher
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.services.gateway.chat import CHAT
 from plimsoll.services.gateway.embeddings import EMBEDDINGS
@@ -33,6 +34,7 @@ from plimsoll.services.gateway.endpoint import Endpoint, named
 from plimsoll.services.gateway.exchange import Part
 from plimsoll.services.gateway.failures import Failure, limited
 from plimsoll.services.gateway.reading import RUN, authenticated, check_headers, understood
+from plimsoll.services.gateway.responses import RESPONSES
 from plimsoll.services.gateway.runs import Answer, Request, Runs, Screen
 from plimsoll.services.gateway.streams import EventStream, again, shown
 from plimsoll.services.gateway.tenants import KeyFile, Quotas
@@ -40,7 +42,9 @@ from plimsoll.services.gateway.upstreams import Sender, Upstreams
 
 __all__ = ["create_gateway"]
 
-_ENDPOINTS = (CHAT, EMBEDDINGS)
+LOOK_S = 1.0
+"""How often it looks for runs that somebody has cancelled, and for those that their clients have left."""
+_ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS)
 _LOG = logging.getLogger("plimsoll.gateway")
 _encode = msgspec.json.Encoder().encode
 _AGAIN = {"retry-after": "1"}
@@ -87,7 +91,6 @@ def create_gateway(
             Route(f"/v1{endpoint.path}", _guarded(partial(gateway.asked, endpoint)), methods=["POST"])
             for endpoint in _ENDPOINTS
         ),
-        Route("/v1/responses", _guarded(gateway.responses), methods=["POST"]),
     ]
     return Starlette(routes=routes, exception_handlers={HTTPException: _no_route}, lifespan=gateway.lifespan)
 
@@ -104,11 +107,13 @@ class _Gateway:
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        """Takes up what a process that died has left, and at the end writes what is queued."""
+        """Takes up what a process that died has left, goes on with what is cancelled or idle, and at the end writes
+        what is queued."""
         harness = self._runs.harness
         await harness.wake()
         try:
-            yield
+            async with Dispatcher(harness, poll_s=LOOK_S):
+                yield
         finally:
             if self._streams:
                 await asyncio.wait(self._streams)
@@ -129,11 +134,6 @@ class _Gateway:
         names = [name for name, section in self._runs.harness.env.contract.models.items() if section.is_model]
         each = [{"id": name, "object": "model", "created": 0, "owned_by": "plimsoll"} for name in names]
         return _json({"object": "list", "data": each})
-
-    async def responses(self, http: HttpRequest) -> Response:
-        check_headers(http)
-        authenticated(http, self._keys)
-        raise Failure(501, "not_implemented", "this gateway has no /v1/responses yet: use /v1/chat/completions")
 
     async def asked(self, endpoint: Endpoint, http: HttpRequest) -> Response:
         check_headers(http)
