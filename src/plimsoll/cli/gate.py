@@ -87,7 +87,7 @@ def gate(  # noqa: PLR0917 -- click hands every option over
       plimsoll gate --contract deploy/plimsoll.toml --storms 1000
       plimsoll gate --contract looser.toml --promised plimsoll.toml
       plimsoll gate --bare shop.naive:handle --through shop.naive:agent
-      plimsoll gate --remote "node agent.mjs" --storms 40
+      plimsoll gate --remote "node agent.mjs" --workers 8
       plimsoll gate --self-test
       plimsoll gate --json | tail -1 | jq .decision
     """

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -11,7 +12,7 @@ from plimsoll.core.clock import SystemClock
 from plimsoll.journal.store import RunState
 from plimsoll.runtime.operations import Operations
 from plimsoll.services.gateway import app
-from tests.services.gateway.serving import Gateway, Upstream, fails, gateway
+from tests.services.gateway.serving import SPOKEN, Gateway, Upstream, fails, gateway, streamed
 from tests.services.gateway.test_runs import head, say
 
 DAY_S = 86_400.0
@@ -35,23 +36,29 @@ def test_a_run_ends_when_its_client_stays_away(tmp_path: Path, upstream: Upstrea
         say(client, run="answered")
         upstream.does["first"] = fails(500)
         say(client, run="degraded")
+        upstream.does["second"] = lambda body: streamed([*SPOKEN, *[SPOKEN[1]] * 20_000])
+        messages: Any = [{"role": "user", "content": "hello"}]
+        left = {"x-plimsoll-run": "left"}
+        with client.chat.completions.create(
+            model="second", messages=messages, stream=True, extra_headers=left
+        ) as stream:
+            next(iter(stream))
         for headers in ({"run": "unanswered"}, {"key": "unanswered"}):
             with pytest.raises(openai.InternalServerError):
                 say(client, model="lone", **headers)
         upstream.does.clear()
-        names = ["answered", "degraded", "unanswered", *_keyed(running)]
-        assert len(names) == 4
-        assert {head(running, f"team-a/{name}").state for name in names} == {RunState.PARKED}
+        names = ["answered", "degraded", "left", "unanswered", *_keyed(running)]
+        assert len(names) == 5
     with gateway(tmp_path, upstream_url, clock=Later(6)) as running:
         assert {head(running, f"team-a/{name}").state for name in names} == {RunState.PARKED}
     with gateway(tmp_path, upstream_url, clock=Later(8)) as running:
         ended = [head(running, f"team-a/{name}").ending for name in names]
-        assert ended == [Ending.COMPLETE, Ending.DEGRADED, Ending.FAILED, Ending.FAILED]
+        assert ended == [Ending.COMPLETE, Ending.DEGRADED, *[Ending.FAILED] * 3]
         with pytest.raises(openai.ConflictError) as over:
             say(running.client(), run="answered")
         assert isinstance(over.value.body, dict)
         assert over.value.body["code"] == "run_over"
-    assert len(upstream.asked) == 5
+    assert len(upstream.asked) == 6
 
 
 def _keyed(running: Gateway) -> list[str]:

@@ -14,8 +14,10 @@ from plimsoll.gate import EffectRow, Scenario
 from plimsoll.gate.campaign import run_campaign
 from plimsoll.gate.mutants import MUTANTS
 from plimsoll.gate.self_test import Fate, self_test
+from plimsoll.gate.stage import Stage
 from plimsoll.gate.subject import Subject
-from plimsoll.gate.verdict import Decision, Verdict
+from plimsoll.gate.trial import Plan, try_plan
+from plimsoll.gate.verdict import Decision, Reach, Verdict
 from plimsoll.services.gateway.remote import remote_subject
 from tests.gate.narrow import narrow_verdict
 
@@ -184,7 +186,8 @@ def test_an_agent_of_openais_client_and_streams_takes_what_breaks_off() -> None:
 
 @pytest.mark.timeout(300)
 def test_the_gate_notices_a_protection_that_is_gone() -> None:
-    chosen = [mutant for mutant in MUTANTS if mutant.name in ("no_fallback", "answers_unchecked", "limits_observed")]
+    gone = ("no_fallback", "answers_unchecked", "limits_observed", "loops_unseen", "kill_switch_ignored")
+    chosen = [mutant for mutant in MUTANTS if mutant.name in gone]
     tested = self_test(
         lambda changed: remote_subject(["sh", str(AGENTS / "asks.sh")], changed),
         contract(HARDENED),
@@ -208,3 +211,15 @@ def test_the_gate_notices_a_protection_that_is_gone() -> None:
 def test_what_cannot_be_tried_is_told(command: list[str], text: str, said: str) -> None:
     with pytest.raises(Misuse, match=said):
         remote_subject(command, contract(text))
+
+
+def test_an_agent_that_does_not_end_is_killed_with_all_that_it_began(tmp_path: Path) -> None:
+    text = HARDENED.replace("seconds = 20", "seconds = 0.5")
+    stuck = f"cat > /dev/null; sleep 600 & echo $$ $! > {tmp_path}/pids; wait"
+    held = remote_subject(["sh", "-c", stuck], contract(text))
+    trial = try_plan(Stage(subject=held, scenario=SCENARIOS[0], contract=held.contract), Plan(seed=1)).trial
+    assert trial.reach is Reach.LOST
+    assert [violation.code for violation in trial.violations] == ["hung"]
+    for pid in (tmp_path / "pids").read_text().split():
+        status = Path(f"/proc/{pid}/status")
+        assert not status.exists() or "zombie" in status.read_text()  # whoever inherits it has yet to be told

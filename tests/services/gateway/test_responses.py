@@ -156,15 +156,27 @@ def test_the_same_response_over_and_over_is_a_loop(served_gateway: Gateway, upst
     numbers = iter(range(100))
 
     def repeats(body: dict[str, Any]) -> Response:
-        number = next(numbers)
-        item = {**CALL, "id": f"fc_{number}", "call_id": f"c{number}", "arguments": "{}"}
-        return JSONResponse(response(items=[item], id=f"resp_{number}"))
+        said = response("Let me see.", id=f"resp_{next(numbers)}")
+        said["output"][0]["id"] = f"msg_{next(numbers)}"
+        return JSONResponse(said)
 
     upstream.does["first"] = repeats
     with pytest.raises(openai.RateLimitError) as halted:
         for _ in range(8):
             ask(served_gateway, extra_headers={"x-plimsoll-run": "response-loop"})
     assert halted.value.response.headers["x-should-retry"] == "false"
+
+
+def test_the_same_tool_again_is_no_loop_since_nobody_sees_what_it_brought(
+    served_gateway: Gateway, upstream: Upstream
+) -> None:
+    numbers = iter(range(100))
+    upstream.does["first"] = lambda body: JSONResponse(
+        response(items=[{**CALL, "arguments": "{}", "call_id": f"c{next(numbers)}"}])
+    )
+    for number in range(8):
+        ask(served_gateway, f"turn {number}", extra_headers={"x-plimsoll-run": "polls"})
+    assert len(calls(served_gateway, "team-a/polls")) == 8
 
 
 @pytest.mark.parametrize(

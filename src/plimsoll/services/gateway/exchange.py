@@ -23,7 +23,6 @@ __all__ = ["Asked", "GatewayExchange", "Part", "Past"]
 _NO_CAP = 1 << 62
 _SAID = ("choices", "output", "data", "error")
 """What an answer says, by the names that the endpoints have for it."""
-_IDS = ("id", "call_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +208,7 @@ def _says(rung: Rung, endpoint: Streamed, part: dict[str, Any]) -> bool:
 
 
 def _without_ids(value: Any) -> Any:
-    """Without the ids of its parts, as far as it has parts: vectors have none."""
+    """Without the ids that its parts have; what says to which call an answer belongs is no id of a part."""
     if isinstance(value, list) and all(isinstance(item, dict) for item in value):
-        return [{name: _without_ids(each) for name, each in item.items() if name not in _IDS} for item in value]
+        return [{name: _without_ids(each) for name, each in item.items() if name != "id"} for item in value]
     return value

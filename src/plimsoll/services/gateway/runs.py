@@ -203,8 +203,9 @@ class Runs:
             await self._call(run, asking, key)
         if not _is_over(asking, own=input[_OWN]):
             self._park(run, until=self._clock.now() + self._idle_s)
-        if asking.outcome is not None and asking.outcome.status is not Status.ABANDONED:
-            _check_answered(asking.outcome)
+        if asking.outcome is not None and not asking.outcome.ok and asking.outcome.status is not Status.ABANDONED:
+            error = asking.outcome.error
+            raise OperationFailed("no model answered" if error is None else f"no model answered ({error.fault})")
         return None
 
     def _unasked(self, run: Run, records: Sequence[Record], *, own: bool) -> str:
@@ -215,9 +216,10 @@ class Runs:
         until = max(record.at for record in records if isinstance(record.event, _BY_CLIENT)) + self._idle_s
         if self._clock.now() < until:
             self._park(run, until=until)
-        for event in _settled(records)[-1:]:
-            _check_answered(event.outcome)
-        return f"its client has not come back for {self._idle_s:g} s"
+        left = f"its client has not come back for {self._idle_s:g} s"
+        if not all(event.outcome.ok for event in _settled(records)[-1:]):
+            raise OperationFailed(f"its last request brought no answer, and {left}")
+        return left
 
     async def _call(self, run: Run, asking: _Asking, key: str) -> None:
         exchange = asking.exchange
@@ -273,13 +275,6 @@ _ABANDONED = Outcome(status=Status.ABANDONED, error=_LEFT)
 
 def _settled(records: Sequence[Record]) -> list[CallSettled]:
     return [event for record in records if isinstance(event := record.event, CallSettled)]
-
-
-def _check_answered(outcome: Outcome) -> None:
-    """Raises `OperationFailed` for a request that was not."""
-    if not outcome.ok:
-        error = outcome.error
-        raise OperationFailed("no model answered" if error is None else f"no model answered ({error.fault})")
 
 
 def _find(asking: _Asking, settled: Sequence[CallSettled]) -> str:
