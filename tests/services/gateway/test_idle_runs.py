@@ -26,7 +26,7 @@ class Later(SystemClock):
     def __init__(self, days: float) -> None:
         self._days = days
 
-    def now(self) -> float:  # type: ignore[override]
+    def now(self) -> float:
         return SystemClock.now() + self._days * DAY_S
 
 

@@ -70,6 +70,13 @@ def test_what_the_client_parses_is_what_it_asked_for(served_gateway: Gateway, up
     assert [body["model"] for body in upstream.asked] == ["first", "second"]
 
 
+def test_where_data_is_wanted_the_last_message_is_the_answer(served_gateway: Gateway, upstream: Upstream) -> None:
+    (thinking,), (answer,) = response("Let me see.")["output"], response('{"euros": 3}')["output"]
+    upstream.does["first"] = lambda body: JSONResponse(response(items=[thinking, answer]))
+    wanted: Any = {"format": {"type": "json_object"}}
+    assert ask(served_gateway, text=wanted).headers["x-plimsoll-rung"] == "primary"
+
+
 def test_a_clients_own_cap_stands_where_it_is_lower(served_gateway: Gateway, upstream: Upstream) -> None:
     cut = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}}
     upstream.does["first"] = lambda body: JSONResponse(response("one two", **cut))

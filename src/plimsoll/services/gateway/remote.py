@@ -173,7 +173,7 @@ async def _talk(command: Sequence[str], input: Any, told: Mapping[str, str]) -> 
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **told},
+        env={**os.environ, **{name: _with_us(os.environ.get(name)) for name in ("NO_PROXY", "no_proxy")}, **told},
         start_new_session=True,
     )
     try:
@@ -183,3 +183,8 @@ async def _talk(command: Sequence[str], input: Any, told: Mapping[str, str]) -> 
             os.killpg(process.pid, signal.SIGKILL)  # it, or what it has left running
         await process.wait()
     return process.returncode or 0, out.decode(errors="replace").strip(), err.decode(errors="replace")
+
+
+def _with_us(directly: str | None) -> str:
+    """What is asked without a proxy, and the gateway."""
+    return f"{directly},127.0.0.1" if directly else "127.0.0.1"

@@ -164,13 +164,14 @@ RESPONSES = _Responses()
 
 
 def _check_items(asked: Json, answer: _Answer, *, cut: bool) -> OutputProblem | None:
-    """Whether it says something, or wants something done; what a person would read as one text is one."""
-    text, besides = "", False
+    """Whether it says something, or wants something done. Where data is wanted, its last message is the answer."""
+    text, last, besides = "", "", False
     for item in answer.output:
         match _type(item):
             case "message":
                 content = msgspec.convert(item, _Message).content
-                text += "".join(part.text for part in content)
+                last = "".join(part.text for part in content)
+                text += last
                 besides = besides or any(part.refusal for part in content)
             case "function_call":
                 call = msgspec.convert(item, _Call)
@@ -182,7 +183,7 @@ def _check_items(asked: Json, answer: _Answer, *, cut: bool) -> OutputProblem | 
                 besides = besides or kind != "reasoning"
     finish = None if answer.status == "completed" else "length" if cut else "content_filter"
     problem = check_text(text, finish_reason=finish, has_tool_calls=besides)
-    if problem is None and RESPONSES.wants_data(asked) and not besides and not is_json(text):
+    if problem is None and RESPONSES.wants_data(asked) and not besides and not is_json(last):
         return OutputProblem(Fault.MALFORMED, "the answer should be JSON and is not")
     return problem
 
