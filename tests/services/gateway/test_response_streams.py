@@ -100,6 +100,12 @@ def test_the_next_rung_answers_where_nothing_was_shown(
     assert text == "second says hello."
 
 
+def test_a_stream_that_says_that_it_failed_is_a_server_that_did(served_gateway: Gateway, upstream: Upstream) -> None:
+    upstream.does["first"] = lambda body: evented([*EVENTS[:2], FAILED])
+    with pytest.raises(openai.InternalServerError, match="the last: server_error"):
+        shown(served_gateway.client(), model="lone")
+
+
 async def _text(text: str) -> AsyncIterator[str]:
     yield text
 
