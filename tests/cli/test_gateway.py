@@ -141,6 +141,7 @@ SCENARIOS = [
 """
 
 
+@pytest.mark.timeout(180)
 def test_the_gate_tries_an_agent_that_is_a_command(contract: Path) -> None:
     contract.write_text(CONTRACT.replace("timeout_s = 1", "timeout_s = 3"))
     (contract.parent / "agent.sh").write_text(AGENT)

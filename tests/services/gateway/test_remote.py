@@ -177,9 +177,10 @@ def test_an_agent_that_names_no_run_is_bounded_by_nothing() -> None:
     assert "bounded, unbounded loop" in broken(verdict)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_an_agent_of_openais_client_and_streams_takes_what_breaks_off() -> None:
-    verdict = narrow_verdict(subject("streams.py"), SCENARIOS, kinds=["truncated_stream"])
+    text = HARDENED.replace("seconds = 20", "seconds = 60")  # to import that client takes long on a busy machine
+    verdict = narrow_verdict(subject("streams.py", text), SCENARIOS, kinds=["truncated_stream"])
     assert [(cell.tried, cell.passed) for cell in verdict.cells] == [(2, 2)]
     assert verdict.decision is Decision.INCONCLUSIVE  # no storm was tried
 
