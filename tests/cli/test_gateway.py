@@ -1,5 +1,6 @@
 """`plimsoll gateway` as a process: keys, a request, and the end of it."""
 
+import json
 import os
 import re
 import signal
@@ -107,3 +108,68 @@ def test_without_its_libraries_the_extra_is_named(contract: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50)
     assert done.returncode == 1
     assert "pip install 'plimsoll-ai[gateway]'" in done.stderr
+
+
+AGENT = """#!/bin/sh
+cat > /dev/null
+curl --silent --fail "$OPENAI_BASE_URL/chat/completions" --header "Authorization: Bearer $OPENAI_API_KEY" \\
+    --header "Content-Type: application/json" --header "x-plimsoll-run: $PLIMSOLL_RUN" \\
+    --data '{"model": "primary", "messages": []}' | grep -o "It is on its way."
+"""
+SCENARIOS = """
+from plimsoll.gate import Scenario
+
+
+class World:
+    def effects(self):
+        return ()
+
+
+def said(world, output):
+    return None if output == "It is on its way." else "it does not say where the order is"
+
+
+SCENARIOS = [
+    Scenario(
+        name="order",
+        input={"order": "W1"},
+        world=World,
+        models=lambda world: {"primary": lambda body: "It is on its way."},
+        goal=said,
+    )
+]
+"""
+
+
+@pytest.mark.timeout(180)
+def test_the_gate_tries_an_agent_that_is_a_command(contract: Path) -> None:
+    contract.write_text(CONTRACT.replace("timeout_s = 1", "timeout_s = 3"))
+    (contract.parent / "agent.sh").write_text(AGENT)
+    (contract.parent / "remote_scenarios.py").write_text(SCENARIOS)
+    run = CliRunner()
+    result = run.invoke(
+        main,
+        ["gate", "--remote", "sh agent.sh", "--scenarios", "remote_scenarios:SCENARIOS", "--storms", "0", "--json"],
+    )
+    assert result.exit_code == 1, result.output
+    assert json.loads(result.stdout)["decision"] == "block"
+    assert json.loads((contract.parent / "gate-report/verdict.json").read_text())["mode"] == "remote"
+    failures = sorted((contract.parent / "gate-report/failures").iterdir())
+    assert failures
+    again = run.invoke(main, ["reproduce", str(failures[0])])
+    assert again.exit_code == 1, again.output
+    assert "It fails the same way again." in again.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--remote", "no-such-command", "--scenarios", "a:b"], "no command 'no-such-command'"),
+        (["--remote", "sh 'agent", "--scenarios", "a:b"], "this is no command"),
+        (["--remote", "sh agent.sh", "--bare", "a:b", "--through", "a:c"], "give one of them"),
+    ],
+)
+def test_a_command_that_is_none_is_told(contract: Path, arguments: list[str], said: str) -> None:
+    result = CliRunner().invoke(main, ["gate", *arguments])
+    assert result.exit_code == 2
+    assert said in result.output

@@ -41,6 +41,8 @@ _WROTE_NOTHING = "No verdict was reached and nothing was written."
 @agent_option
 @click.option("--bare", help="module:function of an agent without any protection, tried as it is.")
 @click.option("--through", help="With --bare: module:attribute of the agent object that the function uses.")
+@click.option("--remote", metavar="COMMAND",
+              help="The command that runs an agent of any language, which asks the gateway.")  # fmt: skip
 @click.option("--scenarios", help="module:attribute of the scenarios; those of the contract if left out.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("gate-report"),
               show_default=True, help="Where the reports go.")  # fmt: skip
@@ -58,6 +60,7 @@ def gate(  # noqa: PLR0917 -- click hands every option over
     agent: str | None,
     bare: str | None,
     through: str | None,
+    remote: str | None,
     scenarios: str | None,
     out: Path,
     seed: int | None,
@@ -84,14 +87,16 @@ def gate(  # noqa: PLR0917 -- click hands every option over
       plimsoll gate --contract deploy/plimsoll.toml --storms 1000
       plimsoll gate --contract looser.toml --promised plimsoll.toml
       plimsoll gate --bare shop.naive:handle --through shop.naive:agent
+      plimsoll gate --remote "node agent.mjs" --workers 8
       plimsoll gate --self-test
       plimsoll gate --json | tail -1 | jq .decision
     """
     if through is not None and bare is None:
         raise click.UsageError("--through goes with --bare: it names the agent that a bare function uses")
-    if bare is not None and agent is not None:
-        raise click.UsageError("--agent is a hardened agent and --bare one without protection: give one of them")
-    references = References(agent=agent, bare=bare, through=through, scenarios=scenarios)
+    if sum(each is not None for each in (agent, bare, remote)) > 1:
+        what = "--agent is a hardened agent, --bare one without protection, --remote one that asks the gateway"
+        raise click.UsageError(f"{what}: give one of them")
+    references = References(agent=agent, bare=bare, through=through, remote=remote, scenarios=scenarios)
     contract = load_contract(contract_path)
     put_on_path(contract_path.parent)
     if testing_itself:

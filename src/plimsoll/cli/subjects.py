@@ -1,5 +1,8 @@
 """How the command line comes by a subject of the gate: references in, an agent on trial out."""
 
+import dataclasses
+import importlib
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,22 +20,23 @@ __all__ = ["References", "scenarios_of", "subject_maker"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class References:
-    """Where an agent on trial is found: `agent` hardened, or `bare` (a function) `through` the agent that it uses."""
+    """Where an agent on trial is found: `agent` hardened, or `bare` (a function) `through` the agent that it uses, or
+    the command that runs a `remote` one."""
 
     agent: str | None = None
     bare: str | None = None
     through: str | None = None
+    remote: str | None = None
     scenarios: str | None = None
 
     def as_json(self) -> dict[str, str]:
         """Those that were given, for a failure file."""
-        given = {"agent": self.agent, "bare": self.bare, "through": self.through, "scenarios": self.scenarios}
-        return {name: value for name, value in given.items() if value is not None}
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
     @classmethod
     def of(cls, given: Mapping[str, str]) -> "References":
         """From a failure file. Raises `Misuse` for names that there are not."""
-        known = {"agent", "bare", "through", "scenarios"}
+        known = {field.name for field in dataclasses.fields(cls)}
         if not given.keys() <= known:
             raise Misuse(
                 f"the file refers to {', '.join(sorted(given.keys() - known))}, which this version cannot find"
@@ -53,9 +57,20 @@ def subject_maker(references: References, contract: Contract) -> Callable[[Contr
         agent = load(references.through)
         adapter, name = adapter_of(agent), references.bare
         return lambda promised: adapter.bare_subject(function, promised, agent=agent, name=name)
+    if references.remote is not None:
+        leaf: Any = importlib.import_module("plimsoll.services.gateway.remote")
+        command = _words(references.remote)
+        return lambda promised: leaf.remote_subject(command, promised)
     agent = load(entrypoint_of(contract, references.agent))
     adapter = adapter_of(agent)
     return lambda promised: adapter.hardened_subject(harden(agent, promised))
+
+
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise Misuse(f"--remote {command}: this is no command ({error})") from error
 
 
 def scenarios_of(references: References, contract: Contract) -> list[Scenario]:

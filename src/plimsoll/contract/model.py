@@ -461,12 +461,13 @@ class Upstream(_Section, frozen=True, kw_only=True):
     """`[gateway.upstreams.NAME]`: an HTTP service with OpenAI's interface, to which the models `NAME:…` are sent.
 
     `base_url` ends where `/chat/completions` begins. `api_key` is `env:NAME` (None: it wants none). `output_cap` is
-    what the service calls the most tokens of an answer.
+    what the service calls the most tokens of a chat completion; `responses` whether it has `/responses`.
     """
 
     base_url: HttpUrl
     api_key: FromEnvironment | None = None
     output_cap: Literal["max_completion_tokens", "max_tokens"] = "max_completion_tokens"
+    responses: bool = True
 
 
 class GatewaySection(_Section, frozen=True, kw_only=True):
@@ -474,7 +475,7 @@ class GatewaySection(_Section, frozen=True, kw_only=True):
 
     `keys` is the file of its tenants' keys, relative to the contract's. A request has `max_request_bytes` at most, and
     has come within `read_timeout_s`. Each tenant may send so many requests a minute, of which a sixth at once, and have
-    `max_concurrent` under way.
+    `max_concurrent` under way. A run whose client has not come back for `run_idle_s` seconds ends.
     """
 
     upstreams: dict[str, Upstream]
@@ -483,6 +484,7 @@ class GatewaySection(_Section, frozen=True, kw_only=True):
     read_timeout_s: Positive = 30.0
     requests_per_minute: AtLeastOne = 600
     max_concurrent: AtLeastOne = 64
+    run_idle_s: Positive = 604_800.0
 
 
 class Contract(_Section, frozen=True, kw_only=True):

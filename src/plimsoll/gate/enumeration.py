@@ -14,6 +14,8 @@ from plimsoll.gate.verdict import Injection
 __all__ = ["brought_to_light", "first_cells", "storms"]
 
 _LARGEST_STORM = 3
+_IN_ITS_PROCESS = frozenset({How.CRASH_APPEND, How.CRASH_BEFORE, How.CRASH_AFTER, How.OUTAGE})
+"""How a fault strikes the process that keeps the journal: of an agent outside, that is the gateway, not the agent."""
 
 
 def first_cells(number: int, stage: Stage) -> list[Task]:
@@ -115,6 +117,8 @@ def _at(sites: Iterable[Site], stage: Stage) -> Iterator[Injection]:
 
 
 def _is_possible(kind: FaultKind, site: Site, stage: Stage) -> bool:
+    if stage.subject.outside and kind.how in _IN_ITS_PROCESS:
+        return False
     if kind.how is How.BREAK:
         return site.streamed
     if kind.how is How.AGE:

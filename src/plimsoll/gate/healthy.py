@@ -46,7 +46,7 @@ def healthy_runs(subject: SubjectLike, scenarios: Sequence[Scenario], *, promise
     trials: list[Trial] = []
     reasons: list[str] = [] if scenarios else ["there is no scenario to try the agent in"]
     reasons += ambiguities(promised, subject.family)
-    deadly = _deadly(subject, scenarios, promised, seed)
+    deadly = {} if subject.outside else _deadly(subject, scenarios, promised, seed)
     for number, scenario in enumerate(scenarios):
         if number in deadly:
             reasons.append(f"scenario {scenario.name!r} could not be run: {deadly[number]}")

@@ -1,4 +1,5 @@
-"""Plays one trial in virtual time: the client's request, the process's lives, its people, until it ends or waits."""
+"""Plays one trial: the client's request, the process's lives, its people, until it ends or waits. In virtual time, but
+for an agent that is a process of its own: nobody can hold that one's clock."""
 
 import asyncio
 import contextlib
@@ -31,6 +32,8 @@ _MAX_LIVES = 6
 _MAX_ROUNDS = 12
 _RESTART_S = 1.0
 _BURIAL_S = 1.0
+_PATIENCE_S = 1.0
+"""How many seconds longer than it may a process of its own is left alone."""
 
 T = TypeVar("T")
 
@@ -39,12 +42,44 @@ def play(scene: Scene) -> str:
     """Plays the scene to its end and returns why it could not be, or nothing."""
     try:
         with _silence():
-            simulate(lambda: _lives(scene), limit_s=scene.stage.virtual_limit_s)
+            if scene.stage.subject.outside:
+                _in_real_time(scene)
+            else:
+                simulate(lambda: _lives(scene), limit_s=scene.stage.virtual_limit_s)
     except (VirtualTimeExceeded, SimulationDeadlock) as never:
         scene.error = str(never)
     except (SimulationError, RealWorldRefused) as stuck:
         return str(stuck)
     return ""
+
+
+class _RealLoop(asyncio.SelectorEventLoop):
+    """Real time, counted from 0 as in a simulation."""
+
+    _began_s = 0.0
+
+    def time(self) -> float:
+        return super().time() - self._began_s
+
+
+def _real_loop() -> asyncio.AbstractEventLoop:
+    loop = _RealLoop()
+    loop._began_s = loop.time()
+    return loop
+
+
+def _in_real_time(scene: Scene) -> None:
+    limit_s = scene.stage.active_limit_s + _PATIENCE_S
+
+    async def within() -> None:
+        async with asyncio.timeout(limit_s):
+            await _lives(scene)
+
+    try:
+        with asyncio.Runner(loop_factory=_real_loop) as runner:
+            runner.run(within())
+    except TimeoutError:
+        scene.error = f"the agent had not ended after {limit_s:g} s, and was killed"
 
 
 class _Nowhere(io.TextIOBase):

@@ -162,6 +162,7 @@ def _crippled(subject: SubjectLike, mutant: Mutant) -> Subject:
         forger=subject.forger,
         live=live,
         family=subject.family,
+        outside=subject.outside,
     )
 
 

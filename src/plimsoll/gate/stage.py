@@ -24,6 +24,7 @@ EffectKey = tuple[str, bytes]
 """What makes two effects the same: the tool, and the canonical JSON of its arguments."""
 
 _GRACE_S = 15.0
+_REAL_GRACE_S = 5.0
 _SPARE_CALLS = 30
 
 
@@ -93,9 +94,10 @@ class Stage:
 
     def __post_init__(self) -> None:
         contract = whole_family(self.contract, self.subject.family)
-        slowest = max((tool.timeout_s for tool in contract.tools.values()), default=10.0)
+        outside = self.subject.outside
+        slowest = max((tool.timeout_s for tool in contract.tools.values()), default=0.0 if outside else 10.0)
         longest = max((tool.approval.expires_s for tool in contract.tools.values() if tool.approval), default=0.0)
-        active_s = contract.limits.seconds + 3 * slowest + _GRACE_S
+        active_s = contract.limits.seconds + 3 * slowest + (_REAL_GRACE_S if outside else _GRACE_S)
         derived = {
             "contract": contract,
             "children": {child.agent.name: child for child in self.subject.family},

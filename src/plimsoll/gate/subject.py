@@ -62,6 +62,9 @@ class Subject:
     live: Callable[[Surroundings, Mapping[str, Any], Any], Process]
     """`live(surroundings, models, world)`."""
     family: tuple[Contract, ...] = ()
+    outside: bool = False
+    """Whether it is a process of its own, that asks its models through the gateway: it is tried in real time, and what
+    its tools do is not seen."""
 
 
 class SubjectLike(Protocol):
@@ -81,3 +84,5 @@ class SubjectLike(Protocol):
     def live(self) -> Callable[[Surroundings, Mapping[str, Any], Any], Process]: ...
     @property
     def family(self) -> tuple[Contract, ...]: ...
+    @property
+    def outside(self) -> bool: ...

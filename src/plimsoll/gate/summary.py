@@ -22,6 +22,8 @@ from plimsoll.gate.trying import Report, Task
 from plimsoll.gate.verdict import (
     CLAIMS,
     NOBODY_ASKED,
+    REMOTE,
+    SIMULATED,
     Cell,
     Claim,
     Decision,
@@ -36,7 +38,11 @@ from plimsoll.oversight.rules import Verdict as Ruled
 __all__ = ["Findings", "verdict"]
 
 _MOST_REASONS_OF_A_KIND = 8
-_MODE = "simulated"
+_UNSEEN_OUTSIDE = "exactly_once"
+"""The claim about what tools do: of an agent outside, nobody sees it, so it is claimed only where it was broken."""
+_NOT_TRIED_OUTSIDE = (
+    "not tried, since the gateway does not see it: what the agent's tools do, approvals of it, and crashes of the agent"
+)
 _DISTRIBUTION = "plimsoll-ai"
 _MISLED = {
     "loop": ("bounded", "a model that goes in circles"),
@@ -81,7 +87,7 @@ def verdict(findings: Findings, subject: SubjectLike, *, clock: Clock, wall_s: f
         seed=findings.seed,
         made_at=datetime.fromtimestamp(clock.now(), UTC).isoformat(timespec="seconds"),
         plimsoll_version=_version(),
-        mode=_MODE,
+        mode=REMOTE if subject.outside else SIMULATED,
         reasons=tuple([*blocking, *lacking] or _good_news(findings, claims, figures)),
         healthy=findings.healthy.trials,
         claims=claims,
@@ -137,7 +143,13 @@ def _claims(findings: Findings, counted: Sequence[Report]) -> tuple[Claim, ...]:
             passed[claim] += claim not in broken and not report.trial.stuck
     tried.update(violation.claim for violation in _loose(findings))
     texts = CLAIMS if _asks_anybody(findings) else {**CLAIMS, "oversight": NOBODY_ASKED}
+    if _is_outside(findings) and not tried[_UNSEEN_OUTSIDE]:
+        texts = {name: text for name, text in texts.items() if name != _UNSEEN_OUTSIDE}
     return tuple(Claim(name=name, text=text, tried=tried[name], passed=passed[name]) for name, text in texts.items())
+
+
+def _is_outside(findings: Findings) -> bool:
+    return any(stage.subject.outside for stage in findings.healthy.stages)
 
 
 def _asks_anybody(findings: Findings) -> bool:
@@ -289,4 +301,5 @@ def _good_news(findings: Findings, claims: Sequence[Claim], figures: StormFigure
     return [
         f"all {len(claims)} claims held in every one of {tried} checks{storms}",
         *([f"the contract accepts to go without: {names}"] if names else []),
+        *([_NOT_TRIED_OUTSIDE] if _is_outside(findings) else []),
     ]

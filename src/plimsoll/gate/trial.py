@@ -111,9 +111,12 @@ def _case(scene: Scene, owed: Promise) -> Case:
 
 
 def _digest(case: Case, stuck: str) -> str:
-    """Over the journal's own chain, the ledger, the findings and the ending."""
+    """Over the journal's own chain, the ledger, the findings and the ending; in real time over ledger and ending."""
     scene = case.scene
     result = scene.result
+    if scene.stage.subject.outside:  # no two runs in real time take the same time, or have the same ids
+        ended = [result.ending, result.output] if result is not None else []
+        return digest([[tool, args.decode()] for tool, args in map(effect_key, case.effects)] + [ended, case.reach])
     return digest(
         [
             [head.digest.hex() for head in scene.heads()],

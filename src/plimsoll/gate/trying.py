@@ -16,6 +16,9 @@ from plimsoll.gate.workers import Lost, do_all
 
 __all__ = ["Progress", "Report", "Task", "try_all", "try_task"]
 
+_REAL_PATIENCE_S = 3600.0
+"""How long a worker may be silent whose trials take real time, each of which has a limit of its own."""
+
 Progress = Callable[[int, int, str], None]
 """Told how much is done, of how much, and of what."""
 
@@ -74,7 +77,10 @@ def try_all(
         if progress is not None:
             progress(done, len(tasks), text)
 
-    results = do_all(work, len(tasks), workers=workers, on_done=tell, around=many_simulations)
+    if any(stage.subject.outside for stage in stages):
+        results = do_all(work, len(tasks), workers=workers, on_done=tell, patience_s=_REAL_PATIENCE_S)
+    else:
+        results = do_all(work, len(tasks), workers=workers, on_done=tell, around=many_simulations)
     return [
         _lost(stages, task, result, seed) if isinstance(result, Lost) else _decoder.decode(result)
         for task, result in zip(tasks, results, strict=True)

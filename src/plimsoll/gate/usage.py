@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import groupby
 
 from plimsoll.contract.model import Model
 from plimsoll.contract.toml_places import Path
@@ -56,13 +57,22 @@ def _billed(scene: Scene) -> Iterator[tuple[CallMade, Usage]]:
 
 
 def most_repeated(scene: Scene) -> int:
-    """How often the most frequent tool call was made with the same arguments and the same result."""
+    """How often the most frequent tool call was made with the same arguments and the same result; of an agent outside,
+    whose tools are not seen, how often in a row its model said the same."""
+    if scene.stage.subject.outside:
+        return max((len(list(same)) for _, same in groupby(_said(scene))), default=0)
     counts = Counter(
         (call.exchange.dependency, call.exchange.args_digest, digest(call.exchange.encode(call.native)))
         for call in scene.calls
         if not call.is_model and not call.error and call.ended_s is not None and not is_part(dependency_of(call.site))
     )
     return max(counts.values(), default=0)
+
+
+def _said(scene: Scene) -> Iterator[str]:
+    answered = (call for call in scene.calls if call.is_model and not call.error and call.ended_s is not None)
+    for call in answered:
+        yield call.exchange.sameness(call.exchange.encode(call.native))
 
 
 def tokens_billed(scene: Scene) -> int:

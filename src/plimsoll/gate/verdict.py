@@ -10,6 +10,8 @@ from plimsoll.core.calls import Ending
 __all__ = [
     "CLAIMS",
     "NOBODY_ASKED",
+    "REMOTE",
+    "SIMULATED",
     "Cell",
     "Claim",
     "Concession",
@@ -50,6 +52,10 @@ CLAIMS = {
 
 NOBODY_ASKED = "the kill switch holds; no scenario asks a person, so no approval was on trial"
 """What the claim of oversight comes to where no run needed anybody's word."""
+
+
+SIMULATED, REMOTE = "simulated", "remote"
+"""The modes of a verdict: in virtual time, or with an agent that is a process of its own and asks the gateway."""
 
 
 class Reach(StrEnum):
@@ -176,9 +182,9 @@ class StormFigures(msgspec.Struct, frozen=True, kw_only=True):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """The gate's answer and everything it rests on.
 
-    `mode` is `simulated`: the harness is proven, the model is not tried. `failures` are failing trials with their
-    stories, shrunk, one for each way of failing first. `reasons` are sentences, the most important first. `accepts` is
-    what the contract goes without, which nothing here speaks for.
+    `mode` is `simulated` or `remote`: the harness is proven, the model is not tried. `failures` are failing trials with
+    their stories, shrunk, one for each way of failing first. `reasons` are sentences, the most important first.
+    `accepts` is what the contract goes without, which nothing here speaks for.
     """
 
     decision: Decision

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from plimsoll.contract.loading import parse_contract
+from plimsoll.core.clock import Clock
 from plimsoll.journal.store import Store
 from plimsoll.runtime.exchange import Interceptor
 from plimsoll.runtime.local import local
@@ -117,6 +118,47 @@ def streamed(parts: list[dict[str, Any]], *, done: bool = True) -> StreamingResp
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
+def response(text: str = "Hello.", *, status: str = "completed", items: Any = None, **fields: Any) -> dict[str, Any]:
+    """A response as OpenAI writes it."""
+    content = [{"type": "output_text", "text": text, "annotations": [], "logprobs": []}]
+    message = {"id": "msg_1", "type": "message", "status": "completed", "role": "assistant", "content": content}
+    head = {"id": "resp_1", "object": "response", "created_at": 1, "status": status, "model": "gpt-real", "error": None}
+    more = {"incomplete_details": None, "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "metadata": {}}
+    usage = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+    return {**head, **more, "output": [message] if items is None else items, "usage": usage, **fields}
+
+
+def spoken(whole: dict[str, Any], *, ends: bool = True) -> list[dict[str, Any]]:
+    """The events of a response of one message, word by word."""
+    (message,) = whole["output"]
+    (content,) = message["content"]
+    begun = {**whole, "status": "in_progress", "output": [], "usage": None}
+    at = {"output_index": 0, "content_index": 0, "item_id": message["id"]}
+    words = content["text"].replace(" ", " |").split("|")
+    events = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.in_progress", "response": begun},
+        {"type": "response.output_item.added", "output_index": 0, "item": {**message, "content": []}},
+        {"type": "response.content_part.added", **at, "part": {**content, "text": ""}},
+        *({"type": "response.output_text.delta", **at, "delta": word, "logprobs": []} for word in words),
+        {"type": "response.output_text.done", **at, "text": content["text"], "logprobs": []},
+        {"type": "response.content_part.done", **at, "part": content},
+        {"type": "response.output_item.done", "output_index": 0, "item": message},
+        *([{"type": f"response.{whole['status']}", "response": whole}] if ends else []),
+    ]
+    return [{**event, "sequence_number": number} for number, event in enumerate(events)]
+
+
+def evented(events: list[dict[str, Any]]) -> StreamingResponse:
+    """Typed events, as the responses of OpenAI come in."""
+
+    async def sent() -> Any:
+        for event in events:
+            yield f"event: {event.get('type')}\ndata: {json.dumps(event)}\n\n"
+
+    return StreamingResponse(sent(), media_type="text/event-stream")
+
+
 class Upstream:
     """A service with OpenAI's interface. `does` says what each of its models answers; `asked` is what came in."""
 
@@ -124,7 +166,8 @@ class Upstream:
         self.does: dict[str, Behaviour] = {}
         self.asked: list[dict[str, Any]] = []
         self.keys: list[str] = []
-        routes = [Route(f"/v1/{path}", self._answer, methods=["POST"]) for path in ("chat/completions", "embeddings")]
+        paths = ("chat/completions", "responses", "embeddings")
+        routes = [Route(f"/v1/{path}", self._answer, methods=["POST"]) for path in paths]
         self.app = Starlette(routes=routes)
 
     async def _answer(self, request: Request) -> Response:
@@ -132,6 +175,9 @@ class Upstream:
         self.asked.append(body)
         self.keys.append(request.headers["authorization"])
         does = self.does.get(body["model"])
+        if does is None and request.url.path.endswith("responses"):
+            said = response(f"{body['model']} says {body['input']}.")
+            return evented(spoken(said)) if body.get("stream") else JSONResponse(said)
         if does is None:
             if body.get("stream"):
                 return streamed([*SPOKEN, chunk({}, "stop"), USED])
@@ -184,16 +230,23 @@ class Gateway:
 
 @contextmanager
 def gateway(
-    folder: Path, upstream: str, text: str = CONTRACT, *, timeout_s: float = 20, interceptor: Interceptor | None = None
+    folder: Path,
+    upstream: str,
+    text: str = CONTRACT,
+    *,
+    timeout_s: float = 20,
+    interceptor: Interceptor | None = None,
+    clock: Clock | None = None,
 ) -> Iterator[Gateway]:
     """A gateway whose journal lies in `folder`: one that is begun there again is the same, after a restart."""
     contract = parse_contract(
         text.replace("{base_url}", f"{upstream}/v1").replace("{timeout_s}", str(timeout_s)), file="plimsoll.toml"
     )
     surroundings = local(contract, directory=folder)
-    if interceptor is not None:
-        own = {"store": surroundings.store, "owner": surroundings.owner, "interceptor": interceptor}
-        surroundings = Surroundings(**own)
+    own: dict[str, Any] = {"interceptor": interceptor, "clock": clock}
+    own = {name: value for name, value in own.items() if value is not None}
+    if own:
+        surroundings = Surroundings(store=surroundings.store, owner=surroundings.owner, **own)
     app = create_gateway(contract, surroundings=surroundings, directory=folder, environ={"UP_KEY": UP_KEY})
     try:
         with served(app) as url:

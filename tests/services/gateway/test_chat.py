@@ -166,9 +166,3 @@ def test_health_is_told_to_anybody(served_gateway: Gateway) -> None:
         assert httpx2.get(f"{served_gateway.url}/{path}").status_code == 200
     assert httpx2.get(f"{served_gateway.url}/v1/nothing").json()["error"]["code"] == "not_found"
     assert httpx2.get(f"{served_gateway.url}/v1/chat/completions").status_code == 405
-
-
-def test_responses_are_not_there_yet(served_gateway: Gateway) -> None:
-    with pytest.raises(openai.APIStatusError) as failed:
-        served_gateway.client().responses.create(model="primary", input="hello")
-    assert failed.value.status_code == 501

@@ -19,7 +19,19 @@ JSON = st.recursive(
     max_leaves=12,
 )
 NAMES = st.sampled_from(
-    ["messages", "input", "stream", "stream_options", "n", "max_tokens", "max_completion_tokens", "response_format"]
+    [
+        *(
+            "messages",
+            "input",
+            "stream",
+            "stream_options",
+            "n",
+            "max_tokens",
+            "max_completion_tokens",
+            "response_format",
+        ),
+        *("max_output_tokens", "text", "previous_response_id", "conversation", "background", "tools", "instructions"),
+    ]
 )
 BODIES = st.builds(
     lambda more, model: {"messages": [], "input": "x", **more, "model": model},
@@ -57,7 +69,7 @@ def _check(answer: httpx2.Response) -> None:
         assert answer.status_code < 500 or error["code"] == "upstream_failed", answer.text
 
 
-@pytest.mark.parametrize("path", ["chat/completions", "embeddings"])
+@pytest.mark.parametrize("path", ["chat/completions", "responses", "embeddings"])
 @FAST
 @given(body=st.data())
 def test_any_json_and_headers(running: tuple[Gateway, httpx2.Client], upstream: Upstream, path: str, body: Any) -> None:

@@ -23,10 +23,12 @@ def test_the_snippets_run(
 ) -> None:
     text = TOML.replace("https://api.openai.com/v1", "{base_url}").replace("env:OPENAI_API_KEY", "env:UP_KEY")
     with gateway(tmp_path, upstream_url, text) as running:
-        client, application = PYTHON
-        code = client.replace("http://127.0.0.1:8080", running.url).replace("plk_…", running.key())
-        exec(compile(code, "docs/gateway.md", "exec"), {})
-        assert capsys.readouterr().out == "primary gpt-5 says Where is my order?.\n"
+        *clients, application = PYTHON
+        for client in clients:
+            code = client.replace("http://127.0.0.1:8080", running.url).replace("plk_…", running.key())
+            exec(compile(code, "docs/gateway.md", "exec"), {})
+        said = "gpt-5 says Where is my order?."
+        assert capsys.readouterr().out == f"primary {said}\n{said}\n"
     (tmp_path / "plimsoll.toml").write_text(text.replace("{base_url}", upstream_url))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("UP_KEY", UP_KEY)

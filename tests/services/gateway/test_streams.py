@@ -13,7 +13,7 @@ import pytest
 from starlette.responses import JSONResponse, StreamingResponse
 
 from plimsoll.core.calls import Ending, Status
-from plimsoll.services.gateway import app
+from plimsoll.services.gateway import streams
 from tests.services.gateway.serving import (
     SPOKEN,
     USED,
@@ -199,7 +199,7 @@ def test_a_client_that_takes_nothing_holds_nothing_for_long(
     def lengthy(body: dict[str, Any]) -> StreamingResponse:
         return streamed([chunk({"content": "x"}) | {"obfuscation": "x" * 65536}] * 400, done=False)
 
-    monkeypatch.setattr(app, "STALLED_S", 0.2)
+    monkeypatch.setattr(streams, "STALLED_S", 0.2)
     upstream.does["second"] = lengthy
     address = urlsplit(served_gateway.url)
     assert address.hostname and address.port

@@ -48,6 +48,7 @@ class AgentSubject:
     live: Live
     forger: Forger
     family: tuple[Contract, ...] = ()
+    outside: bool = False
 
 
 def hardened_subject(

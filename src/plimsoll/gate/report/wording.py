@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 
-from plimsoll.gate.verdict import Decision, Injection, Trial, Verdict
+from plimsoll.gate.verdict import REMOTE, SIMULATED, Decision, Injection, Trial, Verdict
 
 __all__ = [
     "accepting",
@@ -115,9 +115,11 @@ def accepting(verdict: Verdict) -> str:
 
 def mode_text(verdict: Verdict) -> str:
     """What was tried and what was not: a simulation never says anything about the model."""
-    if verdict.mode != "simulated":
-        return words(verdict.mode)
     proven = "proven" if verdict.decision is Decision.SHIP else "tried"
+    if verdict.mode == REMOTE:
+        return f"in real time, through the gateway: harness {proven}, model not tried, tools not seen"
+    if verdict.mode != SIMULATED:
+        return words(verdict.mode)
     return f"simulated: harness {proven}, model not tried"
 
 

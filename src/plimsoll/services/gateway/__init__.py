@@ -6,8 +6,10 @@ tenants    keys, and what each tenant may send
 runs       a request as a call of a run
 exchange   one call, sent to whichever rung of the ladder is tried
 upstreams  the services that answer
-chat, embeddings   what is asked and answered at each endpoint
+endpoint   what differs from endpoint to endpoint: chat, responses (and response_events), embeddings
+streams    an answer as events, shown as it comes
 failures   errors, in OpenAI's own shape
+remote     an agent of any language on trial, over stand_ins for the upstreams
 """
 
 from plimsoll.core.errors import MissingExtra

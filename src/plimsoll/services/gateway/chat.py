@@ -10,35 +10,132 @@ import msgspec
 
 from plimsoll.core.calls import Fault, Usage
 from plimsoll.policies.output_check import OutputProblem, check_text
+from plimsoll.services.gateway.endpoint import (
+    Json,
+    Streamed,
+    check_function,
+    invalid,
+    is_count,
+    is_json,
+    named,
+    usage_of,
+)
+from plimsoll.services.gateway.failures import Failure
 
-__all__ = ["assembled", "capped", "check_chat", "has_substance", "unfolded", "usage_in"]
+__all__ = ["CHAT"]
 
+MAX_CHOICES = 128
 _CAPS = ("max_completion_tokens", "max_tokens")
 _CUT = "length"
 _SAID_ONCE = frozenset({"id", "type", "role", "name", "index"})
 """What of a streamed message is repeated, and not continued, by a later part of it."""
 _NOTHING = OutputProblem(Fault.EMPTY, "there is no text")
 _BESIDES_TEXT = ("tool_calls", "function_call", "audio", "refusal")
+_encode = msgspec.json.Encoder().encode
 
 
-def capped(body: Mapping[str, Any], most: int, *, field: str) -> dict[str, Any]:
-    """The request with no more output tokens than the contract counts with, for all of its choices together."""
-    each = max(1, most // _choices(body))
-    own = {name: min(body[name], each) for name in _CAPS if _is_count(body.get(name))}
-    return {**body, **(own or {field: each})}
+class _Chat(Streamed):
+    path = "/chat/completions"
+
+    def refusal(self, body: Json) -> Failure | None:
+        if not isinstance(body.get("messages"), list):
+            return invalid("`messages` is missing, or is no list")
+        choices = body.get("n")
+        if choices is not None and not (is_count(choices) and 0 < choices <= MAX_CHOICES):
+            return invalid(f"`n` is a whole number from 1 to {MAX_CHOICES}")
+        return None
+
+    def sent(self, body: Json, most: int, *, cap: str) -> dict[str, Any]:
+        """With no more output tokens for all of its choices together, and with its usage where it is streamed."""
+        each = max(1, most // _choices(body))
+        own = {name: min(body[name], each) for name in _CAPS if is_count(body.get(name))}
+        sent = {**body, **(own or {cap: each})}
+        if body.get("stream") is True:
+            options = body.get("stream_options")
+            sent["stream_options"] = {**(options if isinstance(options, dict) else {}), "include_usage": True}
+        return sent
+
+    def check(self, asked: Json, body: Json, most: int) -> OutputProblem | None:
+        choices = body.get("choices")
+        if not isinstance(choices, list) or not choices:
+            return OutputProblem(Fault.MALFORMED, "there are no choices")
+        each = max(1, most // _choices(asked))
+        cuts = any(is_count(asked.get(name)) and asked[name] <= each for name in _CAPS)
+        return next((problem for choice in choices if (problem := _check(asked, choice, cuts=cuts))), None)
+
+    def usage(self, body: Json) -> Usage | None:
+        return usage_of(body, asked="prompt_tokens", answered="completion_tokens")
+
+    def wants_data(self, asked: Json) -> bool:
+        wanted = asked.get("response_format")
+        return isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")
+
+    def said(self, asked: Json, text: str, *, id: str, model: str) -> dict[str, Any]:
+        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        head = {"id": f"chatcmpl-{id}", "object": "chat.completion", "created": 0, "model": model}
+        return {**head, "choices": [choice], "usage": usage}
+
+    def says(self, part: Json) -> bool:
+        deltas = [choice.get("delta") or {} for choice in part.get("choices") or ()]
+        return any(value for delta in deltas for name, value in delta.items() if name != "role")
+
+    def is_shown(self, part: Json, asked: Json) -> bool:
+        """The tokens are shown to whoever wants them: they were asked for by us."""
+        return bool(part.get("choices")) or "usage" not in part or _wants_usage(asked)
+
+    def assembled(self, parts: Iterable[Json]) -> dict[str, Any]:
+        whole: dict[str, Any] = {}
+        choices: dict[int, dict[str, Any]] = {}
+        for part in parts:
+            whole |= {name: value for name, value in part.items() if name != "choices" and value is not None}
+            for choice in part.get("choices") or ():
+                index = choice.get("index", 0)
+                into = choices.setdefault(index, {"index": index, "message": {}, "finish_reason": None})
+                _merge(into["message"], choice.get("delta") or {})
+                rest = {
+                    name: value
+                    for name, value in choice.items()
+                    if name not in ("delta", "index") and value is not None
+                }
+                _merge(into, rest)
+        for choice in choices.values():
+            for call in choice["message"].get("tool_calls") or ():
+                call.pop("index", None)
+        return {**whole, "object": "chat.completion", "choices": [choices[index] for index in sorted(choices)]}
+
+    def is_ended(self, body: Json) -> bool:
+        choices = body["choices"]
+        return bool(choices) and all(choice["finish_reason"] is not None for choice in choices)
+
+    def unfolded(self, body: Json) -> Iterator[dict[str, Any]]:
+        """The last part has the usage, where there is any."""
+        frame = {name: value for name, value in body.items() if name not in ("choices", "usage")}
+        frame["object"] = "chat.completion.chunk"
+        for choice in body.get("choices") or ():
+            message = dict(choice.get("message") or {})
+            if message.get("tool_calls"):
+                message["tool_calls"] = [{"index": index, **call} for index, call in enumerate(message["tool_calls"])]
+            index, finish = choice.get("index", 0), choice.get("finish_reason")
+            yield {**frame, "choices": [{"index": index, "delta": message, "finish_reason": None}]}
+            yield {**frame, "choices": [{"index": index, "delta": {}, "finish_reason": finish}]}
+        if body.get("usage") is not None:
+            yield {**frame, "choices": [], "usage": body["usage"]}
+
+    def event(self, part: Json, *, model: str, number: int) -> bytes:
+        return b"data: " + _encode(named(part, model)) + b"\n\n"
+
+    def last(self, body: Json, *, model: str, number: int) -> bytes:
+        return b"data: [DONE]\n\n"
+
+    def broken(self, failure: Failure, *, number: int) -> bytes:
+        return b"data: " + _encode(failure.body) + b"\n\n"
 
 
-def check_chat(asked: Mapping[str, Any], body: Mapping[str, Any], most: int) -> OutputProblem | None:
-    """What is wrong with an answer, or None. One that was cut where its client wanted it cut is whole."""
-    choices = body.get("choices")
-    if not isinstance(choices, list) or not choices:
-        return OutputProblem(Fault.MALFORMED, "there are no choices")
-    each = max(1, most // _choices(asked))
-    cuts = any(_is_count(asked.get(name)) and asked[name] <= each for name in _CAPS)
-    return next((problem for choice in choices if (problem := _check(asked, choice, cuts=cuts))), None)
+CHAT = _Chat()
 
 
-def _check(asked: Mapping[str, Any], choice: Mapping[str, Any], *, cuts: bool) -> OutputProblem | None:
+def _check(asked: Json, choice: Json, *, cuts: bool) -> OutputProblem | None:
     message, finish = choice["message"], choice.get("finish_reason")
     besides = any(message.get(name) for name in _BESIDES_TEXT)
     text = _text(message.get("content"))
@@ -48,59 +145,13 @@ def _check(asked: Mapping[str, Any], choice: Mapping[str, Any], *, cuts: bool) -
     if problem is not None:
         return problem
     for call in message.get("tool_calls") or ():
-        problem = _check_call(call)
+        function = call.get("function")  # None: a tool of another kind, whose input is a text
+        problem = None if function is None else check_function(function.get("name"), function.get("arguments"))
         if problem is not None:
             return problem
-    if _wants_json(asked) and not besides and not _is_json(text):
+    if CHAT.wants_data(asked) and not besides and not is_json(text):
         return OutputProblem(Fault.MALFORMED, "the answer should be JSON and is not")
     return None
-
-
-def _check_call(call: Mapping[str, Any]) -> OutputProblem | None:
-    function = call.get("function")
-    if function is None:
-        return None  # a tool of another kind, whose input is a text
-    if not function.get("name"):
-        return OutputProblem(Fault.MALFORMED, "a tool call names no tool")
-    arguments = function.get("arguments")
-    if arguments and not _is_json(arguments, kind=dict):
-        return OutputProblem(Fault.MALFORMED, "the arguments of a tool call are no JSON object")
-    return None
-
-
-def usage_in(body: Mapping[str, Any]) -> Usage | None:
-    """The tokens that an answer says it used; None where it does not."""
-    usage = body.get("usage")
-    if not isinstance(usage, dict):
-        return None
-    asked, answered = usage.get("prompt_tokens", -1), usage.get("completion_tokens", 0)
-    return Usage(input_tokens=asked, output_tokens=answered) if _is_count(asked) and _is_count(answered) else None
-
-
-def has_substance(part: Mapping[str, Any]) -> bool:
-    """Whether a part of a streamed answer says anything yet: that it begins, or ends, is nothing."""
-    deltas = [choice.get("delta") or {} for choice in part.get("choices") or ()]
-    return any(value for delta in deltas for name, value in delta.items() if name != "role")
-
-
-def assembled(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The answer that the parts of a stream make."""
-    whole: dict[str, Any] = {}
-    choices: dict[int, dict[str, Any]] = {}
-    for part in parts:
-        whole |= {name: value for name, value in part.items() if name != "choices" and value is not None}
-        for choice in part.get("choices") or ():
-            index = choice.get("index", 0)
-            into = choices.setdefault(index, {"index": index, "message": {}, "finish_reason": None})
-            _merge(into["message"], choice.get("delta") or {})
-            rest = {
-                name: value for name, value in choice.items() if name not in ("delta", "index") and value is not None
-            }
-            _merge(into, rest)
-    for choice in choices.values():
-        for call in choice["message"].get("tool_calls") or ():
-            call.pop("index", None)
-    return {**whole, "object": "chat.completion", "choices": [choices[index] for index in sorted(choices)]}
 
 
 def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
@@ -141,28 +192,9 @@ def _copied(value: Any) -> Any:
     return value
 
 
-def unfolded(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A whole answer as the parts of a stream; the last has its usage, where it has any."""
-    frame = {name: value for name, value in body.items() if name not in ("choices", "usage")}
-    frame["object"] = "chat.completion.chunk"
-    for choice in body.get("choices") or ():
-        message = dict(choice.get("message") or {})
-        if message.get("tool_calls"):
-            message["tool_calls"] = [{"index": index, **call} for index, call in enumerate(message["tool_calls"])]
-        index = choice.get("index", 0)
-        yield {**frame, "choices": [{"index": index, "delta": message, "finish_reason": None}]}
-        yield {**frame, "choices": [{"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}]}
-    if body.get("usage") is not None:
-        yield {**frame, "choices": [], "usage": body["usage"]}
-
-
-def _choices(body: Mapping[str, Any]) -> int:
+def _choices(body: Json) -> int:
     count = body.get("n")
-    return count if _is_count(count) and isinstance(count, int) and count > 0 else 1
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return count if is_count(count) and isinstance(count, int) and count > 0 else 1
 
 
 def _text(content: Any) -> str:
@@ -171,13 +203,6 @@ def _text(content: Any) -> str:
     return content or ""
 
 
-def _wants_json(asked: Mapping[str, Any]) -> bool:
-    wanted = asked.get("response_format")
-    return isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")
-
-
-def _is_json(text: str, *, kind: type[Any] = object) -> bool:
-    try:
-        return isinstance(msgspec.json.decode(text), kind)
-    except (msgspec.DecodeError, RecursionError):
-        return False
+def _wants_usage(asked: Json) -> bool:
+    options = asked.get("stream_options")
+    return isinstance(options, dict) and options.get("include_usage") is True

@@ -1,22 +1,37 @@
 """Embeddings: whether an answer is one. https://platform.openai.com/docs/api-reference/embeddings"""
 
-from collections.abc import Mapping
 from typing import Any
 
-from plimsoll.core.calls import Fault
+from plimsoll.core.calls import Fault, Usage
 from plimsoll.policies.output_check import OutputProblem
+from plimsoll.services.gateway.endpoint import Endpoint, Json, invalid, usage_of
+from plimsoll.services.gateway.failures import Failure
 
-__all__ = ["check_embeddings"]
+__all__ = ["EMBEDDINGS"]
 
 
-def check_embeddings(asked: Mapping[str, Any], body: Mapping[str, Any], most: int) -> OutputProblem | None:
-    """What is wrong with an answer, or None: there is one vector, which is not empty, for each input."""
-    data = body.get("data")
-    if not isinstance(data, list) or not all(isinstance(item, dict) and item.get("embedding") for item in data):
-        return OutputProblem(Fault.MALFORMED, "an embedding is missing")
-    if len(data) != _inputs(asked.get("input")):
-        return OutputProblem(Fault.WRONG_SHAPE, "there are not as many embeddings as inputs")
-    return None
+class _Embeddings(Endpoint):
+    path = "/embeddings"
+    climbs = False
+    """The vectors of two models do not mix."""
+
+    def refusal(self, body: Json) -> Failure | None:
+        return None if isinstance(body.get("input"), (str, list)) else invalid("`input` is no text, and no list")
+
+    def check(self, asked: Json, body: Json, most: int) -> OutputProblem | None:
+        """There is one vector, which is not empty, for each input."""
+        data = body.get("data")
+        if not isinstance(data, list) or not all(isinstance(item, dict) and item.get("embedding") for item in data):
+            return OutputProblem(Fault.MALFORMED, "an embedding is missing")
+        if len(data) != _inputs(asked.get("input")):
+            return OutputProblem(Fault.WRONG_SHAPE, "there are not as many embeddings as inputs")
+        return None
+
+    def usage(self, body: Json) -> Usage | None:
+        return usage_of(body, asked="prompt_tokens", answered="completion_tokens")
+
+
+EMBEDDINGS = _Embeddings()
 
 
 def _inputs(given: Any) -> int:

@@ -1,6 +1,6 @@
 """One call of a gateway's client, sent to whichever rung of the ladder is tried."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -12,51 +12,33 @@ from plimsoll.core.canonical import canonical_json, digest
 from plimsoll.core.errors import OperationFailed, OutputRejected
 from plimsoll.core.events import CallSettled
 from plimsoll.policies.ladder import Rung
-from plimsoll.policies.output_check import OutputProblem
 from plimsoll.runtime.exchange import Inspection
 from plimsoll.runtime.models import estimate_tokens
 from plimsoll.runtime.showing import followed
-from plimsoll.services.gateway.chat import assembled, capped, check_chat, has_substance, unfolded, usage_in
-from plimsoll.services.gateway.embeddings import check_embeddings
-from plimsoll.services.gateway.upstreams import Reply, Upstreams
+from plimsoll.services.gateway.endpoint import Endpoint, Streamed
+from plimsoll.services.gateway.upstreams import Reply, Sender
 
-__all__ = ["CHAT", "EMBEDDINGS", "Asked", "Endpoint", "GatewayExchange", "Part", "Past"]
+__all__ = ["Asked", "GatewayExchange", "Part", "Past"]
 
 _NO_CAP = 1 << 62
+_SAID = ("choices", "output", "data", "error")
+"""What an answer says, by the names that the endpoints have for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
-    """Where a request is sent, and what makes an answer one. `climbs`: whether another model may answer."""
-
-    path: str
-    check: Callable[[Mapping[str, Any], Mapping[str, Any], int], OutputProblem | None]
-    climbs: bool
-
-
-CHAT = Endpoint(path="/chat/completions", check=check_chat, climbs=True)
-EMBEDDINGS = Endpoint(path="/embeddings", check=check_embeddings, climbs=False)
-"""The vectors of two models do not mix."""
-
-
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class Asked:
     """What a client asks: the JSON of its request, of a ladder of the contract. `tenant` is who asks."""
 
-    endpoint: Any
+    endpoint: Endpoint
     tenant: str
     model: str
     body: dict[str, Any]
 
     @property
-    def stream(self) -> bool:
-        """Whether the client wants to be shown the answer as it comes."""
-        return self.endpoint is CHAT and self.body.get("stream") is True
-
-    @property
-    def wants_usage(self) -> bool:
-        """Whether the client of a stream asks for the tokens that it used."""
-        options = self.body.get("stream_options")
-        return isinstance(options, dict) and options.get("include_usage") is True
+    def streamed(self) -> Streamed | None:
+        """The endpoint, where the client wants to be shown the answer as it comes; None where it does not."""
+        endpoint = self.endpoint
+        return endpoint if isinstance(endpoint, Streamed) and self.body.get("stream") is True else None
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -98,7 +80,7 @@ class Past:
     def sameness(self, value: Any) -> str:
         """As its answer says it: without ids and dates."""
         body = value["body"]
-        return digest([value["status"], body.get("choices"), body.get("data"), body.get("error")])
+        return digest([value["status"], *(_without_ids(body.get(name)) for name in _SAID)])
 
     async def verify(self, idempotency_key: str) -> Any:
         return Unknown("a model call changes nothing; there is nothing to verify")
@@ -109,7 +91,7 @@ class GatewayExchange(Past):
 
     __slots__ = ("_asked", "_most", "_upstreams", "_whole", "input_tokens")
 
-    def __init__(self, asked: Asked, upstreams: Upstreams) -> None:
+    def __init__(self, asked: Asked, upstreams: Sender) -> None:
         self.dependency = asked.model
         self.args_digest = digest([asked.tenant, asked.endpoint.path, asked.body])
         self.input_tokens = estimate_tokens(canonical_json(asked.body))
@@ -118,54 +100,58 @@ class GatewayExchange(Past):
         self._most = _NO_CAP
         self._whole: Reply | None = None
 
+    @property
+    def asked(self) -> Asked:
+        """What the client asks."""
+        return self._asked
+
     async def send(self, rung: Rung | None) -> Reply:
         assert rung is not None  # models have ladders
         if rung.model.canned is not None:
             return self._canned(rung, rung.model.canned)
-        asked, cap = self._asked, self._upstreams.section(rung.model).output_cap
-        body = asked.body
-        if asked.endpoint is CHAT:
-            self._most = rung.model.max_output_tokens
-            body = capped(body, self._most, field=cap)
-        if not asked.stream:
-            return await self._upstreams.send(rung.model, asked.endpoint.path, body)
+        asked = self._asked
+        self._most = rung.model.max_output_tokens
+        body = asked.endpoint.sent(asked.body, self._most, cap=self._upstreams.section(rung).output_cap)
+        if asked.streamed is None:
+            return await self._upstreams.send(rung, asked.endpoint, body)
         self._whole = None
-        options = body.get("stream_options")
-        body |= {"stream_options": {**(options if isinstance(options, dict) else {}), "include_usage": True}}
-        reply = await self._streamed(rung, body)
-        self._whole = reply
+        self._whole = reply = await self._streamed(rung, asked.streamed, body)
         return reply
 
-    async def _streamed(self, rung: Rung, body: dict[str, Any]) -> Reply:
+    async def _streamed(self, rung: Rung, endpoint: Streamed, body: dict[str, Any]) -> Reply:
         """Asks for a stream, and shows it. An upstream may answer with the whole."""
         parts: list[dict[str, Any]] = []
         whole: list[Reply] = []
-        async with aclosing(followed(self._parts(rung, body, parts, whole))) as shown:
+        async with aclosing(followed(self._parts(rung, endpoint, body, parts, whole))) as shown:
             async for _ in shown:
                 pass
         if whole:
             return whole[0]
-        reply = assembled(parts)
-        if not parts or any(choice["finish_reason"] is None for choice in reply["choices"]):
+        reply = endpoint.assembled(parts)
+        if not parts or not endpoint.is_ended(reply):
             raise OutputRejected(rung.name, fault=Fault.TRUNCATED, detail="its stream ended before the answer did")
         return Reply(200, reply)
 
     async def _parts(
-        self, rung: Rung, body: dict[str, Any], parts: list[dict[str, Any]], whole: list[Reply]
+        self,
+        rung: Rung,
+        endpoint: Streamed,
+        body: dict[str, Any],
+        parts: list[dict[str, Any]],
+        whole: list[Reply],
     ) -> AsyncGenerator[Part]:
         """The parts that are shown, from the first on that says anything: until then another rung may answer."""
         held: list[dict[str, Any]] = []
         says = False
-        async with aclosing(self._upstreams.stream(rung.model, self._asked.endpoint.path, body)) as stream:
+        async with aclosing(self._upstreams.stream(rung, endpoint, body)) as stream:
             async for part in stream:
                 if isinstance(part, Reply):
                     whole.append(part)
                     return
+                says = _says(rung, endpoint, part) or says
                 parts.append(part)
-                if not part.get("choices") and "usage" in part and not self._asked.wants_usage:
-                    continue  # asked for by us
-                says = says or has_substance(part)
-                held.append(part)
+                if endpoint.is_shown(part, self._asked.body):
+                    held.append(part)
                 if says:
                     for each in held:
                         yield Part(rung.name, each)
@@ -175,7 +161,7 @@ class GatewayExchange(Past):
         if not native.ok:
             return Inspection(usage=Usage())
         asked = self._asked
-        usage = usage_in(native.body)
+        usage = asked.endpoint.usage(native.body)
         return Inspection(usage=usage, problem=asked.endpoint.check(asked.body, native.body, self._most))
 
     def is_whole(self, shown: Sequence[Part], native: Reply) -> bool:
@@ -183,30 +169,46 @@ class GatewayExchange(Past):
 
     async def parts(self, native: Reply) -> AsyncGenerator[Part]:
         if native.ok:
-            for data in unfolded(native.body):
-                if data["choices"] or self._asked.wants_usage:
-                    yield Part("", data)
+            for data in unfolded(self._asked, native.body):
+                yield Part("", data)
 
     async def left(self, shown: Sequence[Part]) -> tuple[Any, Usage]:
-        reply = Reply(200, assembled(part.data for part in shown))
-        tokens = estimate_tokens(canonical_json(reply.body["choices"]))
+        endpoint = self._asked.streamed
+        assert endpoint is not None
+        reply = Reply(200, endpoint.assembled(part.data for part in shown))
+        tokens = estimate_tokens(canonical_json([reply.body.get(name) for name in _SAID]))
         return msgspec.to_builtins(reply), Usage(input_tokens=self.input_tokens, output_tokens=tokens)
 
     async def again(self, left: Any) -> AsyncGenerator[Part]:
-        for data in unfolded(left["body"]):
+        for data in unfolded(self._asked, left["body"]):
             yield Part("", data)
 
     def _canned(self, rung: Rung, text: str) -> Reply:
         """The fixed answer of the contract. Whoever wants data, or vectors, cannot use it."""
-        if self._asked.endpoint is not CHAT or _wants_data(self._asked.body):
+        asked = self._asked
+        said = asked.endpoint.said(asked.body, text, id=self.args_digest[:24], model=rung.name)
+        if said is None or asked.endpoint.wants_data(asked.body):
             detail = "what is asked for is data, which a canned text is not"
             raise OutputRejected(rung.name, fault=Fault.WRONG_SHAPE, detail=detail)
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-        usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
-        body = {"id": f"chatcmpl-{self.args_digest[:24]}", "object": "chat.completion", "created": 0}
-        return Reply(200, {**body, "model": rung.name, "choices": [choice], "usage": usage})
+        return Reply(200, said)
 
 
-def _wants_data(body: Mapping[str, Any]) -> bool:
-    wanted = body.get("response_format")
-    return isinstance(wanted, dict) and wanted.get("type") in ("json_object", "json_schema")
+def unfolded(asked: Asked, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The parts of a whole answer that its client is shown."""
+    endpoint = asked.streamed
+    assert endpoint is not None
+    return [part for part in endpoint.unfolded(body) if endpoint.is_shown(part, asked.body)]
+
+
+def _says(rung: Rung, endpoint: Streamed, part: dict[str, Any]) -> bool:
+    try:
+        return endpoint.says(part)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise OutputRejected(rung.name, fault=Fault.MALFORMED, detail="a part of its stream is none") from None
+
+
+def _without_ids(value: Any) -> Any:
+    """Without the ids that its parts have; what says to which call an answer belongs is no id of a part."""
+    if isinstance(value, list) and all(isinstance(item, dict) for item in value):
+        return [{name: _without_ids(each) for name, each in item.items() if name != "id"} for item in value]
+    return value

@@ -9,11 +9,13 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 
+from plimsoll.contract.checking_gateway import upstream_of
 from plimsoll.contract.model import GatewaySection
 from plimsoll.core.canonical import canonical_json
 from plimsoll.core.errors import Misuse
 from plimsoll.policies.ladder import Ladder
-from plimsoll.services.gateway.exchange import CHAT, EMBEDDINGS, Asked, Endpoint
+from plimsoll.services.gateway.endpoint import Endpoint, invalid
+from plimsoll.services.gateway.exchange import Asked
 from plimsoll.services.gateway.failures import Failure
 from plimsoll.services.gateway.runs import Request
 from plimsoll.services.gateway.tenants import KeyFile
@@ -23,12 +25,7 @@ __all__ = ["authenticated", "check_headers", "understood"]
 RUN = "x-plimsoll-run"
 MAX_HEADERS = 100
 MAX_KEY_CHARS = 256
-MAX_CHOICES = 128
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-_NEEDS: Mapping[str, tuple[str, type[Any] | tuple[type[Any], ...]]] = {
-    CHAT.path: ("messages", list),
-    EMBEDDINGS.path: ("input", (str, list)),
-}
 
 
 def check_headers(http: HttpRequest) -> None:
@@ -63,20 +60,25 @@ async def understood(
     model = body.get("model")
     if not isinstance(model, str) or model not in ladders:
         raise Failure(404, "model_not_found", f"the models here are: {', '.join(sorted(ladders))}")
-    needed, kind = _NEEDS[endpoint.path]
-    if not isinstance(body.get(needed), kind):
-        raise Failure(400, "invalid_request", f"`{needed}` is missing, or is not of its type")
-    choices = body.get("n")
-    if choices is not None and (
-        isinstance(choices, bool) or not isinstance(choices, int) or not 0 < choices <= MAX_CHOICES
-    ):
-        raise Failure(400, "invalid_request", f"`n` is a whole number from 1 to {MAX_CHOICES}")
     if not isinstance(body.get("stream"), (bool, type(None))):
-        raise Failure(400, "invalid_request", "`stream` is true or false")
+        raise invalid("`stream` is true or false")
+    refusal = endpoint.refusal(body)
+    if refusal is not None:
+        raise refusal
+    lacking = _lacking(endpoint, ladders[model], section)
+    if lacking:
+        what = f"an upstream of the model {model!r} ({lacking}) has no {endpoint.path}: ask it by another endpoint"
+        raise Failure(400, "endpoint_not_here", what)
     if not endpoint.climbs and len(ladders[model].rungs) > 1:
         what = f"the model {model!r} falls back to others, and the vectors of two models do not mix"
         raise Failure(400, "model_has_fallback", f"{what}: name one without a fallback")
     return Request(asked=Asked(endpoint=endpoint, tenant=tenant, model=model, body=body), run=run, key=key)
+
+
+def _lacking(endpoint: Endpoint, ladder: Ladder, section: GatewaySection) -> str:
+    """The upstream of a rung that does not have the endpoint; empty where all have it."""
+    names = [upstream_of(rung.model.id or "")[0] for rung in ladder.rungs if rung.model.is_model]
+    return next((name for name in names if not endpoint.is_at(section.upstreams[name])), "")
 
 
 async def _body(http: HttpRequest, section: GatewaySection) -> bytes:

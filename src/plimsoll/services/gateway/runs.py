@@ -1,7 +1,8 @@
 """A request as a call of a run.
 
 The agent runs at the client; here its run is advanced by one model call for each request, and parked in between. A run
-that is gone on with replays the calls that its journal has, by their digests: what was asked is not in it.
+that is gone on with replays the calls that its journal has, by their digests: what was asked is not in it. One that its
+client does not come back to ends by itself.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Any
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Ending, ErrorRecord, Fault, Outcome, Status
 from plimsoll.core.errors import CallFailed, Misuse, OperationFailed, ReplayMismatch, RunBusy, RunErased, RunParked
-from plimsoll.core.events import CallSettled, Event
+from plimsoll.core.events import CallSettled, Record, RunStarted
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
@@ -24,7 +25,7 @@ from plimsoll.runtime.streaming import ModelStream
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.services.gateway.exchange import Asked, GatewayExchange, Part, Past
 from plimsoll.services.gateway.failures import Failure, failure_of, halted
-from plimsoll.services.gateway.upstreams import Reply, Upstreams
+from plimsoll.services.gateway.upstreams import Reply, Sender
 
 __all__ = ["Answer", "Request", "Runs", "Screen"]
 
@@ -34,6 +35,8 @@ BUSY_S = 60.0
 """How many seconds a request waits for those before it in its run."""
 _NEXT = "the next request"
 _OWN = "own"
+_BY_CLIENT = (RunStarted, CallSettled)
+"""The events of a run that its client has had a part in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +133,11 @@ _asking: ContextVar[_Asking | None] = ContextVar("plimsoll_gateway_asking", defa
 class Runs:
     """The runs of all clients, under one contract, over one journal."""
 
-    def __init__(self, contract: Contract, *, surroundings: Surroundings, upstreams: Upstreams) -> None:
+    def __init__(self, contract: Contract, *, surroundings: Surroundings, upstreams: Sender) -> None:
+        assert contract.gateway is not None  # whoever made the upstreams has looked for it
+        self._idle_s = contract.gateway.run_idle_s
         self._upstreams = upstreams
+        self._clock = surroundings.clock
         self._ids = surroundings.ids
         self._turns: dict[str, _Turns] = {}
         self.harness = Harness(contract, agent=self._agent, surroundings=surroundings, fingerprint=FINGERPRINT)
@@ -183,26 +189,37 @@ class Runs:
             if not turns.waiting:
                 del self._turns[run_id]
 
-    async def _agent(self, run: Run, input: Mapping[str, Any]) -> None:
+    async def _agent(self, run: Run, input: Mapping[str, Any]) -> str | None:
         """The client's agent, as far as it is seen here: the calls that it has made, and the one that it makes now."""
         asking = _asking.get()
-        events = await self._events(run.id) if run.state.replay.resumed else ()
-        for event in events:
-            if isinstance(event, CallSettled):
-                await run.exchange(Past(event), key=event.key)
-        if asking is None:  # this process goes on with what one that died has left
-            if input[_OWN]:
-                raise OperationFailed("the gateway's process died while it was asked")
-            self._park(run)
-        else:
-            key = _find(asking, events)
-            if key:
-                await self._call(run, asking, key)
-            if not _is_over(asking, own=input[_OWN]):
-                self._park(run)
-            if asking.outcome is not None and not asking.outcome.ok and asking.outcome.status is not Status.ABANDONED:
-                error = asking.outcome.error
-                raise OperationFailed("no model answered" if error is None else f"no model answered ({error.fault})")
+        records = await self.harness.store.read(run.id) if run.state.replay.resumed else ()
+        settled = _settled(records)
+        for event in settled:
+            await run.exchange(Past(event), key=event.key)
+        if asking is None:
+            return self._unasked(run, records, own=input[_OWN])
+        key = _find(asking, settled)
+        if key:
+            await self._call(run, asking, key)
+        if not _is_over(asking, own=input[_OWN]):
+            self._park(run, until=self._clock.now() + self._idle_s)
+        if asking.outcome is not None and not asking.outcome.ok and asking.outcome.status is not Status.ABANDONED:
+            error = asking.outcome.error
+            raise OperationFailed("no model answered" if error is None else f"no model answered ({error.fault})")
+        return None
+
+    def _unasked(self, run: Run, records: Sequence[Record], *, own: bool) -> str:
+        """A run that nobody asks for now: a process that died has left it, somebody has cancelled it, or its client has
+        not come back for as long as is waited. Then it ends, as its last request did."""
+        if own:
+            raise OperationFailed("the gateway's process died while it was asked")
+        until = max(record.at for record in records if isinstance(record.event, _BY_CLIENT)) + self._idle_s
+        if self._clock.now() < until:
+            self._park(run, until=until)
+        left = f"its client has not come back for {self._idle_s:g} s"
+        if not all(event.outcome.ok for event in _settled(records)[-1:]):
+            raise OperationFailed(f"its last request brought no answer, and {left}")
+        return left
 
     async def _call(self, run: Run, asking: _Asking, key: str) -> None:
         exchange = asking.exchange
@@ -218,18 +235,15 @@ class Runs:
                 await asking.screen.follow(stream)
         asking.outcome = stream.outcome or _ABANDONED
 
-    def _park(self, run: Run) -> None:
-        signal = RunParked("signal", detail=_NEXT)
+    def _park(self, run: Run, *, until: float) -> None:
+        signal = RunParked("signal", detail=_NEXT, until=until)
         run.state.guard()
         run.state.unwind(signal)
         raise signal
 
     async def _look(self, asking: _Asking, run_id: str) -> None:
         """Whether a run that had ended has answered this very request."""
-        _find(asking, await self._events(run_id))
-
-    async def _events(self, run_id: str) -> list[Event]:
-        return [record.event for record in await self.harness.store.read(run_id)]
+        _find(asking, _settled(await self.harness.store.read(run_id)))
 
     def _answer(self, asking: _Asking, result: RunResult, name: str, *, own: bool) -> Answer:
         """What the client is told, once all of it is durable. Raises `Failure`."""
@@ -259,12 +273,15 @@ _LEFT = ErrorRecord(type="Abandoned", message="its client left before the end", 
 _ABANDONED = Outcome(status=Status.ABANDONED, error=_LEFT)
 
 
-def _find(asking: _Asking, events: Sequence[Event]) -> str:
+def _settled(records: Sequence[Record]) -> list[CallSettled]:
+    return [event for record in records if isinstance(event := record.event, CallSettled)]
+
+
+def _find(asking: _Asking, settled: Sequence[CallSettled]) -> str:
     """The key of the call that is to be made; empty where there is none, since its answer is known, or wrongly asked.
 
     With an idempotency key an answer is given again, and what brought none is asked anew.
     """
-    settled = [event for event in events if isinstance(event, CallSettled)]
     if not asking.request.key:
         return f"request-{len(settled) + 1}"
     key = f"idempotent-{_digest(asking.request.key)}"

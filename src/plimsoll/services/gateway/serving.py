@@ -1,15 +1,21 @@
 """The gateway as a process: uvicorn around the application, and the journal closed at the end."""
 
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
 import uvicorn
 from starlette.types import ASGIApp
 
 from plimsoll.journal.store import Store
 
-__all__ = ["serve"]
+__all__ = ["serve", "served"]
 
 MAX_CONNECTIONS = 2048
 MAX_HEAD_BYTES = 65_536
 GRACE_S = 30
+_TRIAL_GRACE_S = 1
 
 
 async def serve(app: ASGIApp, *, store: Store, host: str, port: int) -> None:
@@ -33,3 +39,39 @@ async def serve(app: ASGIApp, *, store: Store, host: str, port: int) -> None:
         await uvicorn.Server(config).serve()
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def served(app: ASGIApp) -> AsyncIterator[str]:
+    """The address at which `app` answers this machine alone, for as long as the block lasts."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_TRIAL_GRACE_S,
+        )
+        server = _Server(config)
+        serving = asyncio.create_task(server.serve(sockets=[listening]))
+        try:
+            await server.up.wait()
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await asyncio.wait([serving])
+
+
+class _Server(uvicorn.Server):
+    """Tells when it is up."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        finally:
+            self.up.set()

@@ -3,17 +3,19 @@
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 import msgspec
 
 from plimsoll.contract.checking_gateway import gateway_problems, upstream_of
-from plimsoll.contract.model import Contract, Model, Upstream
+from plimsoll.contract.model import Contract, Upstream
 from plimsoll.core.calls import Fault
 from plimsoll.core.errors import Misuse, OperationFailed, OutputRejected
+from plimsoll.policies.ladder import Rung
+from plimsoll.services.gateway.endpoint import Endpoint, Streamed
 
-__all__ = ["Reply", "UpstreamFailed", "Upstreams"]
+__all__ = ["Reply", "Sender", "UpstreamFailed", "Upstreams"]
 
 MAX_ANSWER_BYTES = 32 * 1024 * 1024
 """An answer that is longer is none: somebody has to hold it in memory."""
@@ -45,6 +47,26 @@ class UpstreamFailed(OperationFailed):
         super().__init__(f"{upstream} answered with the status {status_code}{f' ({code})' if code else ''}")
 
 
+class Sender(Protocol):
+    """Who asks the upstreams: `Upstreams`, or a stand-in for them."""
+
+    def section(self, rung: Rung) -> Upstream:
+        """What the contract says of the upstream of this rung."""
+        ...
+
+    async def send(self, rung: Rung, endpoint: Endpoint, body: Mapping[str, Any]) -> Reply:
+        """Asks for the whole answer."""
+        ...
+
+    def stream(self, rung: Rung, endpoint: Streamed, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any] | Reply]:
+        """The parts of an answer as they come; one `Reply`, where the upstream does not stream it."""
+        ...
+
+    async def close(self) -> None:
+        """Nobody is asked any more."""
+        ...
+
+
 class Upstreams:
     """Asks the services that a contract names, each over connections of its own."""
 
@@ -60,21 +82,23 @@ class Upstreams:
         for client in self._clients.values():
             await client.aclose()
 
-    def section(self, model: Model) -> Upstream:
-        """What the contract says of the upstream of `model`."""
-        return self._sections[upstream_of(model.id or "")[0]]
+    def section(self, rung: Rung) -> Upstream:
+        """What the contract says of the upstream of this rung."""
+        return self._sections[upstream_of(rung.model.id or "")[0]]
 
-    async def send(self, model: Model, path: str, body: Mapping[str, Any]) -> Reply:
+    async def send(self, rung: Rung, endpoint: Endpoint, body: Mapping[str, Any]) -> Reply:
         """Asks for the whole answer."""
-        async with self._asked(model, path, body) as (name, response):
+        async with self._asked(rung, endpoint, body) as (name, response):
             return await _whole(name, response)
 
-    async def stream(self, model: Model, path: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any] | Reply]:
+    async def stream(
+        self, rung: Rung, endpoint: Streamed, body: Mapping[str, Any]
+    ) -> AsyncGenerator[dict[str, Any] | Reply]:
         """The parts of an answer as they come; one `Reply`, where the upstream does not stream it.
 
         Raises `OutputRejected` where the stream ends before its own end.
         """
-        async with self._asked(model, path, body) as (name, response):
+        async with self._asked(rung, endpoint, body) as (name, response):
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 yield await _whole(name, response)
                 return
@@ -85,12 +109,12 @@ class Upstreams:
 
     @asynccontextmanager
     async def _asked(
-        self, model: Model, path: str, body: Mapping[str, Any]
+        self, rung: Rung, endpoint: Endpoint, body: Mapping[str, Any]
     ) -> AsyncIterator[tuple[str, httpx2.Response]]:
         """The response to a request, before its body is read. Raises `UpstreamFailed`."""
-        name, model_name = upstream_of(model.id or "")
+        name, model_name = upstream_of(rung.model.id or "")
         content = msgspec.json.encode({**body, "model": model_name})
-        async with self._clients[name].stream("POST", path, content=content) as response:
+        async with self._clients[name].stream("POST", endpoint.path, content=content) as response:
             if response.status_code != _OK and response.status_code not in _FOR_THE_CLIENT:
                 code = _code(await _read(name, response))
                 raise UpstreamFailed(name, status_code=response.status_code, headers=response.headers, code=code)
@@ -147,10 +171,22 @@ async def _events(name: str, response: httpx2.Response) -> AsyncGenerator[str]:
 
 def _part(name: str, data: str) -> dict[str, Any]:
     part = _object(name, data)
-    if part.get("error"):
-        code = _code(data.encode())
-        raise UpstreamFailed(name, status_code=500, headers={}, code=code)
+    error = _error_in(part)
+    if error is not None:
+        raise UpstreamFailed(name, status_code=500, headers={}, code=_short(error))
     return part
+
+
+def _error_in(part: Mapping[str, Any]) -> Any:
+    """The error that this part of a stream brings, by itself or as a typed event; None where it is none."""
+    if part.get("error"):
+        return part["error"]
+    kind, response = part.get("type"), part.get("response")
+    if kind == "error":
+        return part
+    if kind == "response.failed":
+        return (response.get("error") if isinstance(response, dict) else None) or {}
+    return None
 
 
 def _object(name: str, raw: bytes | str) -> dict[str, Any]:
@@ -164,7 +200,11 @@ def _code(raw: bytes) -> str:
     """The short code of an error, where it has one. A sentence may quote a key, or what was asked."""
     try:
         error = msgspec.json.decode(raw)["error"]
-        code = error.get("code") or error.get("type")
     except Exception:
         return ""
+    return _short(error)
+
+
+def _short(error: Any) -> str:
+    code = (error.get("code") or error.get("type")) if isinstance(error, dict) else ""
     return code if isinstance(code, str) and _CODE.fullmatch(code) else ""
