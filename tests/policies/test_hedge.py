@@ -19,6 +19,7 @@ from plimsoll.policies.hedge import Hedge, HedgeBook
         ({"quantile": 1.0}, "quantile"),
         ({"quantile": math.nan}, "quantile"),
         ({"min_observations": 0}, "min_observations"),
+        ({"min_observations": 501}, "min_observations"),
         ({"max_extra": 0.0}, "max_extra"),
         ({"max_extra": 1.01}, "max_extra"),
         ({"max_extra": math.nan}, "max_extra"),
@@ -36,6 +37,14 @@ def test_it_is_what_the_contract_says() -> None:
 
 def test_the_bounds_themselves_are_allowed() -> None:
     Hedge(quantile=0.5, min_observations=1, max_extra=1.0)
+
+
+def test_as_many_as_may_be_asked_for_are_always_known_in_the_end() -> None:
+    """With more than are ever remembered, nothing was hedged, and nobody was told."""
+    book = HedgeBook(Hedge(min_observations=500))
+    for number in range(5000):
+        book.observe(0.1)
+        assert (book.begin() is not None) == (number >= 499)
 
 
 def test_nothing_is_hedged_before_enough_was_seen() -> None:

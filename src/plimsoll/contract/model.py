@@ -204,7 +204,7 @@ class HedgeSection(_Section, frozen=True, kw_only=True):
     """
 
     quantile: Annotated[float, Meta(ge=0.5, lt=1)] = 0.97
-    min_observations: AtLeastOne = 20
+    min_observations: Annotated[int, Meta(ge=1, le=500)] = 20
     max_extra: WholeShare = 0.05
 
 

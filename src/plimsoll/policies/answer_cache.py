@@ -8,22 +8,28 @@ __all__ = ["AnswerCache"]
 
 
 class AnswerCache:
-    """Answers, as JSON, by the key of their request: the last `max_entries` (from 1) that were given or asked for."""
+    """Answers, as JSON, by the key of their request: the last `max_entries` (from 1) that were given or asked for, and
+    of these the last `max_bytes`."""
 
-    __slots__ = ("_answers", "_max_entries")
+    __slots__ = ("_answers", "_bytes", "_max_bytes", "_max_entries")
 
-    def __init__(self, max_entries: int = 1000) -> None:
-        if max_entries < 1:
-            raise Misuse(f"an answer cache of {max_entries!r} entries remembers nothing")
+    def __init__(self, max_entries: int = 1000, max_bytes: int = 64 * 1024 * 1024) -> None:
+        if max_entries < 1 or max_bytes < 1:
+            raise Misuse(f"an answer cache of {max_entries!r} entries and {max_bytes!r} bytes remembers nothing")
         self._max_entries = max_entries
+        self._max_bytes = max_bytes
+        self._bytes = 0
         self._answers: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
 
     def put(self, request: str, answer: bytes, *, at: float) -> None:
-        """Remembers an answer that was given at `at`, in seconds of any clock."""
+        """Remembers an answer that was given at `at`, in seconds of any clock; none that is too long by itself."""
+        self._forget(request)
+        if len(answer) > self._max_bytes:
+            return
         self._answers[request] = (at, answer)
-        self._answers.move_to_end(request)
-        if len(self._answers) > self._max_entries:
-            self._answers.popitem(last=False)
+        self._bytes += len(answer)
+        while len(self._answers) > self._max_entries or self._bytes > self._max_bytes:
+            self._forget(next(iter(self._answers)))
 
     def get(self, request: str, *, now: float, max_age_s: float) -> tuple[float, bytes] | None:
         """The age in seconds of the answer to this request, and the answer; None where it is unknown, or too old."""
@@ -32,3 +38,8 @@ class AnswerCache:
             return None
         self._answers.move_to_end(request)
         return now - known[0], known[1]
+
+    def _forget(self, request: str) -> None:
+        known = self._answers.pop(request, None)
+        if known is not None:
+            self._bytes -= len(known[1])

@@ -26,7 +26,8 @@ _MOST_SAVED = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hedge:
-    """Asks a second time after the `quantile` of the latencies seen (between 0 and 1), from `min_observations` on.
+    """Asks a second time after the `quantile` of the latencies seen (between 0 and 1), from `min_observations` on
+    (1 to 500).
 
     `max_extra` caps the extra load, as a share of the calls: where everything is slow, asking twice helps nobody.
     Raises `Misuse` for values that make no sense.
@@ -39,8 +40,9 @@ class Hedge:
     def __post_init__(self) -> None:
         if not 0.5 <= self.quantile < 1:
             raise Misuse(f"hedge.quantile is {self.quantile!r}; it is a share from 0.5 on and below 1")
-        if self.min_observations < 1:
-            raise Misuse(f"hedge.min_observations is {self.min_observations!r}; at least one latency must be known")
+        if not 1 <= self.min_observations <= _SPAN:
+            what = f"at least one latency must be known, and no more than {_SPAN} are remembered for certain"
+            raise Misuse(f"hedge.min_observations is {self.min_observations!r}; {what}")
         if not 0 < self.max_extra <= 1:
             raise Misuse(f"hedge.max_extra is {self.max_extra!r}; it is a share above 0, at most 1")
 
