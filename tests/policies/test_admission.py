@@ -1,6 +1,7 @@
 """Admission: breaker, rate limit and bulkhead one after the other; what one refuses costs the others nothing."""
 
 import asyncio
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -351,6 +352,30 @@ def test_whoever_is_told_of_what_would_be_refused_and_fails_costs_no_place() -> 
         return made.compartment.inside
 
     assert played(main) == 1
+
+
+@pytest.mark.parametrize(("observed", "refused"), [(frozenset(), True), (ALL, False)])
+def test_a_leave_is_none_any_more_where_the_circuit_was_isolated_since(observed: frozenset[str], refused: bool) -> None:
+    async def main() -> None:
+        made = admission(circuit_breaker=BREAKER, bulkhead=Bulkhead(max_concurrent=1), observed=observed)
+        assert made.circuit is not None
+        admitted = await made.enter()
+        made.check(admitted)
+        made.circuit.isolate()
+        with pytest.raises(CircuitOpen) if refused else nullcontext():
+            made.check(admitted)
+        admitted.cancelled()
+        made.check(admitted)  # it has ended, and sends nothing
+
+    played(main)
+
+
+def test_where_no_circuit_is_every_leave_holds() -> None:
+    async def main() -> None:
+        made = admission(bulkhead=Bulkhead(max_concurrent=1))
+        made.check(await made.enter())
+
+    played(main)
 
 
 def test_a_rate_limit_that_observes_books_only_what_it_would_have_let_pass() -> None:

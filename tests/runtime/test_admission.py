@@ -301,6 +301,32 @@ def test_a_run_that_is_stopped_in_a_queue_leaves_it() -> None:
     simulated(main)
 
 
+def test_an_isolation_is_heeded_after_the_wait() -> None:
+    """What waited for its turn was sent once more, although an operator had isolated the dependency meanwhile."""
+
+    async def main() -> None:
+        line = Line("primary")
+        line.takes_s = 10.0
+        bulkhead = BulkheadSection(max_concurrent=1, max_queue=5, max_wait_s=60.0)
+        desk = Desk(intercept=line.intercept, models=models(bulkhead=bulkhead, circuit_breaker=BREAKER))
+        desk.agent = asks
+        harness = desk.live()
+        first = asyncio.create_task(harness.run("hi", run_id="first"))
+        await pass_time(0.1)
+        waits = asyncio.create_task(harness.run("hi", run_id="waits"))
+        await pass_time(0.1)
+        await harness.operations.isolate("primary", agent="desk", by="ana", reason="nonsense")
+        assert (await waits).ending is Ending.DEGRADED
+        assert [run for run, _ in line.sent] == ["first"]
+        assert await faults(desk, "waits") == [Fault.CIRCUIT_OPEN]
+        await first
+        admission = harness.env.admissions["primary"]
+        assert admission.compartment is not None and admission.compartment.inside == 0
+        assert admission.circuit is not None and admission.circuit.state is CircuitState.ISOLATED
+
+    simulated(main)
+
+
 def test_what_is_refused_is_reported_as_it_stands_and_not_only_when_the_run_ends() -> None:
     """A dependency that an operator had isolated stood in the status as closed, as long as nothing else was asked."""
     seen: list[Any] = []

@@ -98,6 +98,11 @@ class Admission:
             raise
         return Admitted(permit, place)
 
+    def check(self, admitted: "Admitted") -> None:
+        """Raises `CircuitOpen` where the circuit has changed since this leave was given; nothing is to be sent then."""
+        if admitted.permit is not None and "circuit_breaker" not in self._observed:
+            admitted.permit.check()
+
     def _permit(self, circuit: Circuit, would_refuse: _Told) -> Permit | None:
         try:
             return circuit.admit()
@@ -132,29 +137,29 @@ class Admission:
 class Admitted:
     """The leave for one attempt. Whatever happens, end it by one of its three methods; a second does nothing."""
 
-    __slots__ = ("_compartment", "_permit")
+    __slots__ = ("_compartment", "permit")
 
     def __init__(self, permit: Permit | None, compartment: Compartment | None) -> None:
-        self._permit = permit
+        self.permit = permit
         self._compartment = compartment
 
     def succeeded(self, duration_s: float) -> None:
         """An answer came after `duration_s` seconds."""
         self._leave()
-        if self._permit is not None:
-            self._permit.succeeded(duration_s)
+        if self.permit is not None:
+            self.permit.succeeded(duration_s)
 
     def failed(self, fault: Fault, duration_s: float) -> None:
         """It failed by `fault` after `duration_s` seconds."""
         self._leave()
-        if self._permit is not None:
-            self._permit.failed(fault, duration_s)
+        if self.permit is not None:
+            self.permit.failed(fault, duration_s)
 
     def cancelled(self) -> None:
         """Nobody waited for the outcome."""
         self._leave()
-        if self._permit is not None:
-            self._permit.cancelled()
+        if self.permit is not None:
+            self.permit.cancelled()
 
     def _leave(self) -> None:
         compartment, self._compartment = self._compartment, None

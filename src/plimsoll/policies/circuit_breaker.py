@@ -101,6 +101,12 @@ class Permit:
         """Whether the circuit is still in the state in which it gave this leave."""
         return self._circuit is not None and self._circuit._generation == self._generation
 
+    def check(self) -> None:
+        """Raises `CircuitOpen` where the circuit has changed since; nothing is to be sent then."""
+        circuit = self._circuit
+        if circuit is not None and not self.holds:
+            raise CircuitOpen(circuit.dependency, state=circuit.state, retry_after_s=circuit.retry_after_s)
+
     def succeeded(self, duration_s: float) -> None:
         """An answer came after `duration_s` seconds."""
         self._end(duration_s, failed=False)

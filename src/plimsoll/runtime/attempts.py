@@ -14,7 +14,7 @@ from plimsoll.core.canonical import canonical_json
 from plimsoll.core.errors import CallTimeout, CircuitOpen, LimitExceeded, Misuse, RateLimited, Rejected, Shed
 from plimsoll.core.events import AttemptSettled, Finding
 from plimsoll.observability.findings import output_finding
-from plimsoll.policies.admission import Admission
+from plimsoll.policies.admission import Admission, Admitted
 from plimsoll.policies.classify import classify
 from plimsoll.policies.deadline import attempt_timeout_s
 from plimsoll.policies.ladder import Rung
@@ -164,6 +164,8 @@ async def _admitted(admission: Admission, footing: Footing, number: int, lead: L
             at_most_s=max(0.0, footing.remaining_s() - footing.reserve_s),
             would_refuse=partial(_would_refuse, footing),
         )
+        if has_news(state):  # of while it waited for its turn
+            await _heeded(state, admission, admitted)
     except Rejected as refusal:
         report_if_due(env)
         return Attempt(number, env.clock.monotonic() - arrived, error=classify(refusal), was_sent=False)
@@ -178,6 +180,16 @@ async def _admitted(admission: Admission, footing: Footing, number: int, lead: L
         admitted.failed(_fault_in(footing, tried.error), tried.duration_s)
     report_if_due(env)
     return tried
+
+
+async def _heeded(state: RunState, admission: Admission, admitted: Admitted) -> None:
+    """Heeds what people have asked for meanwhile. Raises `CircuitOpen` where they have isolated the dependency."""
+    try:
+        await heed(state)
+        admission.check(admitted)
+    except BaseException:
+        admitted.cancelled()
+        raise
 
 
 def _would_refuse(footing: Footing, refusal: Rejected) -> None:
@@ -196,7 +208,7 @@ def _fault_in(footing: Footing, error: ErrorRecord) -> Fault:
 async def _made(footing: Footing, number: int, lead: Lead | None) -> Attempt:
     """One attempt: within its timeout, seen by the interceptor, its answer checked."""
     state, exchange, env = footing.state, footing.exchange, footing.state.env
-    if has_news(state):  # also while it waited for its turn
+    if has_news(state):
         await heed(state)
     showing = None if footing.rung is None else _showing(footing, footing.rung.model, lead)
     if showing is not None and showing.is_watched:
