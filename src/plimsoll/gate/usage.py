@@ -1,7 +1,7 @@
 """What a run used up, as the oracles and the limits count it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
 from plimsoll.contract.model import Model
@@ -10,6 +10,7 @@ from plimsoll.core.calls import Usage
 from plimsoll.core.canonical import digest
 from plimsoll.gate.scene import CallMade, Scene
 from plimsoll.gate.sites import dependency_of, is_part
+from plimsoll.observability.loops import ROUNDS
 from plimsoll.policies.limits import LimitLedger
 
 __all__ = ["most_repeated", "tokens_billed", "used_up"]
@@ -58,9 +59,11 @@ def _billed(scene: Scene) -> Iterator[tuple[CallMade, Usage]]:
 
 def most_repeated(scene: Scene) -> int:
     """How often the most frequent tool call was made with the same arguments and the same result; of an agent outside,
-    whose tools are not seen, how often in a row its model said the same."""
+    whose tools are not seen, how often in a row its model said the same: to the very same request, or in a conversation
+    that goes on, of which each so many count once, as the loop detector has it."""
     if scene.stage.subject.outside:
-        return max((len(list(same)) for _, same in groupby(_said(scene))), default=0)
+        said = list(_said(scene))
+        return max(_longest(said), _longest(answer for _, answer in said) // ROUNDS)
     counts = Counter(
         (call.exchange.dependency, call.exchange.args_digest, digest(call.exchange.encode(call.native)))
         for call in scene.calls
@@ -69,10 +72,16 @@ def most_repeated(scene: Scene) -> int:
     return max(counts.values(), default=0)
 
 
-def _said(scene: Scene) -> Iterator[str]:
+def _longest(items: Iterable[object]) -> int:
+    """How often the same came in a row, at most."""
+    return max((len(list(same)) for _, same in groupby(items)), default=0)
+
+
+def _said(scene: Scene) -> Iterator[tuple[str, str]]:
+    """What the model was asked each time, and what it said, as digests."""
     answered = (call for call in scene.calls if call.is_model and not call.error and call.ended_s is not None)
     for call in answered:
-        yield call.exchange.sameness(call.exchange.encode(call.native))
+        yield call.exchange.args_digest, call.exchange.sameness(call.exchange.encode(call.native))
 
 
 def tokens_billed(scene: Scene) -> int:

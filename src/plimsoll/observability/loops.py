@@ -9,10 +9,11 @@ from plimsoll.core.canonical import digest
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import CallSettled, Event, Finding
 
-__all__ = ["LoopDetector"]
+__all__ = ["ROUNDS", "LoopDetector"]
 
 _MAX_PERIOD = 4
-_ROUNDS = 4
+ROUNDS = 4
+"""In a conversation that goes on, a model may say the same so many times as often as to the very same request."""
 
 Step = tuple[str, str, str]
 """What makes two calls the same: dependency, digest of the arguments, digest of the result."""
@@ -41,7 +42,7 @@ class LoopDetector:
         # For each period: how many steps in a row equalled the one that many steps before.
         self._matches = [0] * (_MAX_PERIOD + 1)
         self._model: tuple[str, str] | None = None
-        self._model_keys: deque[str] = deque(maxlen=_ROUNDS * k)
+        self._model_keys: deque[str] = deque(maxlen=ROUNDS * k)
         self._beside = 0
         self._asked = ""
         self._length = 0
@@ -103,7 +104,7 @@ class LoopDetector:
         self._model_keys.append(event.key)
         if self._again == self._k:
             return (self._of_model(event, f"the same answer to the same request {self._k} times in a row", self._k),)
-        if self._longer == _ROUNDS * self._k:
+        if self._longer == ROUNDS * self._k:
             words = f"the same answer {self._longer} times in a row, in a conversation that goes on"
             return (self._of_model(event, words, self._longer),)
         return ()

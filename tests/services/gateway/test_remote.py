@@ -1,5 +1,6 @@
 """Agents in other processes and languages, tried by the gate through a gateway that it holds."""
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ HARDENED = """
 name = "support"
 
 [limits]
-steps = 8
+steps = 20
 seconds = 20
 tokens = 20000
 
@@ -90,7 +91,8 @@ class World:
 
 
 def wants_a_tool(body: dict[str, Any], *, tokens: int = 10) -> dict[str, Any]:
-    usage = {"prompt_tokens": 10, "completion_tokens": tokens, "total_tokens": 10 + tokens}
+    asked = len(json.dumps(body)) // 4
+    usage = {"prompt_tokens": asked, "completion_tokens": tokens, "total_tokens": asked + tokens}
     function = {"name": "look", "arguments": "{}"}
     message = {
         "role": "assistant",
@@ -99,7 +101,7 @@ def wants_a_tool(body: dict[str, Any], *, tokens: int = 10) -> dict[str, Any]:
     }
     if "input" in body:
         item = {"type": "function_call", "id": "fc_1", "call_id": "c1", **function}
-        usage = {"input_tokens": 10, "output_tokens": tokens, "total_tokens": 10 + tokens}
+        usage = {"input_tokens": asked, "output_tokens": tokens, "total_tokens": asked + tokens}
         return {"id": "resp_1", "object": "response", "status": "completed", "output": [item], "usage": usage}
     choice = {"index": 0, "message": message, "finish_reason": "tool_calls"}
     return {"id": "chatcmpl-1", "object": "chat.completion", "created": 0, "choices": [choice], "usage": usage}
