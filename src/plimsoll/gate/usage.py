@@ -58,7 +58,7 @@ def _billed(scene: Scene) -> Iterator[tuple[CallMade, Usage]]:
 
 def most_repeated(scene: Scene) -> int:
     """How often the most frequent tool call was made with the same arguments and the same result; of an agent outside,
-    whose tools are not seen, how often in a row its model said the same."""
+    whose tools are not seen, how often in a row its model said the same to the same request."""
     if scene.stage.subject.outside:
         return max((len(list(same)) for _, same in groupby(_said(scene))), default=0)
     counts = Counter(
@@ -69,10 +69,11 @@ def most_repeated(scene: Scene) -> int:
     return max(counts.values(), default=0)
 
 
-def _said(scene: Scene) -> Iterator[str]:
+def _said(scene: Scene) -> Iterator[tuple[str, str]]:
+    """What was asked of models, and what they said, in order."""
     answered = (call for call in scene.calls if call.is_model and not call.error and call.ended_s is not None)
     for call in answered:
-        yield call.exchange.sameness(call.exchange.encode(call.native))
+        yield call.exchange.args_digest, call.exchange.sameness(call.exchange.encode(call.native))
 
 
 def tokens_billed(scene: Scene) -> int:
