@@ -1,6 +1,7 @@
 #!/bin/sh
 # An agent in plain sh that names no run: asks a model with curl until that answers in words. Its one tool says "again".
-question=$(cat)
+asked=$(cat)
+question=$asked
 while :; do
     answer=$(curl --silent --show-error --fail-with-body "$OPENAI_BASE_URL/chat/completions" \
         --header "Authorization: Bearer $OPENAI_API_KEY" --header "Content-Type: application/json" \
@@ -9,7 +10,7 @@ while :; do
         exit 1
     }
     case $answer in
-    *'"tool_calls":['*) question="$question again" ;;
+    *'"tool_calls":['*) question="$asked again" ;;
     *) break ;;
     esac
 done
