@@ -396,6 +396,19 @@ def test_a_rate_limit_that_observes_books_only_what_it_would_have_let_pass() -> 
     played(main)
 
 
+def test_a_rate_limit_that_observes_counts_tokens_as_well() -> None:
+    async def main() -> None:
+        limit = RateLimit(tokens_per_minute=6000, burst_s=1.0, max_wait_s=2.0)
+        made = admission(rate_limit=limit, observed=ALL)
+        assert made.throttle is not None
+        (await made.enter(tokens=100)).succeeded(0.1)
+        assert made.throttle.wait_s(tokens=100) == 1.0  # what passed at once
+        (await made.enter(tokens=50)).succeeded(0.1)
+        assert made.throttle.wait_s(tokens=100) == 1.5  # what it would have held back
+
+    played(main)
+
+
 def test_a_rate_limit_that_observes_takes_none_of_the_time_to_wait() -> None:
     async def main() -> float:
         made = admission(
