@@ -21,6 +21,20 @@ def test_a_share_is_what_is_needed_and_a_part_of_what_is_left() -> None:
     assert share(Spend(10, 10, 0), before=Spend(), most=Most(nanos=10)) == Spend(10, 10, 0), "no limit, no share"
 
 
+def test_a_share_just_for_as_much_again_is_dealt_out() -> None:
+    assert share(Spend(20, 0, 0), before=Spend(580, 0, 0), most=MOST) == Spend(40, 0, 0)
+    assert share(Spend(21, 0, 0), before=Spend(560, 0, 0), most=MOST) == Spend(21, 0, 0)
+
+
+def test_spends_add_up_part_by_part() -> None:
+    one, other = Spend(10, 20, 30), Spend(1, 22, 3)
+    assert one.plus(other) == Spend(11, 42, 33)
+    assert one.minus(other) == Spend(9, -2, 27)
+    assert one.above(other) == Spend(9, 0, 27)
+    assert other.above(one) == Spend(0, 2, 0)
+    assert (bool(Spend()), bool(Spend(0, 0, 1))) == (False, True)
+
+
 def test_what_would_pass_a_limit_is_refused_and_named() -> None:
     assert share(Spend(500, 1, 0), before=Spend(501, 0, 0), most=MOST) is None
     assert share(Spend(500, 1, 0), before=Spend(500, 0, 0), most=MOST) == Spend(500, 1 + 399 // 20, 0)

@@ -44,6 +44,23 @@ def test_long_answers_take_no_more_than_their_share_of_the_memory() -> None:
     assert known(cache, "b", "c", "d") == ["b", "c"]
 
 
+def test_the_smallest_cache_holds_one_answer_of_one_byte() -> None:
+    cache = AnswerCache(max_entries=1, max_bytes=1)
+    cache.put("a", b"1", at=0.0)
+    cache.put("b", b"2", at=0.0)
+    assert known(cache, "a", "b") == ["b"]
+    cache.put("a", b"12", at=0.0)
+    assert known(cache, "a", "b") == ["b"]
+
+
+def test_what_is_given_anew_takes_no_more_room() -> None:
+    cache = AnswerCache(max_bytes=10)
+    for _ in range(5):
+        cache.put("a", b"12345", at=0.0)
+    cache.put("b", b"12345", at=0.0)
+    assert known(cache, "a", "b") == ["a", "b"]
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.binary(max_size=8)), max_size=40))
 def test_it_never_holds_more_than_it_may(puts: list[tuple[str, bytes]]) -> None:
     cache = AnswerCache(max_entries=3, max_bytes=12)

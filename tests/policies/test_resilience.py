@@ -8,7 +8,7 @@ import pytest
 
 from plimsoll.core.calls import Fault
 from plimsoll.core.criticality import Criticality, criticality
-from plimsoll.core.errors import CallTimeout, Misuse, OutputRejected, RateLimited, Shed
+from plimsoll.core.errors import CallTimeout, CircuitOpen, Misuse, OutputRejected, RateLimited, Shed
 from plimsoll.policies.bulkhead import Bulkhead
 from plimsoll.policies.circuit_breaker import CircuitBreaker, CircuitChanged, CircuitState
 from plimsoll.policies.hedge import Hedge
@@ -136,6 +136,17 @@ def test_timeout_alone() -> None:
         return str(caught.value), now_s(), script.cancelled
 
     assert played(main) == ("search gave no answer within 2 s", 2.0, 1)
+
+
+def test_a_timeout_is_a_failure_to_the_breaker() -> None:
+    async def main() -> None:
+        ask = pipeline(timeout_s=2.0, circuit_breaker=CircuitBreaker(window=1, min_calls=1))
+        with pytest.raises(CallTimeout):
+            await ask.call(later, 9.0, "late")
+        with pytest.raises(CircuitOpen):
+            await ask.call(later, 0.0, "at once")
+
+    played(main)
 
 
 def test_a_timeout_that_the_function_reports_is_its_own_error() -> None:

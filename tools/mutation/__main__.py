@@ -4,6 +4,7 @@ A pattern names mutants as they are shown: `plimsoll.journal.keys.*`. Ends with 
 """
 
 import argparse
+import json
 import sys
 import time
 from collections import defaultdict
@@ -14,8 +15,8 @@ from typing import Any
 import pytest
 from mutmut.configuration import config
 
-from benchmarks.common import save
-from tools.mutation.mutants import mutants_of
+from benchmarks.common import RESULTS, save
+from tools.mutation.mutants import Mutant, mutants_of
 from tools.mutation.trials import CAUGHT, INVALID, KILLED, Result, Trials
 
 WITHOUT = ("randomly", "cacheprovider", "xdist", "cov")
@@ -25,15 +26,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.mutation", description=__doc__)
     parser.add_argument("--workers", type=int, default=1, help="how many mutants are tried at a time")
     parser.add_argument("--at-least", type=float, default=0.0, metavar="PERCENT", help="how many must be caught")
-    parser.add_argument("--save", action="store_true", help="write the result of all under benchmarks/results/")
+    parser.add_argument("--save", action="store_true", help="write the result under benchmarks/results/")
     parser.add_argument("patterns", nargs="*", metavar="PATTERN", help="mutants, by their names; else all")
     options = parser.parse_args()
-    if options.save and options.patterns:
-        parser.error("--save keeps the score of all mutants: give no pattern")
-
     began = time.monotonic()
     paths = sorted(path for path in Path("src").rglob("*.py") if config().should_mutate(path))
     mutants = [mutant for path in paths for mutant in mutants_of(path, options.patterns or ["*"])]
+    if options.save and any(0 < tried < len(mutants_of(path, ["*"])) for path, tried in counted(mutants, paths)):
+        parser.error("--save keeps the score of whole modules: end each pattern with the module's name and .*")
     print(f"{len(mutants)} mutants", flush=True)
     results: list[Result] = []
 
@@ -60,8 +60,13 @@ def main() -> int:
     found = {**summary(results), "workers": options.workers, "minutes": round((time.monotonic() - began) / 60, 1)}
     report(found)
     if options.save:
-        save("mutation", found)
+        save("mutation", beside_the_others(found) if options.patterns else found)
     return 0 if found["score"] >= options.at_least else 1
+
+
+def counted(mutants: Sequence[Mutant], paths: Sequence[Path]) -> list[tuple[Path, int]]:
+    """How many mutants of each module are to be tried."""
+    return [(path, sum(mutant.module == str(path) for mutant in mutants)) for path in paths]
 
 
 def summary(results: Sequence[Result]) -> dict[str, Any]:
@@ -72,6 +77,14 @@ def summary(results: Sequence[Result]) -> dict[str, Any]:
             by_module[result.mutant.module].append(result)
     everything = [result for each in by_module.values() for result in each]
     return {**_score(everything), "modules": {name: _told(each) for name, each in sorted(by_module.items())}}
+
+
+def beside_the_others(found: dict[str, Any]) -> dict[str, Any]:
+    """The saved result, with these modules in place of what it says of them, and with its own minutes."""
+    saved = json.loads((RESULTS / "mutation.json").read_text())
+    modules = dict(sorted({**saved["modules"], **found["modules"]}.items()))
+    caught, of = (sum(each[key] for each in modules.values()) for key in ("caught", "of"))
+    return {**saved, "score": round(100 * caught / of, 2), "caught": caught, "of": of, "modules": modules}
 
 
 def _told(results: Sequence[Result]) -> dict[str, Any]:
