@@ -1,6 +1,8 @@
 """Agents in other processes and languages, tried by the gate through a gateway that it holds."""
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -226,3 +228,25 @@ def test_an_agent_that_does_not_end_is_killed_with_all_that_it_began(tmp_path: P
     for pid in (tmp_path / "pids").read_text().split():
         status = Path(f"/proc/{pid}/status")
         assert not status.exists() or "zombie" in status.read_text()  # whoever inherits it has yet to be told
+
+
+def tried(command: str, text: str = HARDENED) -> Any:
+    held = remote_subject(["sh", "-c", command], contract(text))
+    return try_plan(Stage(subject=held, scenario=SCENARIOS[0], contract=held.contract), Plan(seed=1)).trial
+
+
+@pytest.mark.parametrize("leaves", ["sleep 600 &", "setsid sleep 600 & echo $! > {pids}"])
+def test_an_agent_is_done_when_it_has_ended_whatever_it_left_running(tmp_path: Path, leaves: str) -> None:
+    pids = tmp_path / "pids"
+    answers = f"sh {AGENTS / 'asks.sh'}; {leaves.format(pids=pids)}"
+    try:
+        trial = tried(answers)
+    finally:
+        if pids.exists():
+            os.kill(int(pids.read_text()), signal.SIGKILL)
+    assert (trial.reach, trial.violations) == (Reach.REACHED, ())
+
+
+def test_an_agent_that_writes_without_end_is_stopped() -> None:
+    trial = tried(f"sh {AGENTS / 'asks.sh'}; yes")
+    assert [violation.code for violation in trial.violations] == ["goal_missed"], trial.violations

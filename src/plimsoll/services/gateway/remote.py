@@ -37,6 +37,11 @@ __all__ = ["remote_subject"]
 _TENANT = "gate"
 _KEYS = "keys.json"
 _LAST_WORDS = 300
+_STDERR = 2
+_MAX_ANSWER_BYTES = 1_000_000
+_MAX_COMPLAINT_BYTES = 65_536
+_LAST_READ_S = 1.0
+"""How many seconds are left for what an agent has written to be read, once it has ended and its session was killed."""
 
 
 def remote_subject(command: Sequence[str], contract: Contract) -> Subject:
@@ -168,21 +173,69 @@ def _with(surroundings: Surroundings, interceptor: Interceptor) -> Surroundings:
 async def _talk(command: Sequence[str], input: Any, told: Mapping[str, str]) -> tuple[int, str, str]:
     """Runs the agent on a request: its exit code, its answer, and what it complained of. Cancelled, it is killed."""
     text = input if isinstance(input, str) else msgspec.json.encode(input).decode()
-    process = await asyncio.create_subprocess_exec(
+    loop = asyncio.get_running_loop()
+    transport, talk = await loop.subprocess_exec(
+        _Talk,
         *command,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
         env={**os.environ, **{name: _with_us(os.environ.get(name)) for name in ("NO_PROXY", "no_proxy")}, **told},
         start_new_session=True,
     )
+    pid = transport.get_pid()
     try:
-        out, err = await process.communicate(text.encode())
+        stdin: Any = transport.get_pipe_transport(0)
+        stdin.write(text.encode())
+        stdin.close()
+        await asyncio.wait([talk.exited, talk.flooded], return_when=asyncio.FIRST_COMPLETED)
+        _kill(pid)  # what it has left running
+        await talk.exited
+        await asyncio.wait([talk.closed], timeout=_LAST_READ_S)  # who has left its session may hold the pipes open
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # it, or what it has left running
-        await process.wait()
-    return process.returncode or 0, out.decode(errors="replace").strip(), err.decode(errors="replace")
+        if not talk.exited.done():
+            _kill(pid)
+        transport.close()
+        await talk.closed
+    complained = f"it wrote more than {_MAX_ANSWER_BYTES} bytes" if talk.flooded.done() else talk.complained
+    return transport.get_returncode() or 0, talk.said, complained
+
+
+class _Talk(asyncio.SubprocessProtocol):
+    """What an agent writes: all of its answer, unless that is too long, and the last of what it complains of."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.exited: asyncio.Future[None] = loop.create_future()
+        self.flooded: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self._out = bytearray()
+        self._err = bytearray()
+
+    @property
+    def said(self) -> str:
+        return self._out.decode(errors="replace").strip()
+
+    @property
+    def complained(self) -> str:
+        return self._err.decode(errors="replace")
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == _STDERR:
+            self._err += data
+            del self._err[:-_MAX_COMPLAINT_BYTES]
+        elif len(self._out) + len(data) <= _MAX_ANSWER_BYTES:
+            self._out += data
+        elif not self.flooded.done():
+            self.flooded.set_result(None)
+
+    def process_exited(self) -> None:
+        self.exited.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set_result(None)
+
+
+def _kill(group: int) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def _with_us(directly: str | None) -> str:
