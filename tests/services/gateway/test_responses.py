@@ -201,6 +201,8 @@ def test_the_same_tool_again_is_no_loop_since_nobody_sees_what_it_brought(
         ({"input": "x", "conversation": "conv_1"}, "state_not_kept"),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "state_not_kept"),
         ({"input": "x", "background": True}, "state_not_kept"),
+        ({"input": "x", "max_output_tokens": 0}, "invalid_request"),
+        ({"input": "x", "max_output_tokens": 100.0}, "invalid_request"),
     ],
 )
 def test_what_cannot_be_asked_is_told(

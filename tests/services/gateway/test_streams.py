@@ -10,11 +10,12 @@ from urllib.parse import urlsplit
 import httpx2
 import openai
 import pytest
-from starlette.responses import JSONResponse, StreamingResponse
+from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from plimsoll.core.calls import Ending, Status
-from plimsoll.services.gateway import streams
+from plimsoll.services.gateway import streams, upstreams
 from tests.services.gateway.serving import (
+    CONTRACT,
     SPOKEN,
     USED,
     Gateway,
@@ -28,6 +29,7 @@ from tests.services.gateway.serving import (
 )
 from tests.services.gateway.test_runs import calls, head
 
+EVENTS = b"text/event-stream"
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 
 
@@ -144,6 +146,90 @@ def test_an_upstream_that_does_not_stream_is_shown_as_a_stream(served_gateway: G
     assert text == "all at once"
     assert chunks[0].choices[0].delta.tool_calls[0].index == 0
     assert chunks[-1].usage.total_tokens == 10
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n", "\r"])
+def test_an_event_is_what_stands_between_ends_of_lines(served_gateway: Gateway, upstream: Upstream, ends: str) -> None:
+    said = "one\u2028two\x85three grüße"
+    lines = [": hello", "event: x", "data: " + json.dumps(chunk({"content": said}), ensure_ascii=False), ""]
+    lines += ["data:" + json.dumps(chunk({}, "stop")), "", "data: [DONE]", "", "data: after the end", "", ""]
+    raw = ends.join(lines).encode()
+
+    def by_the_byte(body: dict[str, Any]) -> StreamingResponse:
+        async def events() -> Any:
+            for index in range(len(raw)):
+                yield raw[index : index + 1]
+
+        return StreamingResponse(events(), media_type="Text/Event-Stream")
+
+    for does in (by_the_byte, lambda body: Response(raw, media_type="text/event-stream")):
+        upstream.does["second"] = does
+        _, text = shown(served_gateway.client(), model="second")
+        assert text == said
+
+
+def test_a_line_that_does_not_end_is_not_held_for_ever(
+    tmp_path: Path, upstream: Upstream, upstream_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstreams, "MAX_ANSWER_BYTES", 100_000)
+
+    class Endless(Response):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": [[b"content-type", EVENTS]]})
+            await send({"type": "http.response.body", "body": b"data: " + b"x" * 200_000, "more_body": True})
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+    text = CONTRACT.replace("[models.lone]", "[models.lone]\ntimeout_s = 20")
+    with gateway(tmp_path, upstream_url, text) as running:
+        upstream.does["first"] = lambda body: Endless()
+        with pytest.raises(openai.InternalServerError) as failed:
+            shown(running.client(), model="lone")
+        assert failed.value.code == "upstream_failed"  # and not that it took too long
+
+
+def test_a_tool_call_that_repeats_its_names_as_nothing_is_whole(served_gateway: Gateway, upstream: Upstream) -> None:
+    first = {"index": 0, "id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"id"'}}
+    more = {"index": 0, "id": "", "type": "function", "function": {"name": "", "arguments": ": 3}"}}
+    parts = [chunk({"role": "assistant", "tool_calls": [first]}), chunk({"role": "", "tool_calls": [more]})]
+    upstream.does["second"] = lambda body: streamed([*parts, chunk({}, "tool_calls")])
+    chunks, _ = shown(served_gateway.client(), model="second", **{"x-plimsoll-run": "repeats"})
+    assert chunks[-1].choices[0].finish_reason == "tool_calls"
+    message = calls(served_gateway, "team-a/repeats")[0].outcome.value["body"]["choices"][0]["message"]
+    whole = {"id": "c1", "type": "function", "function": {"name": "find", "arguments": '{"id": 3}'}}
+    assert message == {"role": "assistant", "tool_calls": [whole]}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"choices": [{"index": [1], "delta": {"content": "x"}}]},
+        {"choices": [{"index": None, "delta": {"content": "x"}}]},
+        {"choices": [{"delta": {"content": 5}}]},
+        chunk({"tool_calls": "find"}),
+        chunk({"tool_calls": ["find"]}),
+        chunk({"tool_calls": [{"index": [1]}]}),
+        chunk({"tool_calls": [{"index": 0, "function": "find"}]}),
+    ],
+)
+def test_what_is_no_part_is_not_shown(served_gateway: Gateway, upstream: Upstream, part: dict[str, Any]) -> None:
+    upstream.does["first"] = lambda body: streamed([part, *SPOKEN, chunk({}, "stop")])
+    stream = served_gateway.client().chat.completions.with_raw_response.create(
+        model="primary", messages=HELLO, stream=True
+    )
+    assert stream.headers["x-plimsoll-rung"] == "second"
+    assert "".join(part.choices[0].delta.content or "" for part in stream.parse()) == "It is so."
+
+
+def test_an_answer_given_again_has_all_that_it_had(served_gateway: Gateway, upstream: Upstream) -> None:
+    logprobs = {"content": [{"token": "so", "logprob": -0.5, "bytes": [115, 111], "top_logprobs": []}], "refusal": None}
+    said = chunk({"content": "so"})
+    said["choices"][0]["logprobs"] = logprobs
+    upstream.does["second"] = lambda body: streamed([said, chunk({}, "stop")])
+    for _ in range(2):
+        chunks, _ = shown(served_gateway.client(), model="second", **{"idempotency-key": "with logprobs"})
+        assert chunks[0].choices[0].logprobs.model_dump() == logprobs
+    assert len(upstream.asked) == 1
 
 
 def test_a_canned_answer_is_shown_as_a_stream(served_gateway: Gateway, upstream: Upstream) -> None:

@@ -117,6 +117,9 @@ def test_keys_prompts_and_answers_are_in_no_log(
     say(client, "prompt-secret")
     with pytest.raises(openai.InternalServerError):
         say(client, "prompt-secret", model="lone", key="idempotency-secret")
+    httpx2.get(f"{served_gateway.url}/{served_gateway.key()}/%1b[31m")
+    assert "- - 404 not_found" in caplog.text
     assert "team-a /chat/completions 200" in caplog.text
-    for secret in ("prompt-secret", "answer-secret", "idempotency-secret", "second says", UP_KEY, served_gateway.key()):
+    said = ("prompt-secret", "answer-secret", "idempotency-secret", "second says", "31m")
+    for secret in (*said, UP_KEY, served_gateway.key()):
         assert secret not in caplog.text

@@ -45,6 +45,8 @@ __all__ = ["create_gateway"]
 LOOK_S = 1.0
 """How often it looks for runs that somebody has cancelled, and for those that their clients have left."""
 _ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS)
+_PATHS = frozenset({"/healthz", "/readyz", "/v1/models", *(f"/v1{endpoint.path}" for endpoint in _ENDPOINTS)})
+"""What the log has of the paths that are asked for: any other may hold whatever its client has put there."""
 _LOG = logging.getLogger("plimsoll.gateway")
 _encode = msgspec.json.Encoder().encode
 _AGAIN = {"retry-after": "1"}
@@ -225,7 +227,8 @@ def _failure_of(error: Exception) -> Failure:
 
 
 def _refused(http: HttpRequest, failure: Failure) -> Response:
-    _LOG.info("- %s %d %s", http.url.path[:64], failure.status, failure.code)
+    path = http.scope["path"]
+    _LOG.info("- %s %d %s", path if path in _PATHS else "-", failure.status, failure.code)
     return _json(failure.body, status=failure.status, headers=failure.headers)
 
 

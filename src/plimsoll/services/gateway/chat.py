@@ -13,6 +13,7 @@ from plimsoll.policies.output_check import OutputProblem, check_text
 from plimsoll.services.gateway.endpoint import (
     Json,
     Streamed,
+    cap_refusal,
     check_function,
     invalid,
     is_count,
@@ -34,6 +35,33 @@ _BESIDES_TEXT = ("tool_calls", "function_call", "audio", "refusal")
 _encode = msgspec.json.Encoder().encode
 
 
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+
+
+class _ToolCall(msgspec.Struct):
+    index: int | None = None
+    function: _Function | None = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | list[Any] | None = None
+    tool_calls: list[_ToolCall] | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Part(msgspec.Struct):
+    """What is looked at of a part of a stream."""
+
+    choices: list[_Choice] | None = None
+
+
 class _Chat(Streamed):
     path = "/chat/completions"
 
@@ -43,7 +71,7 @@ class _Chat(Streamed):
         choices = body.get("n")
         if choices is not None and not (is_count(choices) and 0 < choices <= MAX_CHOICES):
             return invalid(f"`n` is a whole number from 1 to {MAX_CHOICES}")
-        return None
+        return cap_refusal(body, *_CAPS)
 
     def sent(self, body: Json, most: int, *, cap: str) -> dict[str, Any]:
         """With no more output tokens for all of its choices together, and with its usage where it is streamed."""
@@ -77,6 +105,7 @@ class _Chat(Streamed):
         return {**head, "choices": [choice], "usage": usage}
 
     def says(self, part: Json) -> bool:
+        msgspec.convert(part, _Part)
         deltas = [choice.get("delta") or {} for choice in part.get("choices") or ()]
         return any(value for delta in deltas for name, value in delta.items() if name != "role")
 
@@ -96,7 +125,7 @@ class _Chat(Streamed):
                 rest = {
                     name: value
                     for name, value in choice.items()
-                    if name not in ("delta", "index") and value is not None
+                    if name not in ("delta", "index", "message") and value is not None
                 }
                 _merge(into, rest)
         for choice in choices.values():
@@ -116,9 +145,11 @@ class _Chat(Streamed):
             message = dict(choice.get("message") or {})
             if message.get("tool_calls"):
                 message["tool_calls"] = [{"index": index, **call} for index, call in enumerate(message["tool_calls"])]
-            index, finish = choice.get("index", 0), choice.get("finish_reason")
-            yield {**frame, "choices": [{"index": index, "delta": message, "finish_reason": None}]}
-            yield {**frame, "choices": [{"index": index, "delta": {}, "finish_reason": finish}]}
+            index = choice.get("index", 0)
+            said = {**choice, "index": index, "delta": message, "finish_reason": None}
+            said.pop("message", None)
+            yield {**frame, "choices": [said]}
+            yield {**frame, "choices": [{"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}]}
         if body.get("usage") is not None:
             yield {**frame, "choices": [], "usage": body["usage"]}
 
@@ -158,7 +189,7 @@ def _merge(into: dict[str, Any], more: Mapping[str, Any]) -> None:
     for name, value in more.items():
         had = into.get(name)
         if had is None or name in _SAID_ONCE:
-            if value is not None or name not in into:
+            if name not in into or value not in (None, ""):  # some repeat it as an empty text
                 into[name] = _copied(value)
         elif isinstance(had, str) and isinstance(value, str):
             into[name] = value if name == "finish_reason" else had + value

@@ -11,7 +11,18 @@ from plimsoll.core.calls import Fault, Usage
 from plimsoll.policies.output_check import OutputProblem
 from plimsoll.services.gateway.failures import Failure
 
-__all__ = ["Endpoint", "Json", "Streamed", "check_function", "invalid", "is_count", "is_json", "named", "usage_of"]
+__all__ = [
+    "Endpoint",
+    "Json",
+    "Streamed",
+    "cap_refusal",
+    "check_function",
+    "invalid",
+    "is_count",
+    "is_json",
+    "named",
+    "usage_of",
+]
 
 Json = Mapping[str, Any]
 
@@ -101,6 +112,14 @@ def invalid(what: str) -> Failure:
 def is_count(value: Any) -> bool:
     """Whether this is a whole number that is not negative."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def cap_refusal(body: Json, *names: str) -> Failure | None:
+    """Why the client's own cap on output tokens is none; None where it is one, or there is none."""
+    for name in names:
+        if body.get(name) is not None and not (is_count(body[name]) and body[name] > 0):
+            return invalid(f"`{name}` is a whole number above 0")
+    return None
 
 
 def is_json(text: str, *, kind: type[Any] = object) -> bool:

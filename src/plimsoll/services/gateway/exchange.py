@@ -203,7 +203,7 @@ def unfolded(asked: Asked, body: dict[str, Any]) -> list[dict[str, Any]]:
 def _says(rung: Rung, endpoint: Streamed, part: dict[str, Any]) -> bool:
     try:
         return endpoint.says(part)
-    except (LookupError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, msgspec.ValidationError):
         raise OutputRejected(rung.name, fault=Fault.MALFORMED, detail="a part of its stream is none") from None
 
 

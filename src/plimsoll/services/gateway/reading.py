@@ -25,6 +25,8 @@ __all__ = ["authenticated", "check_headers", "understood"]
 RUN = "x-plimsoll-run"
 MAX_HEADERS = 100
 MAX_KEY_CHARS = 256
+MAX_DEPTH = 100
+"""Of JSON. What is nested deeper, some later reader could not go through."""
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
 
 
@@ -106,4 +108,14 @@ def _object(raw: bytes) -> dict[str, Any]:
         canonical_json(body)
     except (msgspec.DecodeError, Misuse, RecursionError, UnicodeError):
         raise Failure(400, "invalid_json", "the body of the request is no JSON object") from None
+    if _is_deep(body):
+        raise Failure(400, "invalid_json", f"the body of the request is nested deeper than {MAX_DEPTH} levels")
     return body
+
+
+def _is_deep(body: dict[str, Any]) -> bool:
+    level: list[Any] = [body]
+    for _ in range(MAX_DEPTH):
+        items = [each.values() if isinstance(each, dict) else each for each in level]
+        level = [item for each in items for item in each if isinstance(item, (dict, list))]
+    return bool(level)

@@ -14,6 +14,7 @@ from plimsoll.policies.output_check import OutputProblem, check_text
 from plimsoll.services.gateway.endpoint import (
     Json,
     Streamed,
+    cap_refusal,
     check_function,
     invalid,
     is_count,
@@ -77,7 +78,7 @@ class _Responses(Streamed):
             return Failure(400, "state_not_kept", f"an `item_reference` {_ELSEWHERE}")
         if body.get("background"):
             return Failure(400, "state_not_kept", "`background` has an answer wait at one upstream: leave it out")
-        return None
+        return cap_refusal(body, _CAP)
 
     def is_at(self, upstream: Upstream) -> bool:
         return upstream.responses

@@ -99,11 +99,11 @@ class Upstreams:
         Raises `OutputRejected` where the stream ends before its own end.
         """
         async with self._asked(rung, endpoint, body) as (name, response):
-            if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
                 yield await _whole(name, response)
                 return
             async for data in _events(name, response):
-                if data == "[DONE]":
+                if data.strip() == b"[DONE]":
                     return
                 yield _part(name, data)
 
@@ -134,15 +134,18 @@ def _client(name: str, section: Upstream, environ: Mapping[str, str]) -> httpx2.
     return httpx2.AsyncClient(base_url=section.base_url.rstrip("/"), headers=headers, timeout=None, limits=limits)
 
 
-async def _read(name: str, response: httpx2.Response) -> bytes:
-    parts: list[bytes] = []
+async def _bytes(name: str, response: httpx2.Response) -> AsyncGenerator[bytes]:
+    """The body as it comes. Raises `OutputRejected` for one that is too long."""
     size = 0
     async for part in response.aiter_bytes():
         size += len(part)
         if size > MAX_ANSWER_BYTES:
             raise OutputRejected(name, fault=Fault.MALFORMED, detail=f"it is longer than {MAX_ANSWER_BYTES} bytes")
-        parts.append(part)
-    return b"".join(parts)
+        yield part
+
+
+async def _read(name: str, response: httpx2.Response) -> bytes:
+    return b"".join([part async for part in _bytes(name, response)])
 
 
 async def _whole(name: str, response: httpx2.Response) -> Reply:
@@ -152,24 +155,35 @@ async def _whole(name: str, response: httpx2.Response) -> Reply:
     return Reply(response.status_code, _object(name, raw))
 
 
-async def _events(name: str, response: httpx2.Response) -> AsyncGenerator[str]:
+async def _events(name: str, response: httpx2.Response) -> AsyncGenerator[bytes]:
     """The data of the server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html."""
-    data: list[str] = []
-    size = 0
-    async for line in response.aiter_lines():
-        size += len(line)
-        if size > MAX_ANSWER_BYTES:
-            raise OutputRejected(name, fault=Fault.MALFORMED, detail=f"it is longer than {MAX_ANSWER_BYTES} bytes")
-        if line.startswith("data:"):
-            data.append(line[5:].removeprefix(" "))
+    data: list[bytes] = []
+    async for line in _lines(name, response):
+        if line.startswith(b"data:"):
+            data.append(line[5:].removeprefix(b" "))
         elif not line and data:
-            yield "\n".join(data)
+            yield b"\n".join(data)
             data = []
     if data:
-        yield "\n".join(data)
+        yield b"\n".join(data)
 
 
-def _part(name: str, data: str) -> dict[str, Any]:
+async def _lines(name: str, response: httpx2.Response) -> AsyncGenerator[bytes]:
+    """The lines of a body, which end in LF, CR or both. In nothing else: JSON may have a U+2028 as it is."""
+    begun = bytearray()
+    async for part in _bytes(name, response):
+        begun += part
+        if b"\n" in part or b"\r" in part:
+            lines = bytes(begun).splitlines(keepends=True)
+            # A CR at the end may be half of what ends the line.
+            begun = bytearray() if lines[-1].endswith(b"\n") else bytearray(lines.pop())
+            for line in lines:
+                yield line.rstrip(b"\r\n")
+    if begun:
+        yield bytes(begun).rstrip(b"\r\n")
+
+
+def _part(name: str, data: bytes) -> dict[str, Any]:
     part = _object(name, data)
     error = _error_in(part)
     if error is not None:
@@ -189,7 +203,7 @@ def _error_in(part: Mapping[str, Any]) -> Any:
     return None
 
 
-def _object(name: str, raw: bytes | str) -> dict[str, Any]:
+def _object(name: str, raw: bytes) -> dict[str, Any]:
     try:
         return msgspec.json.decode(raw, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeError):
