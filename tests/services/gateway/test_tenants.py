@@ -1,6 +1,7 @@
 """Tenants: their keys, what each may send, and that none ever sees what is another's."""
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -50,6 +51,17 @@ def test_a_tenants_name_is_checked_and_a_broken_file_told(tmp_path: Path) -> Non
     (tmp_path / "keys.json").write_text("[")
     with pytest.raises(Misuse, match="cannot be read"):
         keys.add("a", at=0.0)
+
+
+def test_no_key_is_lost_when_several_are_added_at_once(tmp_path: Path) -> None:
+    def adds(number: int) -> list[str]:
+        return [KeyFile(tmp_path / "keys.json").add(f"team-{number}", at=0.0) for _ in range(10)]
+
+    with ThreadPoolExecutor(4) as threads:
+        keys = list(threads.map(adds, range(4)))
+    held = KeyFile(tmp_path / "keys.json")
+    assert held.tenants() == {f"team-{number}": 10 for number in range(4)}
+    assert [held.tenant_of(each[-1]) for each in keys] == [f"team-{number}" for number in range(4)]
 
 
 def test_a_run_of_one_tenant_is_not_anothers(served_gateway: Gateway, upstream: Upstream) -> None:

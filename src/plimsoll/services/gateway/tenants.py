@@ -4,11 +4,14 @@ A key is 256 random bits. So its plain SHA-256 is enough to keep: nobody can try
 which is what slow hashes such as scrypt are for.
 """
 
+import fcntl
 import hashlib
 import hmac
 import os
 import re
 from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -56,14 +59,16 @@ class KeyFile:
         """A new key for `tenant`, which is told once: what is kept is its hash. Raises `Misuse`."""
         check_tenant(tenant)
         key = _PREFIX + urlsafe_b64encode(secret_bytes(_KEY_BYTES)).decode().rstrip("=")
-        self._write((*self._read(), _Key(tenant=tenant, sha256=_hashed(key), added_at=at)))
+        with self._changing():
+            self._write((*self._read(), _Key(tenant=tenant, sha256=_hashed(key), added_at=at)))
         return key
 
     def remove(self, tenant: str) -> int:
         """Takes all keys of `tenant` away, and says how many there were. A gateway that runs heeds it at once."""
-        keys = self._read()
-        left = tuple(key for key in keys if key.tenant != tenant)
-        self._write(left)
+        with self._changing():
+            keys = self._read()
+            left = tuple(key for key in keys if key.tenant != tenant)
+            self._write(left)
         return len(keys) - len(left)
 
     def tenants(self) -> dict[str, int]:
@@ -101,11 +106,24 @@ class KeyFile:
         except (OSError, msgspec.DecodeError) as error:
             raise Misuse(f"{self._path} cannot be read as a file of keys: {error}") from error
 
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Nobody else changes the file meanwhile, so that no key is lost that another process adds."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            folder = os.open(self._path.parent, os.O_RDONLY)
+        except OSError as error:
+            raise Misuse(f"{self._path} cannot be written: {error.strerror}") from error
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
     def _write(self, keys: tuple[_Key, ...]) -> None:
         """Puts the new file in the old one's place at once, so that no reader sees half of it."""
         beside = self._path.with_name(f"{self._path.name}.new")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
             beside.unlink(missing_ok=True)
             descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as out:
