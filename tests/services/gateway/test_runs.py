@@ -105,6 +105,26 @@ def test_a_runs_limits_hold_over_all_of_its_requests(tmp_path: Path, upstream: U
     assert len(upstream.asked) == 3
 
 
+@pytest.mark.parametrize(
+    ("limit", "code"), [("runs = 1", "limit_day_runs"), ("tokens = 100", "limit_day_tokens")], ids=["runs", "tokens"]
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_no_run_begins_on_a_day_that_is_used_up(
+    tmp_path: Path, upstream: Upstream, upstream_url: str, limit: str, code: str, streamed: bool
+) -> None:
+    with gateway(tmp_path, upstream_url, f"{CONTRACT}\n[limits.day]\n{limit}\n") as running:
+        asked: Any = {"model": "lone", "messages": [{"role": "user", "content": "hello"}], "stream": streamed}
+        answered = 0
+        with pytest.raises(openai.RateLimitError) as refused:
+            for _ in range(2):
+                running.client().chat.completions.create(**asked, max_tokens=80)
+                answered += 1
+        assert answered == (1 if code == "limit_day_runs" else 0) == len(upstream.asked)
+        assert isinstance(refused.value.body, dict)
+        assert refused.value.body["code"] == code
+        assert refused.value.response.headers["x-should-retry"] == "false"
+
+
 def test_the_same_key_and_body_are_answered_from_the_journal(
     tmp_path: Path, upstream: Upstream, upstream_url: str
 ) -> None:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import (
+    DayLimitExceeded,
     JournalCorrupt,
     JournalUnavailable,
     RateLimited,
@@ -32,7 +33,7 @@ from plimsoll.services.gateway.chat import CHAT
 from plimsoll.services.gateway.embeddings import EMBEDDINGS
 from plimsoll.services.gateway.endpoint import Endpoint, named
 from plimsoll.services.gateway.exchange import Part
-from plimsoll.services.gateway.failures import Failure, limited
+from plimsoll.services.gateway.failures import Failure, halted, limited
 from plimsoll.services.gateway.reading import RUN, authenticated, check_headers, understood
 from plimsoll.services.gateway.responses import RESPONSES
 from plimsoll.services.gateway.runs import Answer, Request, Runs, Screen
@@ -219,6 +220,8 @@ def _failure_of(error: Exception) -> Failure:
         return error
     if isinstance(error, RateLimited):
         return limited(error.retry_after_s)
+    if isinstance(error, DayLimitExceeded):
+        return halted(error.limit, f"no run may begin: {error}", whole=False)
     for kinds, status, code, what, headers in _OF_OURS:
         if isinstance(error, kinds):
             return Failure(status, code, what, headers)
