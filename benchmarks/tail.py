@@ -3,8 +3,8 @@
 A real model server on 127.0.0.1 with two deployments: 2 % of the answers take 100 times as long as the others, 0.5 %
 are errors, 0.2 % never come, and the first has busy minutes in which everything takes five times as long. Time is
 scaled: 20 ms stand for a second. An attempt's timeout is 30 such seconds in every arm but the one without any policy,
-whose client gives up after 150. Requests come at random times and wait for nobody; every arm meets the same times, and a
-server whose nth answer follows from its seed.
+whose client gives up after 150. Requests come at random times and wait for nobody; every arm meets the same times, and
+a server whose nth answer follows from its seed.
 
     python -m benchmarks.tail [--quick] [--json] [--save] [--cache DIR]
 

@@ -53,6 +53,17 @@ def test_a_tenants_name_is_checked_and_a_broken_file_told(tmp_path: Path) -> Non
         keys.add("a", at=0.0)
 
 
+def test_keys_that_cannot_be_read_are_told_as_such(tmp_path: Path, upstream: Upstream, upstream_url: str) -> None:
+    with gateway(tmp_path, upstream_url) as running:
+        client = running.client()
+        say(client)
+        (tmp_path / ".plimsoll/gateway-keys.json").write_text("[")
+        with pytest.raises(openai.InternalServerError) as refused:
+            say(client)
+    assert (refused.value.status_code, refused.value.code) == (503, "keys_unreadable")
+    assert len(upstream.asked) == 1
+
+
 def test_no_key_is_lost_when_several_are_added_at_once(tmp_path: Path) -> None:
     def adds(number: int) -> list[str]:
         return [KeyFile(tmp_path / "keys.json").add(f"team-{number}", at=0.0) for _ in range(10)]

@@ -39,7 +39,11 @@ def check_headers(http: HttpRequest) -> None:
 def authenticated(http: HttpRequest, keys: KeyFile) -> str:
     """The tenant whose key this is. Raises `Failure`."""
     scheme, _, key = http.headers.get("authorization", "").partition(" ")
-    tenant = keys.tenant_of(key.strip()) if scheme.lower() == "bearer" else None
+    try:
+        tenant = keys.tenant_of(key.strip()) if scheme.lower() == "bearer" else None
+    except Misuse:
+        what = "the gateway's file of keys cannot be read; `plimsoll gateway keys list` tells why"
+        raise Failure(503, "keys_unreadable", what) from None
     if tenant is None:
         what = "this is no key of this gateway; send one as `Authorization: Bearer KEY`"
         raise Failure(401, "invalid_api_key", what, {"www-authenticate": "Bearer"})
