@@ -22,6 +22,7 @@ __all__ = ["Healthy", "healthy_runs", "stage_of", "two_ways"]
 
 _VARIED = 3
 _QUIET = ("info",)
+_NOTHING_SEEN = "in no scenario was anything of the agent seen: it does not ask its models at the address it is given"
 _MISSES = frozenset({"goal_missed", "wrong_ending", "effect_lost", "hung"})
 
 
@@ -62,6 +63,8 @@ def healthy_runs(subject: SubjectLike, scenarios: Sequence[Scenario], *, promise
         if not first.trial.stuck and again.trial.digest != first.trial.digest:
             reasons.append(two_ways(f"scenario {scenario.name!r}", first.trial, again.trial))
     shown = shown_by(stage.baseline for stage in stages if stage.baseline is not None)
+    if subject.outside and stages and not any(stage.baseline and stage.baseline.sites for stage in stages):
+        reasons.append(_NOTHING_SEEN)
     names = Counter(scenario.name for scenario in scenarios)
     reasons += [f"{count} scenarios are called {name!r}" for name, count in names.items() if count > 1]
     return Healthy(tuple(replace(stage, shown=shown) for stage in stages), tuple(trials), tuple(reasons))

@@ -181,6 +181,13 @@ def test_an_agent_that_names_no_run_is_bounded_by_nothing() -> None:
     assert "bounded, unbounded loop" in broken(verdict)
 
 
+def test_an_agent_that_asks_elsewhere_is_not_judged() -> None:
+    elsewhere = ["sh", "-c", f"cat > /dev/null; echo {ANSWER}"]
+    verdict = run_campaign(remote_subject(elsewhere, contract(HARDENED)), SCENARIOS)
+    assert verdict.decision is Decision.INCONCLUSIVE
+    assert "does not ask its models at the address it is given" in broken(verdict)
+
+
 @pytest.mark.timeout(300)
 def test_an_agent_of_openais_client_and_streams_takes_what_breaks_off() -> None:
     text = HARDENED.replace("seconds = 20", "seconds = 60")  # to import that client takes long on a busy machine
