@@ -226,6 +226,9 @@ def test_embeddings_are_passed_through_and_never_another_models(served_gateway: 
         client.embeddings.create(model="primary", input="text")
     assert isinstance(refused.value.body, dict)
     assert refused.value.body["code"] == "model_has_fallback"
+    for nothing in ("", []):  # asked of an upstream, its answer would count against it
+        with pytest.raises(openai.BadRequestError):
+            client.embeddings.create(model="embed", input=nothing)
     assert [body["model"] for body in upstream.asked] == ["embed", "embed"]
     assert "max_completion_tokens" not in upstream.asked[0]
 

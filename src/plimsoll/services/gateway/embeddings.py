@@ -16,7 +16,8 @@ class _Embeddings(Endpoint):
     """The vectors of two models do not mix."""
 
     def refusal(self, body: Json) -> Failure | None:
-        return None if isinstance(body.get("input"), (str, list)) else invalid("`input` is no text, and no list")
+        given = body.get("input")
+        return None if isinstance(given, (str, list)) and given else invalid("`input` is no text, and no list of any")
 
     def check(self, asked: Json, body: Json, most: int) -> OutputProblem | None:
         """There is one vector, which is not empty, for each input."""
