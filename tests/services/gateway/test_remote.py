@@ -242,7 +242,13 @@ def tried(command: str, text: str = HARDENED) -> Any:
     return try_plan(Stage(subject=held, scenario=SCENARIOS[0], contract=held.contract), Plan(seed=1)).trial
 
 
-@pytest.mark.parametrize("leaves", ["sleep 600 &", "setsid sleep 600 & echo $! > {pids}"])
+@pytest.mark.parametrize(
+    "leaves",
+    [
+        "sleep 600 &",
+        "setsid sh -c 'echo $$ > {pids}; exec sleep 600' & until [ -s {pids} ]; do :; done",  # in a session of its own
+    ],
+)
 def test_an_agent_is_done_when_it_has_ended_whatever_it_left_running(tmp_path: Path, leaves: str) -> None:
     pids = tmp_path / "pids"
     answers = f"sh {AGENTS / 'asks.sh'}; {leaves.format(pids=pids)}"
