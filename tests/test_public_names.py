@@ -25,6 +25,7 @@ HEAVY = (
     "plimsoll.learning.classifier",
     "plimsoll.learning.encoder",
     "plimsoll.learning.export",
+    "plimsoll.learning.journals",
     "plimsoll.learning.manifest",
     "plimsoll.learning.options",
     "plimsoll.learning.rows",

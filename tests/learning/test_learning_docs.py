@@ -34,8 +34,9 @@ def test_the_pages_say_what_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for split in ("train", "validation"):
         write_rows(tmp_path / "intents" / f"{split}.jsonl", list(getattr(rows, split)))
     (tmp_path / "intents").rename(tmp_path / "data")
-    fit, full, export, classify = commands("transfer-learning.md")
+    fit, full, rows_, export, classify = commands("transfer-learning.md")
     assert full == [*fit[:5], "--out", "intents-full", "--method", "full"]
+    assert CliRunner().invoke(main, [*rows_[1:3], "--help"]).exit_code == 0  # it needs a journal: test_journals.py
     for words in (fit, export, classify):
         told = [{"intents/": "data"}.get(word, word.strip('"')) for word in words[1:]]
         ended = CliRunner().invoke(main, told)
