@@ -86,9 +86,18 @@ json_option = click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
     show_default=True,
     help="The share of in-scope texts that may be taken for out of scope.",
 )
+@click.option("--finish", is_flag=True, help="Takes the best epoch so far of a fit that did not end.")
 @json_option
 def fit(
-    *, data: Path, out: Path, method: str, encoder: Path | None, unbalanced: bool, as_json: bool, **chosen: Any
+    *,
+    data: Path,
+    out: Path,
+    method: str,
+    encoder: Path | None,
+    unbalanced: bool,
+    finish: bool,
+    as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Fits a model on rows of text and label, over a pre-trained encoder.
 
@@ -106,7 +115,9 @@ def fit(
     transfer, encoders = _leaf("transfer"), _leaf("encoder")
     base = encoder or encoders.default_weights()
     with _shown() as listener:
-        manifest = transfer.fit(rows, encoder=base, out=out, options=options, clock=SystemClock(), listener=listener)
+        manifest = transfer.fit(
+            rows, encoder=base, out=out, options=options, clock=SystemClock(), listener=listener, finish=finish
+        )
     _report(manifest, rows, out, as_json=as_json)
 
 

@@ -44,8 +44,7 @@ validation rows lie. Neither number has seen a test row.{leaks}
   above is told.
 - The validation rows chose the epoch, the temperature and the threshold: what is said of them is a little too good.
 - Its probabilities are right on average over rows like these. When the traffic changes, measure again.
-- {left_out}
-
+{left_out}
 ## Labels
 
 {names}
@@ -88,7 +87,9 @@ def card_text(title: str, manifest: Manifest, *, rows: Rows, curves: Sequence[Cu
         share=100 * manifest.rejected,
         leaks=leaks,
         curves=f"\n![Loss and accuracy by epoch]({CURVES})\n" if curves else "",
-        left_out=f"{rows.left_out:,} training rows were out of scope, and were not trained on.",
+        left_out=f"- {rows.left_out:,} training rows were out of scope, and were not trained on.\n"
+        if rows.left_out
+        else "",
         names=", ".join(f"`{label}`" for label in manifest.labels),
     )
 

@@ -61,10 +61,12 @@ def contrasted(
     options: FitOptions,
     work: Path,
     listener: Listener,
+    finish: bool = False,
 ) -> Tuned:
     """Trains the encoder alone, and leaves it where a head over its vectors does best on the validation rows.
 
-    `train` and `validation` are texts and their labels' numbers, two texts a label at least. Raises `TrainingFailed`.
+    `train` and `validation` are texts and their labels' numbers, two texts a label at least; `finish` as in
+    `run`. Raises `TrainingFailed`.
     """
 
     def measured(given: Any) -> dict[str, float]:
@@ -81,5 +83,5 @@ def contrasted(
         compute_metrics=measured,
         callbacks=callbacks(options, listener, metric="eval_accuracy"),
     )
-    curves = run(trainer, work, metric="eval_accuracy")
+    curves = run(trainer, work, metric="eval_accuracy", finish=finish)
     return Tuned(curves, sum(parameter.numel() for parameter in model.parameters()))

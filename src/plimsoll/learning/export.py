@@ -91,7 +91,7 @@ def _write_onnx(encoder: Encoder, directory: Path) -> None:
             opset_version=_OPSET,
             dynamo=False,
         )
-    # A scale for each output channel: with one for a whole matrix, the vectors move six times as far.
+    # A scale for each output channel: with one for a whole matrix, the vectors move several times as far.
     quantize_dynamic(exact, directory / ONNX, weight_type=QuantType.QInt8, per_channel=True)
     exact.unlink()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from plimsoll.core.errors import MissingExtra
+from plimsoll.core.errors import MissingExtra, Misuse
 from plimsoll.learning.encoder import Embedder, Encoder
 from plimsoll.learning.errors import TrainingFailed
 from plimsoll.learning.linear import Head
@@ -89,8 +89,8 @@ class Finite:
         if not torch.isfinite(loss).all():
             state = self.state  # type: ignore[attr-defined]
             raise TrainingFailed(
-                f"the loss is no number in step {state.global_step + 1} of {state.max_steps}. Take a lower learning "
-                "rate. What the last whole epoch had reached is kept"
+                f"the loss is no number in step {state.global_step + 1} of {state.max_steps}: take a lower learning "
+                "rate. The epochs before are kept, and --finish takes the best of them"
             )
         return result
 
@@ -132,10 +132,11 @@ def tuned(
     options: FitOptions,
     work: Path,
     listener: Listener,
+    finish: bool = False,
 ) -> tuple[Head, Tuned]:
     """Trains encoder and head together, from `head` on, and leaves the encoder at its best epoch.
 
-    `train` and `validation` are texts and their labels' numbers. Raises `TrainingFailed`.
+    `train` and `validation` are texts and their labels' numbers; `finish` as in `run`. Raises `TrainingFailed`.
     """
     set_seed(options.seed)
     if options.method is Method.LORA:
@@ -152,7 +153,7 @@ def tuned(
         optimizers=(_optimizer(model, options.rate), None),
         callbacks=callbacks(options, listener, metric="eval_accuracy"),
     )
-    curves = run(trainer, work, metric="eval_accuracy")
+    curves = run(trainer, work, metric="eval_accuracy", finish=finish)
     if options.method is Method.LORA:
         encoder.embedder.model = encoder.embedder.model.merge_and_unload()
     weight, bias = (parameter.detach().cpu().numpy() for parameter in (model.head.weight, model.head.bias))
@@ -198,10 +199,18 @@ def callbacks(options: FitOptions, listener: Listener, *, metric: str) -> list[A
     return [_Telling(listener, metric), EarlyStoppingCallback(early_stopping_patience=options.patience)]
 
 
-def run(trainer: Any, work: Path, *, metric: str) -> tuple[Curve, ...]:
-    """Trains from the latest whole checkpoint in `work`, or from the beginning, to the best epoch's weights."""
+def run(trainer: Any, work: Path, *, metric: str, finish: bool) -> tuple[Curve, ...]:
+    """Trains from the latest whole checkpoint in `work`, or from the beginning, to the best epoch's weights.
+
+    `finish` takes the best of the epochs that are whole, and trains no more. Raises `Misuse` where there is none.
+    """
+    latest = _latest(work)
+    if finish:
+        if latest is None:
+            raise Misuse(f"{work} has no whole epoch yet: there is nothing to take")
+        trainer.args.max_steps = int(latest.rpartition("-")[2])
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=_latest(work))
+    trainer.train(resume_from_checkpoint=latest)
     log = trainer.state.log_history
     losses = {entry["epoch"]: entry["loss"] for entry in log if "loss" in entry}
     return tuple(

@@ -5,8 +5,10 @@ from there when it is said again. The model's directory appears at the end, whol
 replaced.
 """
 
+import fcntl
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from plimsoll.core.errors import MissingExtra, Misuse
 from plimsoll.learning.card import write_card
 from plimsoll.learning.contrast import contrasted
 from plimsoll.learning.encoder import Encoder
-from plimsoll.learning.errors import DataError
+from plimsoll.learning.errors import DataError, TrainingFailed
 from plimsoll.learning.head import fitted_head
 from plimsoll.learning.judging import Calibration, Split, calibrated, scores
 from plimsoll.learning.linear import Head, load_head, save_head
@@ -44,12 +46,20 @@ _CHUNK = 512
 
 
 def fit(
-    rows: Rows, *, encoder: Path, out: Path, options: FitOptions, clock: Clock, listener: Listener = lambda told: None
+    rows: Rows,
+    *,
+    encoder: Path,
+    out: Path,
+    options: FitOptions,
+    clock: Clock,
+    listener: Listener = lambda told: None,
+    finish: bool = False,
 ) -> Manifest:
     """Fits a model on `rows` over the pre-trained `encoder`, and writes it to `out`, which must not be there yet.
 
-    A fit of the same rows, encoder and options that did not end goes on where it was. Raises `Misuse` where there is
-    something else, `WeightsError` for the encoder, and `TrainingFailed`, after which the last whole epoch is kept.
+    A fit of the same rows, encoder and options that did not end goes on where it was; `finish` takes the best of the
+    epochs that it had reached, and trains no more. Raises `Misuse` where there is something else, or another process
+    works at it, `WeightsError` for the encoder, and `TrainingFailed`, after which the whole epochs are kept.
     """
     if out.exists():
         raise Misuse(f"{out} is there already, and a model must not be lost: name another directory")
@@ -57,15 +67,15 @@ def fit(
         _check_pairs(rows)
     loaded = Encoder.load(encoder, max_tokens=options.max_tokens)
     base = loaded.digest()
-    work = _work(out, rows, base, options)
-    began = clock.monotonic()
-    session = _Session(loaded, rows, options, work, listener)
-    fitted = session.fitted()
-    manifest = session.manifest(fitted, base=base, train_s=clock.monotonic() - began)
-    write_manifest(work / MODEL, manifest)
-    write_card(work / MODEL, manifest, rows=rows, curves=fitted.tuned.curves)
-    (work / MODEL).replace(out)
-    shutil.rmtree(work)
+    with _work(out, rows, base, options) as work:
+        began = clock.monotonic()
+        session = _Session(loaded, rows, options, work, listener, finish=finish)
+        fitted = session.fitted()
+        manifest = session.manifest(fitted, base=base, train_s=clock.monotonic() - began)
+        write_manifest(work / MODEL, manifest)
+        write_card(work / MODEL, manifest, rows=rows, curves=fitted.tuned.curves)
+        (work / MODEL).replace(out)
+        shutil.rmtree(work)
     return manifest
 
 
@@ -81,12 +91,15 @@ class _Fitted:
 class _Session:
     """One fit: an encoder that changes, and the rows as numbers."""
 
-    def __init__(self, encoder: Encoder, rows: Rows, options: FitOptions, work: Path, listener: Listener) -> None:
+    def __init__(
+        self, encoder: Encoder, rows: Rows, options: FitOptions, work: Path, listener: Listener, *, finish: bool
+    ) -> None:
         self.encoder = encoder
         self.rows = rows
         self.options = options
         self.work = work
         self.listener = listener
+        self.finish = finish
         self.train, self.validation, self.test = (
             Split.of(split, rows.labels) for split in (rows.train, rows.validation, rows.test)
         )
@@ -123,7 +136,12 @@ class _Session:
     def _trained(self) -> tuple[Head, Tuned]:
         train, validation = ((split.texts, split.numbers) for split in (self.train, self.validation))
         options = self.options
-        told: dict[str, Any] = {"options": options, "work": self.work, "listener": self.listener}
+        told: dict[str, Any] = {
+            "options": options,
+            "work": self.work,
+            "listener": self.listener,
+            "finish": self.finish,
+        }
         if options.method is Method.FEWSHOT:
             made = contrasted(self.encoder, train=train, validation=validation, **told)
             return self._head("train-tuned"), made
@@ -175,26 +193,34 @@ class _Session:
         )
 
 
-def _work(out: Path, rows: Rows, base: str, options: FitOptions) -> Path:
-    """The directory of work beside `out`: a new one, or that of the same fit."""
+@contextmanager
+def _work(out: Path, rows: Rows, base: str, options: FitOptions) -> Iterator[Path]:
+    """The directory of work beside `out`, a new one or that of the same fit, for this process alone."""
     work = out.with_name(f"{out.name}.work")
     plan = msgspec.json.encode({"rows": rows.digest, "encoder": base, "options": asdict(options)})
     try:
         work.mkdir(parents=True, exist_ok=True)
-        file = work / "plan.json"
-        if not file.exists():
-            scratch = work / "plan.json.new"
-            scratch.write_bytes(plan)
-            scratch.replace(file)
-        same = file.read_bytes() == plan
+        with (work / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not _planned(work, plan):
+                raise Misuse(
+                    f"{work} is of a fit that has not ended, of other rows, another encoder or other options. "
+                    "Say that one again, take its work away, or name another directory"
+                )
+            yield work
+    except BlockingIOError:
+        raise Misuse(f"{work}: another process works at it; wait until it has ended") from None
     except OSError as error:
-        raise Misuse(f"{work} cannot be written: {error.strerror}") from error
-    if not same:
-        raise Misuse(
-            f"{work} is of a fit that has not ended, of other rows, another encoder or other options. "
-            "Say that one again, take its work away, or name another directory"
-        )
-    return work
+        raise TrainingFailed(f"{error}. What was done is kept in {work}") from error
+
+
+def _planned(work: Path, plan: bytes) -> bool:
+    """Whether the work is of this plan. What has none yet, gets it."""
+    file, scratch = work / "plan.json", work / "plan.json.new"
+    if not file.exists():
+        scratch.write_bytes(plan)
+        scratch.replace(file)
+    return file.read_bytes() == plan
 
 
 def _check_pairs(rows: Rows) -> None:
