@@ -41,6 +41,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(300)
 def test_from_rows_to_an_answer(tmp_path: Path, data: Path, encoder: Path) -> None:
     model, exported = tmp_path / "model", tmp_path / "int8"
     tuning = ("--method", "full", "--epochs", 4, "--learning-rate", 3e-3, "--batch-size", 8, "--max-tokens", 16)
@@ -61,6 +62,7 @@ def test_from_rows_to_an_answer(tmp_path: Path, data: Path, encoder: Path) -> No
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(300)
 def test_an_error_is_one_line_and_leaves_nothing_behind(tmp_path: Path, data: Path) -> None:
     ended = ran("fit", "--data", data, "--out", tmp_path / "model", "--encoder", tmp_path / "nowhere", "--json")
     assert ended.exit_code == 1
@@ -69,6 +71,7 @@ def test_an_error_is_one_line_and_leaves_nothing_behind(tmp_path: Path, data: Pa
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(300)
 def test_the_default_encoder_fits_and_answers(tmp_path: Path) -> None:
     words = {
         "refund": ["I want my money back", "please refund the payment", "give back what I paid", "refund me"],

@@ -16,7 +16,7 @@ from plimsoll.learning.encoder import Encoder, default_weights
 from plimsoll.learning.errors import WeightsError
 from tests.learning.tiny import WORDS
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]  # libraries that take long to import
 
 TEXTS = ["please cancel my order", "money", "where can you track the order now", "refund my money today please"]
 

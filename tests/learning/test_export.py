@@ -21,7 +21,7 @@ from plimsoll.learning.rows import Rows, read_rows
 from plimsoll.learning.transfer import ENCODER, fit
 from tests.learning.tiny import some_rows
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]  # libraries that take long to import
 
 TEXTS = ["please cancel my order", "where can you track the order now", "my money back today"]
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from plimsoll.cli import main
 from tests.learning.tiny import write_rows
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]  # libraries that take long to import
 
 PAGES = Path(__file__).parents[2] / "docs/patterns"
 

@@ -1,6 +1,7 @@
 """A fit learns, says what it learned, goes on after a kill as if there had been none, and loses nothing by failing."""
 
 import fcntl
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from plimsoll.learning.training import tuned
 from plimsoll.learning.transfer import ENCODER, fit
 from tests.learning.tiny import some_rows
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]  # libraries that take long to import
 
 TUNING = [Method.LORA, Method.FEWSHOT, Method.FULL]
 
@@ -252,6 +253,27 @@ def test_training_ends_early_where_nothing_is_gained(splits: Path, encoder_dir: 
     chosen = options(Method.FULL, epochs=30, patience=2)
     manifest = fitted(splits, encoder_dir, tmp_path / "model", chosen)
     assert 2 < manifest.epochs < 30
+
+
+@pytest.mark.parametrize("method", TUNING)
+def test_a_kill_after_the_training_adds_no_epoch(
+    method: Method, splits: Path, encoder_dir: Path, tmp_path: Path
+) -> None:
+    chosen = options(method, epochs=30, patience=1)
+    whole = fitted(splits, encoder_dir, tmp_path / "whole", chosen)
+    out = tmp_path / "model"
+    judged = 18 if method is not Method.FEWSHOT else 72
+
+    def die(now: Progress) -> None:
+        if now.what == "embed" and now.total == judged:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(splits, encoder_dir, out, chosen, listener=die)
+    shutil.rmtree(tmp_path / "model.work" / "model", ignore_errors=True)  # as if it had died before that was written
+    resumed = fitted(splits, encoder_dir, out, chosen)
+    assert resumed.epochs == whole.epochs < 30
+    assert resumed.test == whole.test
 
 
 def test_one_row_of_a_label_is_too_few_to_compare(encoder_dir: Path, tmp_path: Path) -> None:

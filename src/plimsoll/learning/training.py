@@ -39,6 +39,7 @@ __all__ = ["Curve", "Finite", "Listener", "Tuned", "arguments", "callbacks", "ex
 Listener = Callable[[Progress], object]
 
 _WHOLE = "whole"
+_ENDED = "ended"
 _HEAD_RATE = 20.0
 """How much faster the head learns than the encoder under it."""
 _WEIGHT_DECAY = 0.01
@@ -204,13 +205,14 @@ def run(trainer: Any, work: Path, *, metric: str, finish: bool) -> tuple[Curve, 
 
     `finish` takes the best of the epochs that are whole, and trains no more. Raises `Misuse` where there is none.
     """
-    latest = _latest(work)
-    if finish:
+    latest, ended = _latest(work), work / _ENDED
+    if finish or ended.exists():
         if latest is None:
             raise Misuse(f"{work} has no whole epoch yet: there is nothing to take")
         trainer.args.max_steps = int(latest.rpartition("-")[2])
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=latest)
+    ended.touch()  # killed from here on, it would train an epoch more than it would have otherwise
     log = trainer.state.log_history
     losses = {entry["epoch"]: entry["loss"] for entry in log if "loss" in entry}
     return tuple(

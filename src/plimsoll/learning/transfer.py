@@ -144,6 +144,8 @@ class _Session:
         }
         if options.method is Method.FEWSHOT:
             made = contrasted(self.encoder, train=train, validation=validation, **told)
+            for stale in self.work.glob("vectors-train-tuned-*"):  # of a life that was killed right here
+                stale.unlink()
             return self._head("train-tuned"), made
         head = self._head("train")
         if options.method is Method.HEAD:
