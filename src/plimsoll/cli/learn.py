@@ -31,7 +31,7 @@ _OFFLINE = "HF_HUB_OFFLINE"
 
 @click.group()
 def learn() -> None:
-    """Fits a small transformer on rows of your own: a router, a guard, a fallback that needs no provider.
+    """Fits a small transformer on rows of your own: a router or a guard that needs no provider.
 
     \b
     Examples:
@@ -210,7 +210,7 @@ def _write_private(file: Path, content: bytes) -> None:
 
 
 def _leaf(name: str) -> Any:
-    # Nothing here may ask the network, whatever the libraries would do by themselves.
+    # Nothing here asks the network, or prints bars of its own, whatever the libraries would do by themselves.
     os.environ.setdefault(_OFFLINE, "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
