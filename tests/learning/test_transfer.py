@@ -28,6 +28,7 @@ from tests.learning.tiny import some_rows
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]  # libraries that take long to import
 
+ONE_EPOCH: dict[Method, dict[str, Any]] = {method: {"epochs": 1} for method in Method} | {Method.HEAD: {}}
 TUNING = [Method.LORA, Method.FEWSHOT, Method.FULL]
 
 
@@ -81,6 +82,21 @@ def test_adapters_train_a_part_of_what_full_does(splits: Path, encoder_dir: Path
         for m in (Method.LORA, Method.FULL)
     )
     assert few < all_
+
+
+@pytest.mark.parametrize("method", list(Method))
+def test_how_rare_labels_weigh_is_heard_by_every_method(
+    method: Method, splits: Path, encoder_dir: Path, tmp_path: Path
+) -> None:
+    given = read_rows(splits)
+    rare = [row for row in given.train if row.label == "refund"][:4]
+    rows = Rows.of([row for row in given.train if row.label != "refund"] + rare, validation=given.validation)
+    heads = []
+    for balanced in (True, False):
+        chosen, out = options(method, balanced=balanced, **ONE_EPOCH[method]), tmp_path / str(balanced)
+        fit(rows, encoder=encoder_dir, out=out, options=chosen, clock=ManualClock())
+        heads.append(weights(out))
+    assert not np.allclose(*heads, atol=0.05)
 
 
 def test_the_card_says_what_was_measured(splits: Path, encoder_dir: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ try:
     from datasets import Dataset
     from sentence_transformers.base.sampler import GroupByLabelBatchSampler
     from sentence_transformers.sentence_transformer.losses import BatchHardSoftMarginTripletLoss
-    from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+    from transformers import DataCollatorWithPadding, Trainer
 except ImportError as error:
     raise MissingExtra(error.name or "sentence-transformers", extra="learning") from error
 
@@ -76,12 +76,12 @@ def contrasted(
     model = _Contrast(encoder.embedder)
     trainer = _ContrastTrainer(
         model=model,
-        args=arguments(TrainingArguments, options, work, metric="accuracy"),
+        args=arguments(options, work),
         data_collator=DataCollatorWithPadding(encoder.tokenizer),
         train_dataset=examples(encoder, *train),
         eval_dataset=examples(encoder, *validation),
         compute_metrics=measured,
-        callbacks=callbacks(options, listener, metric="eval_accuracy"),
+        callbacks=callbacks(options, listener),
     )
-    curves = run(trainer, work, metric="eval_accuracy", finish=finish)
+    curves = run(trainer, work, finish=finish)
     return Tuned(curves, sum(parameter.numel() for parameter in model.parameters()))

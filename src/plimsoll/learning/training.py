@@ -40,6 +40,8 @@ Listener = Callable[[Progress], object]
 
 _WHOLE = "whole"
 _ENDED = "ended"
+_ACCURACY = "eval_accuracy"
+"""What the trainer calls the accuracy on the validation rows."""
 _HEAD_RATE = 20.0
 """How much faster the head learns than the encoder under it."""
 _WEIGHT_DECAY = 0.01
@@ -103,16 +105,15 @@ class _IntentTrainer(Finite, Trainer):  # type: ignore[misc]
 class _Telling(TrainerCallback):  # type: ignore[misc]
     """Tells a listener how far the training is, and marks checkpoints that are whole."""
 
-    def __init__(self, listener: Listener, metric: str) -> None:
+    def __init__(self, listener: Listener) -> None:
         self._listener = listener
-        self._metric = metric
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._listener(Progress(what="train", done=state.global_step, total=state.max_steps))
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         (Path(args.output_dir) / f"checkpoint-{state.global_step}" / _WHOLE).touch()
-        accuracy = next((entry[self._metric] for entry in reversed(state.log_history) if self._metric in entry), None)
+        accuracy = next((entry[_ACCURACY] for entry in reversed(state.log_history) if _ACCURACY in entry), None)
         self._listener(
             Progress(
                 what="train",
@@ -146,15 +147,15 @@ def tuned(
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     trainer = _IntentTrainer(
         model=model,
-        args=arguments(TrainingArguments, options, work, metric="accuracy", train_sampling_strategy="group_by_length"),
+        args=arguments(options, work, train_sampling_strategy="group_by_length"),
         data_collator=DataCollatorWithPadding(encoder.tokenizer),
         train_dataset=examples(encoder, *train),
         eval_dataset=examples(encoder, *validation),
         compute_metrics=lambda given: {"accuracy": float((given.predictions.argmax(1) == given.label_ids).mean())},
         optimizers=(_optimizer(model, options.rate), None),
-        callbacks=callbacks(options, listener, metric="eval_accuracy"),
+        callbacks=callbacks(options, listener),
     )
-    curves = run(trainer, work, metric="eval_accuracy", finish=finish)
+    curves = run(trainer, work, finish=finish)
     if options.method is Method.LORA:
         encoder.embedder.model = encoder.embedder.model.merge_and_unload()
     weight, bias = (parameter.detach().cpu().numpy() for parameter in (model.head.weight, model.head.bias))
@@ -167,10 +168,10 @@ def _adapted(model: Any) -> Any:
         return get_peft_model(model, _LORA)
 
 
-def arguments(kind: Any, options: FitOptions, work: Path, *, metric: str, **others: Any) -> Any:
+def arguments(options: FitOptions, work: Path, **others: Any) -> Any:
     """What every training here is told: an evaluation and a checkpoint each epoch, seeds, and no report to anybody."""
     gpu = torch.cuda.is_available()
-    return kind(
+    return TrainingArguments(
         output_dir=str(work),
         num_train_epochs=options.most_epochs,
         per_device_train_batch_size=options.batch_size,
@@ -183,7 +184,7 @@ def arguments(kind: Any, options: FitOptions, work: Path, *, metric: str, **othe
         logging_strategy="epoch",
         save_total_limit=2,
         load_best_model_at_end=True,
-        metric_for_best_model=metric,
+        metric_for_best_model="accuracy",
         greater_is_better=True,
         restore_callback_states_from_checkpoint=True,
         seed=options.seed,
@@ -195,12 +196,12 @@ def arguments(kind: Any, options: FitOptions, work: Path, *, metric: str, **othe
     )
 
 
-def callbacks(options: FitOptions, listener: Listener, *, metric: str) -> list[Any]:
+def callbacks(options: FitOptions, listener: Listener) -> list[Any]:
     """Early stopping, and whoever wants to know how far it is."""
-    return [_Telling(listener, metric), EarlyStoppingCallback(early_stopping_patience=options.patience)]
+    return [_Telling(listener), EarlyStoppingCallback(early_stopping_patience=options.patience)]
 
 
-def run(trainer: Any, work: Path, *, metric: str, finish: bool) -> tuple[Curve, ...]:
+def run(trainer: Any, work: Path, *, finish: bool) -> tuple[Curve, ...]:
     """Trains from the latest whole checkpoint in `work`, or from the beginning, to the best epoch's weights.
 
     `finish` takes the best of the epochs that are whole, and trains no more. Raises `Misuse` where there is none.
@@ -216,9 +217,9 @@ def run(trainer: Any, work: Path, *, metric: str, finish: bool) -> tuple[Curve, 
     log = trainer.state.log_history
     losses = {entry["epoch"]: entry["loss"] for entry in log if "loss" in entry}
     return tuple(
-        Curve(entry["epoch"], losses[entry["epoch"]], entry[metric])
+        Curve(entry["epoch"], losses[entry["epoch"]], entry[_ACCURACY])
         for entry in log
-        if metric in entry and entry["epoch"] in losses
+        if _ACCURACY in entry and entry["epoch"] in losses
     )
 
 
