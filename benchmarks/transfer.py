@@ -38,7 +38,7 @@ QUICK_SHARE = 5
 """A quick run judges by every fifth row."""
 QUIET = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TRANSFORMERS_VERBOSITY": "error"}
 ANCHORS = {
-    "frozen MiniLM and logistic regression, in 64-bit": {
+    "frozen MiniLM and logistic regression": {
         "in_scope_accuracy": 0.954,
         "oos_recall": 0.849,
         "auroc": 0.971,
@@ -186,7 +186,7 @@ def show(result: dict[str, Any]) -> None:
         )
         for name, each in shown.items()
     ]
-    table(f"CLINC150, means of {len(result['seeds'])} seeds", [heading, *lines])
+    table(f"CLINC150, means over seeds {', '.join(map(str, result['seeds']))}", [heading, *lines])
     shipped = result["shipped"]
     Console().print(f"Shipped: {shipped['model_bytes'] / 1e6:.1f} MB, {shipped['p50_ms']} ms a text on one thread.")
 

@@ -31,6 +31,7 @@ from plimsoll.learning.transfer import ENCODER
 try:
     import torch
     from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
 except ImportError as error:
     raise MissingExtra(error.name or "onnxruntime", extra="learning") from error
 
@@ -76,7 +77,7 @@ def _write_onnx(encoder: Encoder, directory: Path) -> None:
     if not encoder.tokenizer.is_fast:
         raise WeightsError(str(encoder.directory), f"its tokenizer cannot be written as {TOKENIZER}")
     encoder.tokenizer.backend_tokenizer.save(str(directory / TOKENIZER))
-    exact = directory / "exact.onnx"
+    exact, prepared = directory / "exact.onnx", directory / "prepared.onnx"
     example = encoder.tokens(["an example", "and another one"], padding=True, return_tensors="pt")
     axes = {0: "texts", 1: "tokens"}
     with warnings.catch_warnings():  # the exporter that traces needs no further library; it says that there is another
@@ -91,9 +92,11 @@ def _write_onnx(encoder: Encoder, directory: Path) -> None:
             opset_version=_OPSET,
             dynamo=False,
         )
+    quant_pre_process(exact, prepared, skip_symbolic_shape=True)
     # A scale for each output channel: with one for a whole matrix, the vectors move several times as far.
-    quantize_dynamic(exact, directory / ONNX, weight_type=QuantType.QInt8, per_channel=True)
+    quantize_dynamic(prepared, directory / ONNX, weight_type=QuantType.QInt8, per_channel=True)
     exact.unlink()
+    prepared.unlink()
 
 
 def _refitted(directory: Path, model: Path, manifest: Manifest, rows: Rows, listener: Listener) -> Manifest:
