@@ -48,7 +48,7 @@ demo: $(VENV)/.demo ## Run the assistant's demo
 test: $(VENV)/.dev ## Run the tests
 	@$(PYTEST) || $(FAILED)
 
-test-all: $(VENV)/.dev $(VENV)/.browser ## Run every test, also those on real data, real servers and a browser, and hold the coverage to 90 %
+test-all: $(VENV)/.dev $(VENV)/.browser $(VENV)/.learning ## Run every test, also those on real data, real servers and a browser, and hold the coverage to 90 %
 	@[ -n "$$PLIMSOLL_REALDATA" ] || echo 'PLIMSOLL_REALDATA is not set: tests on real data are left out.'
 	@[ -n "$$PLIMSOLL_CHROMIUM" ] || echo 'No chromium was found: tests in a browser will be skipped.'
 	@command -v promtool >/dev/null || echo 'No Prometheus was found: tests of the alert rules will be skipped.'
@@ -81,7 +81,7 @@ bench: $(VENV)/.dev ## List the benchmarks, or run those named by BENCH="..."
 constraints: ## Remake constraints.txt from the newest versions that pyproject.toml allows
 	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(PYTHON) -m venv "$$scratch/venv"; \
-	"$$scratch/venv/bin/python" -m pip --quiet --disable-pip-version-check install '.[dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry,gateway,browser,servers,mutation]'; \
+	"$$scratch/venv/bin/python" -m pip --quiet --disable-pip-version-check install '.[dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry,gateway,learning,browser,servers,mutation]'; \
 	"$$scratch/venv/bin/python" -m pip freeze --exclude plimsoll-ai > "$$scratch/freeze"; \
 	sed -n '/^#/p' constraints.txt > "$$scratch/constraints"; \
 	grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' "$$scratch/freeze" >> "$$scratch/constraints"; \
@@ -102,9 +102,10 @@ $(VENV)/.made:
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.dev: EXTRAS := dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry,gateway
 $(VENV)/.browser: EXTRAS := browser,servers
+$(VENV)/.learning: EXTRAS := learning
 $(VENV)/.mutation: EXTRAS := mutation
 
-$(VENV)/.demo $(VENV)/.dev $(VENV)/.browser $(VENV)/.mutation: $(PINNED) | $(VENV)/.made
+$(VENV)/.demo $(VENV)/.dev $(VENV)/.browser $(VENV)/.learning $(VENV)/.mutation: $(PINNED) | $(VENV)/.made
 	@echo 'Installing plimsoll-ai[$(EXTRAS)]'
 	@$(PIP) install -c constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@

@@ -18,6 +18,8 @@ ILLUSTRATIONS = {
     "docs/adapters/openai-agents.md": "run by tests/adapters/test_adapter_docs.py",
     "docs/adapters/plain.md": "run by tests/adapters/test_adapter_docs.py",
     "docs/adapters/pydantic-ai.md": "run by tests/adapters/test_adapter_docs.py",
+    "docs/patterns/transfer-learning.md": "run by tests/learning/test_learning_docs.py",
+    "docs/patterns/transformer-architectures.md": "run by tests/learning/test_learning_docs.py",
     "docs/gateway.md": "run by tests/services/gateway/test_gateway_docs.py",
     "examples/assistant/README.md": "run by tests/examples/assistant/test_agents.py",
 }

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.common import RESULTS
-from benchmarks.figures import costs, durability, findings, overview, policies, testing
+from benchmarks.figures import costs, durability, findings, learning, overview, policies, testing
 
 __all__ = ["filled", "pages"]
 
@@ -38,6 +38,8 @@ _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "mutation": (testing.mutation, ("mutation",)),
     "policies": (policies.policies, ("policies",)),
     "tail": (policies.tail, ("tail",)),
+    "transfer": (learning.transfer, ("transfer",)),
+    "transfer.shipped": (learning.shipped, ("transfer",)),
     "silent": (findings.silent, ("silent",)),
     **{f"policies.{policy}": (policies.cost_of(policy), ("policies",)) for policy in policies.POLICIES},
     **{f"costs.{page}": (partial(findings.cost_of_watching, page=page), ("detectors",)) for page in findings.WATCHING},

@@ -13,6 +13,7 @@ from plimsoll.cli.gate import gate, reproduce
 from plimsoll.cli.gateway import gateway
 from plimsoll.cli.keys import keys
 from plimsoll.cli.kill import kill
+from plimsoll.cli.learn import learn
 from plimsoll.cli.runs import runs
 from plimsoll.cli.status import circuit, status
 from plimsoll.cli.steering import adopt, cancel, signal, work
@@ -39,6 +40,7 @@ def main() -> None:
       plimsoll kill --all                stops every run before its next call
       plimsoll audit verify              is the journal as it was written?
       plimsoll gateway                   OpenAI's interface, for agents in any language
+      plimsoll learn fit --data FILE     a small transformer of your own, from rows of text and label
 
     \b
     Exit codes: 0 done, 1 an error, 2 wrong usage, 130 after ctrl-C. `gate`: 0 SHIP, 1 BLOCK, 2 INCONCLUSIVE.
@@ -60,6 +62,7 @@ for command in (
     erase,
     keys,
     gateway,
+    learn,
 ):
     main.add_command(command)
 for steering in (compensate, signal, cancel, adopt, work):

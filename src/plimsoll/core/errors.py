@@ -19,11 +19,13 @@
     │   ├── SignalTimeout           no signal came within the time that a run waited for it (a TimeoutError, too)
     │   ├── RunBusy                 somebody else is advancing this run now
     │   ├── SessionBusy             a turn of this session has not ended yet
-    │   └── Superseded              another owner has taken this run over
+    │   ├── Superseded              another owner has taken this run over
+    │   └── TrainingFailed          a training that cannot go on; see learning/errors.py
     └── Misuse                      the caller must change something
         ├── ContractError           the contract is wrong; carries every problem with its place
         ├── RuleSyntaxError         an approval rule that does not parse (contract/expressions.py)
         ├── SimulationError, …      the gate's simulator; see gate/simulator/errors.py
+        ├── DataError, WeightsError rows and models that nothing can be made of; see learning/errors.py
         ├── ReplayMismatch          the agent's code no longer does what its journal says
         ├── UnknownRun / UnknownRequest / UnknownDependency
         ├── RunErased               a run whose personal data somebody has erased

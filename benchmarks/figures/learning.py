@@ -1,0 +1,49 @@
+"""How well a small transformer of one's own tells requests apart, and what asking it costs."""
+
+from benchmarks.figures.layout import Result, measured, table, text
+
+__all__ = ["shipped", "transfer"]
+
+
+def transfer(result: Result) -> str:
+    heading = ("fitted by", "in scope right", "out-of-scope recall", "in scope rejected", "AUROC", "ECE", "seconds")
+    fits = {_method(name): each for name, each in result["methods"].items()}
+    rows = [
+        (
+            name,
+            f"{each['in_scope_accuracy']:.2%}",
+            f"{each['oos_recall']:.1%}",
+            f"{each['rejected']:.1%}",
+            f"{each['auroc']:.3f}",
+            f"{each['ece']:.3f}",
+            f"{each['train_s']:,.0f}",
+        )
+        for name, each in {**fits, "**shipped, int8**": result["shipped"]}.items()
+    ]
+    seeds = len(result["seeds"])
+    said = (
+        f"{'One seed' if seeds == 1 else f'Means of {seeds} seeds'}. Shipped is what did best on the validation rows"
+        f" ({_method(result['shipped']['model'].rpartition('-')[0])}), exported: {_bytes_and_time(result)}."
+        f" To beat: {'; '.join(_anchor(name, each) for name, each in result['anchors'].items())}. {measured(result)}"
+    )
+    return f"{table([heading, *rows])}\n\n{text(said)}"
+
+
+def shipped(result: Result) -> str:
+    """What an answer of the shipped classifier costs."""
+    return text(f"CLINC150, 150 intents: {_bytes_and_time(result)} (median). {measured(result)}")
+
+
+def _method(name: str) -> str:
+    method, _, shots = name.partition("_")
+    return f"`{method}`, {shots.removesuffix('shot')} a label" if shots else f"`{method}`, all rows"
+
+
+def _anchor(name: str, figures: Result) -> str:
+    recall = f" with {figures['oos_recall']:.1%} recall" if "oos_recall" in figures else ""
+    return f"{name}, {figures['in_scope_accuracy']:.1%}{recall}"
+
+
+def _bytes_and_time(result: Result) -> str:
+    each = result["shipped"]
+    return f"{each['model_bytes'] / 1e6:.1f} MB, {each['p50_ms']} ms a text on one thread"

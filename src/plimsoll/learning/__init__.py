@@ -1,0 +1,21 @@
+"""Learning: from an agent's rows to a small transformer of its own, and back into the agent.
+
+rows         texts and their labels, read from files and checked
+journals     rows from a journal: what runs were asked, and which tool each called first
+encoder      a pre-trained transformer of the BERT family, which turns texts into vectors
+linear       the head over those vectors, and what its logits mean
+head         fitting a head by logistic regression
+calibration  probabilities that mean what they say, and a bound below which no label fits
+judging      a calibrated head, judged by rows that it was not fitted on
+options      the methods, and what each does where nothing else is said
+training     fine-tuning of all weights or of adapters, resumable
+contrast     fine-tuning by few examples
+transfer     `fit`: rows and an encoder become a model's directory
+manifest     what stands in such a directory
+card         what is said of it to people
+export       the same model in int8, for ONNX Runtime
+classifier   answers with the exported model, without PyTorch
+
+Nothing is imported here: `rows`, `journals`, `options` and `manifest` need no extra, `classifier` and `linear` need
+`inference`, the others `learning`.
+"""

@@ -1,0 +1,53 @@
+"""Probabilities that mean what they say, and a bound below which no label fits: both from validation rows alone.
+
+Temperature: Guo et al., On Calibration of Modern Neural Networks, 2017 (https://arxiv.org/abs/1706.04599)."""
+
+from typing import Any
+
+from plimsoll.core.errors import MissingExtra
+
+try:
+    import numpy as np
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+    from sklearn.metrics import roc_auc_score
+except ImportError as error:
+    raise MissingExtra(error.name or "scipy", extra="learning") from error
+
+__all__ = ["auroc", "calibration_error", "fitted_temperature", "threshold"]
+
+_BINS = 15
+_COLDEST, _HOTTEST = 0.02, 50.0
+
+
+def fitted_temperature(logits: Any, labels: Any) -> float:
+    """What the logits, of shape (texts, labels), are divided by for the least negative log-likelihood: 0.02 to 50.
+
+    `labels` are the right columns. It changes no answer, only how sure it is.
+    """
+
+    def loss(log_temperature: float) -> float:
+        scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return float(-scaled[np.arange(len(labels)), labels].mean())
+
+    found = minimize_scalar(loss, bounds=(np.log(_COLDEST), np.log(_HOTTEST)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def threshold(energies: Any, *, rejected: float) -> float:
+    """The energy below which a share `rejected` (0 to 1) of these in-scope validation texts lie."""
+    return float(np.quantile(energies, rejected))
+
+
+def calibration_error(chances: Any, labels: Any) -> float:
+    """The expected calibration error, 0 to 1: by how much confidence and accuracy differ, over 15 equal bins."""
+    sure = chances.max(axis=1)
+    right = chances.argmax(axis=1) == labels
+    bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
+    gaps = (abs(right[bins == at].mean() - sure[bins == at].mean()) * (bins == at).mean() for at in np.unique(bins))
+    return float(sum(gaps))
+
+
+def auroc(inside: Any, outside: Any) -> float:
+    """The chance that an in-scope text has more energy than one out of scope: 0.5 is a guess, 1 is always."""
+    return float(roc_auc_score(np.r_[np.ones(len(inside)), np.zeros(len(outside))], np.r_[inside, outside]))

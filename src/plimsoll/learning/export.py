@@ -1,0 +1,141 @@
+"""Export: a fitted model in int8 for ONNX Runtime, in a directory that says what it is.
+
+Weights are rounded to 8 bits, activations as they come. Rounding moves the vectors a little, so what was fitted on them
+is fitted again on the rounded ones: a head beside the trained one (whichever does better on the validation rows is
+taken), the temperature, and the threshold.
+"""
+
+import shutil
+import warnings
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from plimsoll.core.errors import MissingExtra, Misuse
+from plimsoll.learning.card import write_card
+from plimsoll.learning.classifier import ONNX, TOKENIZER, Vectors
+from plimsoll.learning.encoder import Encoder
+from plimsoll.learning.errors import DataError, WeightsError
+from plimsoll.learning.head import fitted_head
+from plimsoll.learning.judging import Split, calibrated, scores
+from plimsoll.learning.linear import Head, load_head, save_head
+from plimsoll.learning.manifest import Manifest, digests, read_manifest, write_manifest
+from plimsoll.learning.options import Progress
+from plimsoll.learning.rows import Rows, read_rows
+from plimsoll.learning.training import Listener
+from plimsoll.learning.transfer import ENCODER
+
+try:
+    import torch
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+except ImportError as error:
+    raise MissingExtra(error.name or "onnxruntime", extra="learning") from error
+
+__all__ = ["export", "rows_of"]
+
+_OPSET = 17
+
+
+def rows_of(model: Path, data: Path) -> Rows:
+    """The rows at `data`, parted as when `model` was fitted. Raises `DataError` where they are others."""
+    manifest = read_manifest(model, kind="model")
+    rows = read_rows(data, seed=manifest.seed)
+    if rows.digest != manifest.data_digest:
+        raise DataError(str(data), 0, f"these are not the rows that {model} was fitted on, whose digest its card names")
+    return rows
+
+
+def export(model: Path, *, rows: Rows, out: Path, listener: Listener = lambda told: None) -> Manifest:
+    """Writes the model of the directory `model` to `out`, which must not be there yet, as int8.
+
+    `rows` are those that it was fitted on. Raises `Misuse`, `DataError` for other rows, and `WeightsError`.
+    """
+    if out.exists():
+        raise Misuse(f"{out} is there already, and a model must not be lost: name another directory")
+    manifest = read_manifest(model, kind="model")
+    if rows.digest != manifest.data_digest:
+        raise DataError("the rows", 0, f"they are not those that {model} was fitted on")
+    scratch = out.with_name(f"{out.name}.work")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    try:
+        _write_onnx(Encoder.load(model / ENCODER, max_tokens=manifest.max_tokens), scratch)
+        made = _refitted(scratch, model, manifest, rows, listener)
+        write_manifest(scratch, made)
+        write_card(scratch, made, rows=rows, curves=())
+        scratch.replace(out)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return made
+
+
+def _write_onnx(encoder: Encoder, directory: Path) -> None:
+    if not encoder.tokenizer.is_fast:
+        raise WeightsError(str(encoder.directory), f"its tokenizer cannot be written as {TOKENIZER}")
+    encoder.tokenizer.backend_tokenizer.save(str(directory / TOKENIZER))
+    exact, prepared = directory / "exact.onnx", directory / "prepared.onnx"
+    example = encoder.tokens(["an example", "and another one"], padding=True, return_tensors="pt")
+    axes = {0: "texts", 1: "tokens"}
+    with warnings.catch_warnings():  # the exporter that traces needs no further library; it says that there is another
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            encoder.embedder.to("cpu").eval(),
+            (example["input_ids"], example["attention_mask"]),
+            str(exact),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["vectors"],
+            dynamic_axes={"input_ids": axes, "attention_mask": axes, "vectors": {0: "texts"}},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+    quant_pre_process(exact, prepared, skip_symbolic_shape=True)
+    # A scale for each output channel: with one for a whole matrix, the vectors move several times as far.
+    quantize_dynamic(prepared, directory / ONNX, weight_type=QuantType.QInt8, per_channel=True)
+    exact.unlink()
+    prepared.unlink()
+
+
+def _refitted(directory: Path, model: Path, manifest: Manifest, rows: Rows, listener: Listener) -> Manifest:
+    train, validation, test = (Split.of(split, rows.labels) for split in (rows.train, rows.validation, rows.test))
+    embed = _told(Vectors(directory, max_tokens=manifest.max_tokens), listener)
+    inside = embed(validation.texts)
+
+    def right(head: Head) -> float:
+        return float((head.logits(inside).argmax(1) == validation.numbers).mean())
+
+    trained = load_head(model, labels=manifest.labels)
+    fresh = fitted_head(embed(train.texts), train.numbers, balanced=manifest.balanced, seed=manifest.seed)
+    head, refitted = (fresh, True) if right(fresh) >= right(trained) else (trained, False)
+    save_head(directory, head)
+    calibration = calibrated(head, inside, validation.numbers, rejected=manifest.rejected)
+    judge = partial(scores, head, calibration)
+    return msgspec.structs.replace(
+        manifest,
+        kind="export",
+        refitted=refitted,
+        temperature=calibration.temperature,
+        threshold=calibration.threshold,
+        files=digests(directory),
+        validation=judge(inside=inside, numbers=validation.numbers, outside=embed(validation.outside)),
+        test=judge(inside=embed(test.texts), numbers=test.numbers, outside=embed(test.outside)) if test.texts else None,
+    )
+
+
+def _told(vectors: Vectors, listener: Listener) -> Callable[[tuple[str, ...]], Any]:
+    """`vectors.embed`, with a listener that is told after each text."""
+
+    def embed(texts: tuple[str, ...]) -> Any:
+        done = 0
+
+        def one_more() -> None:
+            nonlocal done
+            done += 1
+            listener(Progress(what="embed", done=done, total=len(texts)))
+
+        return vectors.embed(texts, on_text=one_more)
+
+    return embed

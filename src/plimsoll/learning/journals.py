@@ -1,0 +1,71 @@
+"""Rows from a journal: what runs were asked, and which tool each called first.
+
+Of every run that completed: its request, and its first tool as the label; `answer` where it called none. This is what a
+router learns, and it stands in the journal already, in the words of those who ask.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from plimsoll.core.calls import CallKind, Ending
+from plimsoll.core.events import CallIntended, CallSettled, Event, RunStarted
+from plimsoll.journal.store import Store
+from plimsoll.learning.rows import MAX_CHARACTERS, Row
+
+__all__ = ["ANSWER", "JournalRows", "journal_rows"]
+
+ANSWER = "answer"
+"""The label of a request that was answered without any tool."""
+
+_HELD = ("prompt", "content", "text", "messages", "input")
+_UNREADABLE = frozenset({"[erased]", "[sealed]"})
+_PEOPLE = frozenset({"user", "human"})
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRows:
+    """The rows, the earliest first, and how many completed runs gave none: no text, too long a one, or erased."""
+
+    rows: tuple[Row, ...]
+    left_out: int
+
+
+async def journal_rows(store: Store, *, agent: str | None = None) -> JournalRows:
+    """The rows of an open journal, of one agent or (None) of all. Raises `JournalCorrupt` for what cannot be read."""
+    rows, left_out = [], 0
+    for head in reversed(await store.heads()):
+        if head.ending is not Ending.COMPLETE or agent not in (None, head.agent):
+            continue
+        row = _row([record.event for record in await store.read(head.run_id)])
+        if row is None:
+            left_out += 1
+        else:
+            rows.append(row)
+    return JournalRows(tuple(rows), left_out)
+
+
+def _row(events: Sequence[Event]) -> Row | None:
+    asked = next((event.input for event in events if isinstance(event, RunStarted)), None)
+    text = _text(asked)
+    if text is None or text in _UNREADABLE or not text.strip() or len(text) > MAX_CHARACTERS:
+        return None
+    tools = (
+        event.dependency
+        for event in events
+        if isinstance(event, CallIntended | CallSettled) and event.kind is CallKind.TOOL
+    )
+    return Row(text, next(tools, ANSWER))
+
+
+def _text(asked: Any) -> str | None:
+    """What a person wrote, in whatever an adapter records of it: a text, a prompt, or the last message of a person."""
+    if isinstance(asked, str):
+        return asked
+    if isinstance(asked, Mapping):
+        if asked.get("role", asked.get("type", "user")) not in _PEOPLE and "content" in asked:
+            return None
+        return next((text for key in _HELD if (text := _text(asked.get(key))) is not None), None)
+    if isinstance(asked, Sequence):
+        return next((text for item in reversed(asked) if (text := _text(item)) is not None), None)
+    return None

@@ -1,0 +1,33 @@
+"""What tests of learning share. Without its extra, those that need it are not collected: they are all heavy."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # every test process has libraries that would take all cores
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+
+LIGHT = {"test_extra.py", "test_journals.py", "test_manifest.py", "test_options.py", "test_rows.py"}
+HERE = Path(__file__).parent
+if importlib.util.find_spec("torch") is None:
+    collect_ignore = [file.name for file in HERE.glob("test_*.py") if file.name not in LIGHT]
+
+
+@pytest.fixture(scope="session")
+def encoder_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny encoder. Tests that spoil it make one of their own."""
+    from tests.learning.tiny import write_encoder
+
+    return write_encoder(tmp_path_factory.mktemp("encoder"))
+
+
+@pytest.fixture(scope="session")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows in a directory of splits."""
+    from tests.learning.tiny import write_splits
+
+    return write_splits(tmp_path_factory.mktemp("rows") / "splits")
