@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll.core.canonical import as_recorded, as_text, canonical_json, digest, parse_json
+from plimsoll.core.canonical import as_recorded, as_text, canonical_json, digest, is_json, parse_json
 from plimsoll.core.errors import Misuse
 
 JSON = st.recursive(
@@ -64,6 +64,22 @@ def test_digests_tell_values_apart() -> None:
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
     assert digest({"a": 1}) != digest({"a": 2})
     assert len(digest(None)) == 64
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "is_it"),
+    [
+        ('{"a": 1}', dict, True),
+        ("[1]", dict, False),
+        ("[1]", object, True),
+        ("1 2", object, False),
+        ("", object, False),
+        ('"\ud800"', object, False),
+        ("[" * 100_000, object, False),
+    ],
+)
+def test_whether_a_text_is_json_of_a_kind(text: str, kind: type[Any], is_it: bool) -> None:
+    assert is_json(text, kind=kind) is is_it
 
 
 def test_text_that_is_no_json() -> None:

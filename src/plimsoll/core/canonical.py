@@ -8,7 +8,7 @@ import msgspec
 
 from plimsoll.core.errors import Misuse
 
-__all__ = ["as_recorded", "as_text", "canonical_json", "digest", "parse_json"]
+__all__ = ["as_recorded", "as_text", "canonical_json", "digest", "is_json", "parse_json"]
 
 _encoder = msgspec.json.Encoder(order="sorted")
 _decoder = msgspec.json.Decoder()
@@ -47,6 +47,14 @@ def parse_json(data: bytes | str) -> Any:
         return _decoder.decode(data)
     except msgspec.DecodeError as error:
         raise Misuse(f"not JSON: {error}") from error
+
+
+def is_json(text: str, *, kind: type[Any] = object) -> bool:
+    """Whether `text` is JSON, and its value of this kind (`dict` for an object)."""
+    try:
+        return isinstance(_decoder.decode(text), kind)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False
 
 
 def as_recorded(value: Any, *, what: str) -> Any:

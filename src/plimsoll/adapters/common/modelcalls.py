@@ -8,15 +8,13 @@ from typing import Any
 from plimsoll.adapters.common.binding import Bound
 from plimsoll.adapters.common.waiting import PRIMARY
 from plimsoll.core.calls import CallKind, Unknown, Usage
-from plimsoll.core.canonical import parse_json
-from plimsoll.core.errors import Misuse
 from plimsoll.policies.ladder import Rung
 from plimsoll.runtime.exchange import Inspection
 from plimsoll.runtime.foreign import fail_if_foreign
 from plimsoll.runtime.models import estimate_tokens
 from plimsoll.runtime.showing import followed
 
-__all__ = ["ModelExchange", "is_json", "is_json_object"]
+__all__ = ["ModelExchange"]
 
 
 class ModelExchange(ABC):
@@ -129,20 +127,3 @@ class ModelExchange(ABC):
     async def again(self, left: Any) -> AsyncGenerator[str]:
         for part in left["parts"]:
             yield part
-
-
-def is_json(text: str) -> bool:
-    """Whether a text is JSON."""
-    try:
-        parse_json(text)
-    except Misuse:
-        return False
-    return True
-
-
-def is_json_object(text: str) -> bool:
-    """Whether a text is a JSON object."""
-    try:
-        return isinstance(parse_json(text), dict)
-    except Misuse:
-        return False

@@ -22,12 +22,11 @@ from openai.types.responses import (
 from plimsoll.adapters.common import modelcalls
 from plimsoll.adapters.common.binding import Bound
 from plimsoll.adapters.common.letter import digest_of_all
-from plimsoll.adapters.common.modelcalls import is_json, is_json_object
 from plimsoll.adapters.openai_agents.messages import decode_response, digest_of_request, encode_response
 from plimsoll.adapters.openai_agents.tools import inside_tool
 from plimsoll.core.calls import Fault
 from plimsoll.core.calls import Usage as Used
-from plimsoll.core.canonical import digest
+from plimsoll.core.canonical import digest, is_json
 from plimsoll.core.errors import Misuse, OutputRejected
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import OutputProblem, check_text
@@ -257,7 +256,7 @@ def _problem(response: ModelResponse, *, wants_data: bool) -> OutputProblem | No
     for call in calls:
         if not call.name:
             return OutputProblem(Fault.MALFORMED, "a tool call names no tool")
-        if call.arguments and not is_json_object(call.arguments):
+        if call.arguments and not is_json(call.arguments, kind=dict):
             return OutputProblem(Fault.MALFORMED, f"the arguments for {call.name} are no JSON object")
     if wants_data and not others and not is_json(text):
         return OutputProblem(Fault.MALFORMED, "the answer should be JSON and is not")

@@ -40,8 +40,8 @@ from plimsoll.adapters.pydantic_ai.messages import (
 )
 from plimsoll.adapters.pydantic_ai.streaming import JournaledStream
 from plimsoll.core.calls import CallKind, Fault, Unknown, Usage
-from plimsoll.core.canonical import canonical_json, digest, parse_json
-from plimsoll.core.errors import Misuse, OutputRejected
+from plimsoll.core.canonical import canonical_json, digest, is_json
+from plimsoll.core.errors import OutputRejected
 from plimsoll.policies.ladder import Rung
 from plimsoll.policies.output_check import OutputProblem, check_text
 from plimsoll.runtime.exchange import Inspection
@@ -203,7 +203,7 @@ class ModelExchange:
 
     def _canned(self, rung: Rung, text: str) -> ModelResponse:
         structured = not self.parameters.allow_text_output or (
-            self.parameters.output_object is not None and not _is_json(text)
+            self.parameters.output_object is not None and not is_json(text)
         )
         if structured:
             raise OutputRejected(
@@ -312,23 +312,8 @@ def _problem(response: ModelResponse, parameters: ModelRequestParameters) -> Out
     for call in calls:
         if not call.tool_name:
             return OutputProblem(Fault.MALFORMED, "a tool call names no tool")
-        if isinstance(call.args, str) and call.args and not _is_json_object(call.args):
+        if isinstance(call.args, str) and call.args and not is_json(call.args, kind=dict):
             return OutputProblem(Fault.MALFORMED, f"the arguments for {call.tool_name} are no JSON object")
-    if parameters.output_mode == "native" and not substance and not _is_json(text):
+    if parameters.output_mode == "native" and not substance and not is_json(text):
         return OutputProblem(Fault.MALFORMED, "the answer should be JSON and is not")
     return None
-
-
-def _is_json(text: str) -> bool:
-    try:
-        parse_json(text)
-    except Misuse:
-        return False
-    return True
-
-
-def _is_json_object(text: str) -> bool:
-    try:
-        return isinstance(parse_json(text), dict)
-    except Misuse:
-        return False

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from plimsoll.core.calls import Fault, Usage
+from plimsoll.core.canonical import is_json
 from plimsoll.policies.output_check import OutputProblem, check_text
 from plimsoll.services.gateway.endpoint import (
     Json,
@@ -17,7 +18,6 @@ from plimsoll.services.gateway.endpoint import (
     check_function,
     invalid,
     is_count,
-    is_json,
     named,
     usage_of,
 )

@@ -4,10 +4,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
-import msgspec
-
 from plimsoll.contract.model import Upstream
 from plimsoll.core.calls import Fault, Usage
+from plimsoll.core.canonical import is_json
 from plimsoll.policies.output_check import OutputProblem
 from plimsoll.services.gateway.failures import Failure
 
@@ -19,7 +18,6 @@ __all__ = [
     "check_function",
     "invalid",
     "is_count",
-    "is_json",
     "named",
     "usage_of",
 ]
@@ -120,14 +118,6 @@ def cap_refusal(body: Json, *names: str) -> Failure | None:
         if body.get(name) is not None and not (is_count(body[name]) and body[name] > 0):
             return invalid(f"`{name}` is a whole number above 0")
     return None
-
-
-def is_json(text: str, *, kind: type[Any] = object) -> bool:
-    """Whether a text is JSON of this kind."""
-    try:
-        return isinstance(msgspec.json.decode(text), kind)
-    except (msgspec.DecodeError, RecursionError):
-        return False
 
 
 def usage_of(body: Json, *, asked: str, answered: str) -> Usage | None:

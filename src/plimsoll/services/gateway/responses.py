@@ -10,6 +10,7 @@ import msgspec
 
 from plimsoll.contract.model import Upstream
 from plimsoll.core.calls import Fault, Usage
+from plimsoll.core.canonical import is_json
 from plimsoll.policies.output_check import OutputProblem, check_text
 from plimsoll.services.gateway.endpoint import (
     Json,
@@ -18,7 +19,6 @@ from plimsoll.services.gateway.endpoint import (
     check_function,
     invalid,
     is_count,
-    is_json,
     named,
     usage_of,
 )
