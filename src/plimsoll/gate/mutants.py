@@ -1,5 +1,6 @@
 """Mutants: the gate is tested by breaking agents. Each takes one protection away, and must be blocked for it."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -83,18 +84,11 @@ def _retried_write(tool: Tool) -> Tool:
 
 
 def _deaf(surroundings: Surroundings) -> Surroundings:
-    return _surrounded(surroundings, store=cast(Store, _DeafStore(surroundings.store)))
+    return dataclasses.replace(surroundings, store=cast(Store, _DeafStore(surroundings.store)))
 
 
 def _mute(surroundings: Surroundings) -> Surroundings:
-    return _surrounded(surroundings, sinks=())
-
-
-def _surrounded(surroundings: Surroundings, **changes: Any) -> Surroundings:
-    kept = {
-        name: getattr(surroundings, name) for name in ("store", "owner", "clock", "rng", "ids", "sinks", "interceptor")
-    }
-    return Surroundings(**{**kept, **changes})
+    return dataclasses.replace(surroundings, sinks=())
 
 
 class _DeafStore:

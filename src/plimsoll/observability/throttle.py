@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Iterable
-from contextvars import Context
 from dataclasses import dataclass
 
 from msgspec.structs import replace
@@ -12,6 +11,7 @@ from msgspec.structs import replace
 from plimsoll.core.clock import Clock
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import Finding
+from plimsoll.observability.background import kept_going
 from plimsoll.observability.findings import SEVERITIES, AlertSink, settle_sink
 
 __all__ = ["Throttle"]
@@ -225,14 +225,8 @@ class Throttle:
 
     def _see_to_it(self) -> None:
         """Sees to it that what is to be told later is, though no finding may come: by a task, where there is a loop."""
-        if not (self._repeated or self._held) or (self._task is not None and not self._task.done()):
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return  # the next finding, or `settle`, tells it
-        # An empty context: the task belongs to no run.
-        self._task = Context().run(loop.create_task, self._keep_telling())
+        if self._repeated or self._held:
+            self._task = kept_going(self._task, self._keep_telling)
 
     async def _keep_telling(self) -> None:
         while self._repeated or self._held:

@@ -12,7 +12,6 @@ import json
 import logging
 import math
 from collections import Counter, deque
-from contextvars import Context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -23,6 +22,7 @@ from plimsoll.core.errors import MissingExtra, Misuse
 from plimsoll.core.events import Finding
 from plimsoll.core.ids import Ids
 from plimsoll.core.rng import Rng
+from plimsoll.observability.background import kept_going
 from plimsoll.observability.findings import SEVERITIES, link_to
 
 try:
@@ -169,14 +169,8 @@ class WebhookSink:
 
     def _begin(self) -> None:
         """Sees to it that what is queued is sent: by a task, where there is a loop; else with the next alert."""
-        if not (self._critical or self._others) or (self._task is not None and not self._task.done()):
-            return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return
-        # An empty context: the task belongs to no run.
-        self._task = Context().run(loop.create_task, self._deliver())
+        if self._critical or self._others:
+            self._task = kept_going(self._task, self._deliver)
 
     async def _deliver(self) -> None:
         unlogged = _Unlogged(self._url)

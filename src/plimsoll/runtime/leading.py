@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from dataclasses import replace as replace_result
 from functools import partial
 from typing import Any
@@ -59,6 +60,19 @@ def nothing(native: Any) -> None:
 
 
 PLAINLY = Telling(output_of=as_it_is, carried_of=nothing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Taking:
+    """How a run is taken: `fresh`, only where there is none yet; from an owner who lives (`take_over`); let go on by a
+    person (`forced_by`) although its process has died too often."""
+
+    fresh: bool = False
+    take_over: bool = False
+    forced_by: str = ""
+
+
+_AS_ANY = _Taking()
 
 
 class Leading:
@@ -120,7 +134,7 @@ class Leading:
             head = await self.store.head(run_id) if taken_from else None
             if head is not None:
                 take_over = (await latest_link(self.store, head)).owner == taken_from
-            taken = await self._taken(run_id, began, fresh=fresh, take_over=take_over, forced_by=forced_by)
+            taken = await self._taken(run_id, began, _Taking(fresh=fresh, take_over=take_over, forced_by=forced_by))
             while isinstance(taken, RunState):
                 if taken.continued is None:
                     if deadline is not None:
@@ -131,20 +145,12 @@ class Leading:
                 taken = await self._next(taken)
             return replace_result(taken, run_id=first)
 
-    async def _taken(
-        self,
-        run_id: str,
-        began: RunStarted | None,
-        *,
-        fresh: bool = False,
-        take_over: bool = False,
-        forced_by: str = "",
-    ) -> RunState | RunResult:
+    async def _taken(self, run_id: str, began: RunStarted | None, how: _Taking = _AS_ANY) -> RunState | RunResult:
         """The run, or the latest of its chain, ready to be advanced; how it ended, where it has.
 
         A new one is counted among those of the day: what goes on, or takes back what another did, is none.
         """
-        found = partial(self._found, run_id, began, fresh=fresh, take_over=take_over, forced_by=forced_by)
+        found = partial(self._found, run_id, began, how)
         day = self.env.day
         if day is None or began is None or began.undoes or link_of(run_id)[1] > 1:
             return await found()
@@ -162,14 +168,7 @@ class Leading:
                 day.dismiss(count)
 
     async def _found(
-        self,
-        run_id: str,
-        began: RunStarted | None,
-        *,
-        fresh: bool = False,
-        take_over: bool = False,
-        forced_by: str = "",
-        refused: DayLimitExceeded | None = None,
+        self, run_id: str, began: RunStarted | None, how: _Taking, *, refused: DayLimitExceeded | None = None
     ) -> RunState | RunResult:
         """As `_taken`. `refused`, where it is given, is raised in place of beginning a new run."""
         if began is not None and refused is None:
@@ -186,11 +185,11 @@ class Leading:
             raise UnknownRun(run_id)
         head = await latest_link(self.store, found)
         if head.seq > 0:
-            if fresh:
+            if how.fresh:
                 raise RunBusy(run_id, owner="somebody who was faster")
             if began is not None and began.parent != head.parent:
                 raise Misuse(f"run {run_id} is there already, and is {_whose(head)}, not {_whose(began)}")
-            return await self._going_on(head, take_over=take_over, forced_by=forced_by)
+            return await self._going_on(head, how)
         if began is None:  # without a first event it was never accepted
             raise UnknownRun(run_id)
         return await self._accepted(await self._claim(head), began)
@@ -279,14 +278,14 @@ class Leading:
         if head.agent != self.env.contract.agent.name:
             raise Misuse(f"run {head.run_id} is agent {head.agent!r}'s, not {self.env.contract.agent.name!r}'s")
 
-    async def _going_on(self, head: RunHead, *, take_over: bool = False, forced_by: str = "") -> RunState | RunResult:
+    async def _going_on(self, head: RunHead, how: _Taking = _AS_ANY) -> RunState | RunResult:
         if head.erased_at is not None:
             raise RunErased(head.run_id)
         theirs = head.reason == OTHER_VERSION and head.fingerprint != self.env.fingerprint
         if head.state is HeadState.ENDED or (theirs and head.posted <= head.seen):
             return await self.operations.result(head.run_id)
         self._check_own(head)
-        claimed = await self._claim(head, take_over=take_over)
+        claimed = await self._claim(head, take_over=how.take_over)
         records = await self.store.read(head.run_id)
         left_s = self._left.pop(link_of(head.run_id)[0], None)
         used_s = left_s or 0.0
@@ -294,11 +293,11 @@ class Leading:
         rehearsal = partial(rehearse, claimed, records, env=self.env, code_of=self._code_of)
         let_go = left_s is not None and head.owner == self.owner
         crashed = head.state is HeadState.RUNNING and not let_go
-        state.taken_from = head.owner if take_over and head.owner != self.owner else ""
+        state.taken_from = head.owner if how.take_over and head.owner != self.owner else ""
         state.tell(telling(self.env, head.run_id, state.started, came_from=last_trace(events), crashed=crashed))
         with telling_failure(state.teller):
             try:
-                await go_on(state, events, crashed=crashed, forced_by=forced_by, rehearsal=rehearsal)
+                await go_on(state, events, crashed=crashed, forced_by=how.forced_by, rehearsal=rehearsal)
             except RunParked as signal:
                 return await told(state.teller, park(state, signal))
             except RunHalted as signal:

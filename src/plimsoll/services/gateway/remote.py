@@ -4,6 +4,7 @@ All that couples them is the environment that the process is begun with: a base 
 """
 
 import asyncio
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -98,7 +99,7 @@ class _Life:
         watched = _Watched(self._surroundings.interceptor, run)
         with TemporaryDirectory(prefix="plimsoll-gate-") as folder:
             key = KeyFile(Path(folder) / _KEYS).add(_TENANT, at=self._surroundings.clock.now())
-            around = _with(self._surroundings, watched)
+            around = dataclasses.replace(self._surroundings, interceptor=watched)
             app = create_gateway(self._contract, surroundings=around, directory=folder, upstreams=self._models)
             async with served(app) as url:
                 told = {"OPENAI_BASE_URL": f"{url}/v1", "OPENAI_API_KEY": key, "PLIMSOLL_RUN": run}
@@ -156,18 +157,6 @@ class _Watched:
             raise
         self.degraded = self.degraded or info.rung > 0
         return native
-
-
-def _with(surroundings: Surroundings, interceptor: Interceptor) -> Surroundings:
-    return Surroundings(
-        store=surroundings.store,
-        owner=surroundings.owner,
-        clock=surroundings.clock,
-        rng=surroundings.rng,
-        ids=surroundings.ids,
-        sinks=surroundings.sinks,
-        interceptor=interceptor,
-    )
 
 
 async def _talk(command: Sequence[str], input: Any, told: Mapping[str, str]) -> tuple[int, str, str]:
