@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-from plimsoll.adapters.common.subject import AgentSubject, Forger, Process, StandInsOf
+from plimsoll.adapters.common.subject import AgentSubject, Framework, Process
 from plimsoll.adapters.common.waiting import PRIMARY
 from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract
@@ -68,24 +68,21 @@ def bare_subject(
     function: BareFunction,
     contract: Contract,
     *,
+    framework: Framework,
     name: str | None,
     shapes: Sequence[AgentShape],
     observing: Observing,
-    output_of: Callable[[Any], Any],
-    forger: Forger,
-    stand_ins: StandInsOf,
 ) -> AgentSubject:
     """An agent without any protection, as the gate tries it.
 
     `function` is what its service calls; the agents that it uses look like `shapes`. Their models are replaced by the
     scenario's `primary`; every request to it, and every tool call, passes the gate's interceptor and nothing else.
-    After a crash the request is made once more from the start, as a queue would. `output_of` makes JSON of what
-    `function` returns.
+    After a crash the request is made once more from the start, as a queue would.
     """
     queues: dict[int, _Queue] = {}
 
     def live(surroundings: Surroundings, models: Mapping[str, Any], world: Any) -> Process:
-        model = stand_ins(contract, models)[PRIMARY]
+        model = framework.stand_ins(contract, models)[PRIMARY]
         queue = queues.get(id(world))
         if queue is None or queue.world is not world:
             queue = queues[id(world)] = _Queue(world, {}, lambda: queues.pop(id(world), None))
@@ -94,7 +91,7 @@ def bare_subject(
             contract=contract,
             surroundings=surroundings,
             queue=queue,
-            output_of=output_of,
+            output_of=framework.output_of,
         )
 
     known = [(shape.name, [(tool.name, tool.parameters) for tool in shape.tools]) for shape in shapes]
@@ -104,7 +101,7 @@ def bare_subject(
         contract=contract,
         hardened=False,
         live=live,
-        forger=forger,
+        forger=framework.forger,
     )
 
 

@@ -37,7 +37,7 @@ def loaded(contract: Contract | str | Path) -> tuple[Contract, Path]:
 class Hardened(ABC):
     """An agent whose every model request and tool call goes through the pipeline. Each adapter makes one by `harden`.
 
-    `models` say what is asked: an object with `primary` and `of(name)`, as `plimsoll.adapters.common.models.Models`.
+    `models` say what is asked, as `plimsoll.adapters.common.models.Models`.
     """
 
     def __init__(
@@ -165,8 +165,9 @@ class Hardened(ABC):
         """What makes the harnesses of its children, in given surroundings."""
         return {}
 
-    def _needed(self) -> None:  # noqa: B027 -- nothing is, unless an adapter says so
+    def _needed(self) -> None:
         """Called before a life with the agent's own models begins: what has to be there from the start is made."""
+        self._models.made()
 
 
 class Life:

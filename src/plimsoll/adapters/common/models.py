@@ -15,16 +15,23 @@ M = TypeVar("M")
 class Models(Generic[M]):
     """The models below an agent's own.
 
-    `given` are models or their ids by name; those left out are the contract's. `make` makes one of its id: when they
-    are first needed, or all of them by `made`.
+    `given` are models or their ids by name; those left out are the contract's. `make` makes one of its id: when it is
+    first asked, or, `eager`, all of them by `made`.
     """
 
-    __slots__ = ("_contract", "_given", "_kind", "_made", "_make")
+    __slots__ = ("_contract", "_eager", "_given", "_kind", "_made", "_make")
 
     def __init__(
-        self, contract: Contract, given: Mapping[str, M | str], *, kind: type[M], make: Callable[[Any], M]
+        self,
+        contract: Contract,
+        given: Mapping[str, M | str],
+        *,
+        kind: type[M],
+        make: Callable[[Any], M],
+        eager: bool = True,
     ) -> None:
         self._contract = contract
+        self._eager = eager
         self._given = dict(given)
         self._kind = kind
         self._make = make
@@ -44,10 +51,10 @@ class Models(Generic[M]):
             self._made[PRIMARY] = self._make(primary)
         return self._made[PRIMARY]
 
-    def made(self, *, eager: bool = True) -> dict[str, M]:
-        """Those below the first, by name. Not `eager`: only those that were given as models."""
+    def made(self) -> dict[str, M]:
+        """Those below the first, by name. Not `eager`: only those that were given as models, or have been asked."""
         for name in rungs(self._contract):
-            if eager or isinstance(self._given.get(name), self._kind):
+            if self._eager or isinstance(self._given.get(name), self._kind):
                 self.of(name)
         return dict(self._made)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from plimsoll.adapters.common.hardened import Hardened
+from plimsoll.adapters.common.models import stand_ins
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Fault
 from plimsoll.runtime.databases.database import Database
@@ -12,7 +13,7 @@ from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.surroundings import Surroundings
 
-__all__ = ["AgentSubject", "Connections", "Forger", "Live", "Process", "StandInsOf", "hardened_subject"]
+__all__ = ["AgentSubject", "Connections", "Forger", "Framework", "Live", "Process"]
 
 
 class Process(Protocol):
@@ -33,8 +34,6 @@ Live = Callable[[Surroundings, Mapping[str, Any], Any], Process]
 """`live(surroundings, models, world)`: one life."""
 Connections = Callable[[Any], Mapping[str, Database]]
 """Makes the databases of transaction tools in a scenario's world, by the names of their connections."""
-StandInsOf = Callable[[Contract, Mapping[str, Any]], Mapping[str, Any]]
-"""The stand-ins for a contract's models. Raises `Misuse` where one is missing, or is no model of the framework."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,36 +50,46 @@ class AgentSubject:
     outside: bool = False
 
 
-def hardened_subject(
-    hardened: Hardened,
-    *,
-    name: str | None,
-    connections: Connections,
-    forger: Forger,
-    stand_ins: StandInsOf,
-    lived: Callable[[Any], Process] = lambda harness: harness,
-) -> AgentSubject:
-    """The hardened agent as the gate tries it: stand-ins for its models, the world as its dependencies.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Framework:
+    """What the gate has to know of a framework: the kind of its models, and what one is called; how its faults look;
+    how to make JSON of what its agents return; and the process of a harness, where it needs more around it."""
 
-    `lived` makes the process of its harness, where the framework needs more around it.
-    """
+    model: Any
+    called: str
+    forger: Forger
+    output_of: Callable[[Any], Any]
+    lived: Callable[[Any], Process] = lambda harness: harness
 
-    def live(surroundings: Surroundings, models: Mapping[str, Any], world: Any) -> Process:
-        return lived(
-            hardened.process(
-                surroundings,
-                models=stand_ins(hardened.contract, models),
-                deps=world,
-                connections=connections(world),
+    def stand_ins(self, contract: Contract, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The stand-ins for the contract's models, by their names. Raises `Misuse` where one is missing or is none."""
+        return stand_ins(contract, given, kind=self.model, what=self.called)
+
+    def hardened_subject(
+        self, hardened: Hardened, *, name: str | None = None, connections: Connections = lambda world: {}
+    ) -> AgentSubject:
+        """The hardened agent as the gate tries it: stand-ins for its models, the world as its dependencies.
+
+        `connections` makes the databases of its transaction tools in a scenario's world, by the names of their
+        connections.
+        """
+
+        def live(surroundings: Surroundings, models: Mapping[str, Any], world: Any) -> Process:
+            return self.lived(
+                hardened.process(
+                    surroundings,
+                    models=self.stand_ins(hardened.contract, models),
+                    deps=world,
+                    connections=connections(world),
+                )
             )
-        )
 
-    return AgentSubject(
-        name=name or hardened.contract.agent.name,
-        fingerprint=hardened.fingerprint,
-        contract=hardened.contract,
-        hardened=True,
-        live=live,
-        forger=forger,
-        family=hardened.family,
-    )
+        return AgentSubject(
+            name=name or hardened.contract.agent.name,
+            fingerprint=hardened.fingerprint,
+            contract=hardened.contract,
+            hardened=True,
+            live=live,
+            forger=self.forger,
+            family=hardened.family,
+        )

@@ -101,15 +101,11 @@ class HardenedGraph(AskedAgent):
         **options: Any,
     ) -> None:
         kind: Any = BaseChatModel
-        found: Models[BaseChatModel] = Models(contract, models, kind=kind, make=init_chat_model)
+        found: Models[BaseChatModel] = Models(contract, models, kind=kind, make=init_chat_model, eager=eager)
         super().__init__(contract, models=found, **options)
         self.agent = agent
-        self._eager = eager
         # The journal is the record: from a checkpoint, or by a cache, a graph would not make the calls that it holds.
         self._graph = agent.copy({"checkpointer": None, "cache": None})
-
-    def _needed(self) -> None:
-        self._models.made(eager=self._eager)
 
     def _encoded(self, input: Any) -> Any:
         return encode_input(input)

@@ -1,37 +1,28 @@
 """Subjects of the gate: a graph as the gate tries it, hardened or as it was written first."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.language_models import BaseChatModel
 from langgraph.pregel import Pregel
 
-from plimsoll.adapters.common import bare, models, subject
+from plimsoll.adapters.common import bare
 from plimsoll.adapters.common.bare import BareFunction, Observed
 from plimsoll.adapters.common.binding import ObservedBinding
-from plimsoll.adapters.common.subject import AgentSubject, Connections
+from plimsoll.adapters.common.subject import AgentSubject, Framework
 from plimsoll.adapters.langgraph.binding import bound_to
 from plimsoll.adapters.langgraph.describe import check_seams, describe
 from plimsoll.adapters.langgraph.forge import LangGraphForger
-from plimsoll.adapters.langgraph.hardened import HardenedGraph
 from plimsoll.adapters.langgraph.messages import output_of
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
 
-__all__ = ["bare_subject", "hardened_subject", "stand_ins"]
+__all__ = ["FRAMEWORK", "bare_subject", "hardened_subject"]
 
 
-def hardened_subject(
-    hardened: HardenedGraph, *, name: str | None = None, connections: Connections = lambda world: {}
-) -> AgentSubject:
-    """The hardened graph as the gate tries it: stand-ins for its models, the world as its runtime context.
-
-    `connections` makes the databases of its transaction tools in a scenario's world, by the names of their connections.
-    """
-    return subject.hardened_subject(
-        hardened, name=name, connections=connections, forger=LangGraphForger(), stand_ins=stand_ins
-    )
+FRAMEWORK = Framework(model=BaseChatModel, called="chat model", forger=LangGraphForger(), output_of=output_of)
+hardened_subject = FRAMEWORK.hardened_subject
 
 
 def bare_subject(
@@ -59,15 +50,8 @@ def bare_subject(
     return bare.bare_subject(
         function,
         contract,
+        framework=FRAMEWORK,
         name=name,
         shapes=[describe(one) for one in agents],
         observing=observing,
-        output_of=output_of,
-        forger=LangGraphForger(),
-        stand_ins=stand_ins,
     )
-
-
-def stand_ins(contract: Contract, given: Mapping[str, Any]) -> dict[str, BaseChatModel]:
-    """The stand-ins for the contract's models, by their names. Raises `Misuse` where one is missing or is none."""
-    return models.stand_ins(contract, given, kind=BaseChatModel, what="chat model")  # type: ignore[type-abstract]

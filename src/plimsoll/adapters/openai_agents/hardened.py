@@ -103,15 +103,11 @@ class HardenedAgent(AskedAgent):
     ) -> None:
         self._provider = run_config.model_provider
         kind: Any = Model
-        found: Models[Model] = Models(contract, models, kind=kind, make=self._provider.get_model)
+        found: Models[Model] = Models(contract, models, kind=kind, make=self._provider.get_model, eager=eager)
         super().__init__(contract, models=found, **options)
         self.agent = agent
-        self._eager = eager
         self._own_model = run_config.model
         self._run_config = dataclasses.replace(run_config, model=None)
-
-    def _needed(self) -> None:
-        self._models.made(eager=self._eager)
 
     def _encoded(self, input: Any) -> Any:
         return encode_input(input)

@@ -1,40 +1,31 @@
 """Subjects of the gate: an agent of the Agents SDK as the gate tries it, hardened or as it was written first."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from agents import Agent
 from agents.models.interface import Model
 
-from plimsoll.adapters.common import bare, models, subject
+from plimsoll.adapters.common import bare
 from plimsoll.adapters.common.bare import BareFunction, Observed
 from plimsoll.adapters.common.binding import ObservedBinding
-from plimsoll.adapters.common.subject import AgentSubject, Connections
+from plimsoll.adapters.common.subject import AgentSubject, Framework
 from plimsoll.adapters.openai_agents.cloning import Clones
 from plimsoll.adapters.openai_agents.describe import check_seams, describe, family
 from plimsoll.adapters.openai_agents.forge import OpenAIForger
-from plimsoll.adapters.openai_agents.hardened import HardenedAgent
 from plimsoll.adapters.openai_agents.messages import output_of
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
 
-__all__ = ["bare_subject", "hardened_subject", "stand_ins"]
+__all__ = ["FRAMEWORK", "bare_subject", "hardened_subject"]
 
 _SWAPPED = ("model", "tools", "handoffs")
 """What of an agent is replaced while the gate looks on."""
 
 
-def hardened_subject(
-    hardened: HardenedAgent, *, name: str | None = None, connections: Connections = lambda world: {}
-) -> AgentSubject:
-    """The hardened agent as the gate tries it: stand-ins for its models, the world as its context.
-
-    `connections` makes the databases of its transaction tools in a scenario's world, by the names of their connections.
-    """
-    return subject.hardened_subject(
-        hardened, name=name, connections=connections, forger=OpenAIForger(), stand_ins=stand_ins
-    )
+FRAMEWORK = Framework(model=Model, called="model of the Agents SDK", forger=OpenAIForger(), output_of=output_of)
+hardened_subject = FRAMEWORK.hardened_subject
 
 
 def bare_subject(
@@ -68,15 +59,8 @@ def bare_subject(
     return bare.bare_subject(
         function,
         contract,
+        framework=FRAMEWORK,
         name=name,
         shapes=[describe(one) for one in agents],
         observing=observing,
-        output_of=output_of,
-        forger=OpenAIForger(),
-        stand_ins=stand_ins,
     )
-
-
-def stand_ins(contract: Contract, given: Mapping[str, Any]) -> dict[str, Model]:
-    """The stand-ins for the contract's models, by their names. Raises `Misuse` where one is missing or is none."""
-    return models.stand_ins(contract, given, kind=Model, what="model of the Agents SDK")  # type: ignore[type-abstract]

@@ -83,7 +83,7 @@ class HardenedFunction(AskedAgent):
     def _needed(self) -> None:
         if self._models.first() is None:
             _no_model("")
-        self._models.made()
+        super()._needed()
 
     def _encoded(self, input: Any) -> Any:
         return as_recorded(input, what="what the agent is asked")

@@ -6,32 +6,20 @@ from typing import Any
 
 import msgspec
 
-from plimsoll.adapters.common import bare, models, subject
+from plimsoll.adapters.common import bare
 from plimsoll.adapters.common.bare import BareFunction, Observed
 from plimsoll.adapters.common.binding import ObservedBinding
 from plimsoll.adapters.common.forging import HTTP_FAULTS, TOOL_FAULTS, UNKNOWING, Forge, TableForger, answer_faults
-from plimsoll.adapters.common.subject import AgentSubject, Connections
+from plimsoll.adapters.common.subject import AgentSubject, Framework
 from plimsoll.adapters.plain.agent import PlainAgent, calls_by
 from plimsoll.adapters.plain.describe import describe
-from plimsoll.adapters.plain.hardened import HardenedFunction, model_exchange, tool_exchange
+from plimsoll.adapters.plain.hardened import model_exchange, tool_exchange
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Fault
 from plimsoll.runtime.models import ModelFunction, ModelReply
 from plimsoll.runtime.tools import ToolSpec
 
-__all__ = ["PlainForger", "bare_subject", "hardened_subject", "stand_ins"]
-
-
-def hardened_subject(
-    hardened: HardenedFunction, *, name: str | None = None, connections: Connections = lambda world: {}
-) -> AgentSubject:
-    """The hardened agent as the gate tries it: stand-ins for its models, the world as its dependencies.
-
-    `connections` makes the databases of its transaction tools in a scenario's world, by the names of their connections.
-    """
-    return subject.hardened_subject(
-        hardened, name=name, connections=connections, forger=PlainForger(), stand_ins=stand_ins
-    )
+__all__ = ["FRAMEWORK", "PlainForger", "bare_subject", "hardened_subject"]
 
 
 def bare_subject(
@@ -56,18 +44,11 @@ def bare_subject(
     return bare.bare_subject(
         function,
         contract,
+        framework=FRAMEWORK,
         name=name,
         shapes=[describe(one) for one in agents],
         observing=observing,
-        output_of=lambda native: msgspec.to_builtins(native, enc_hook=str),
-        forger=PlainForger(),
-        stand_ins=stand_ins,
     )
-
-
-def stand_ins(contract: Contract, given: Mapping[str, Any]) -> dict[str, ModelFunction]:
-    """The stand-ins for the contract's models, by their names. Raises `Misuse` where one is missing or is none."""
-    return models.stand_ins(contract, given, kind=Callable, what="model function")  # type: ignore[arg-type]
 
 
 class _Observing:
@@ -106,3 +87,11 @@ _MODEL: Mapping[Fault, Forge] = {
     **answer_faults(_saying, lambda native: _answer(native).text),
     Fault.MALFORMED: lambda exchange, native: "<html>502</html>",
 }
+
+FRAMEWORK = Framework(
+    model=Callable,
+    called="model function",
+    forger=PlainForger(),
+    output_of=lambda native: msgspec.to_builtins(native, enc_hook=str),
+)
+hardened_subject = FRAMEWORK.hardened_subject

@@ -9,19 +9,16 @@ from pydantic_ai import Agent, RunContext
 from pydantic_ai.messages import ModelMessage, ModelResponse
 from pydantic_ai.models import CompletedStreamedResponse, Model, ModelRequestParameters, StreamedResponse
 from pydantic_ai.models.wrapper import WrapperModel
-from pydantic_ai.run import AgentRunResult
 from pydantic_ai.settings import ModelSettings
 from pydantic_ai.toolsets import ToolsetTool, WrapperToolset
-from pydantic_core import to_jsonable_python
 
 from plimsoll.adapters.common import bare as common
 from plimsoll.adapters.common.bare import BareFunction, Observed
 from plimsoll.adapters.common.subject import AgentSubject
 from plimsoll.adapters.pydantic_ai.describe import describe
-from plimsoll.adapters.pydantic_ai.forge import PydanticForger
 from plimsoll.adapters.pydantic_ai.messages import MessageDigests
 from plimsoll.adapters.pydantic_ai.models import ModelExchange
-from plimsoll.adapters.pydantic_ai.subject import InlineExecutor, stand_ins
+from plimsoll.adapters.pydantic_ai.subject import FRAMEWORK, InlineExecutor
 from plimsoll.adapters.pydantic_ai.tools import ToolExchange
 from plimsoll.contract.model import Contract
 
@@ -57,18 +54,11 @@ def bare_subject(
     return common.bare_subject(
         function,
         contract,
+        framework=FRAMEWORK,
         name=name,
         shapes=[describe(one) for one in agents],
         observing=observing,
-        output_of=_output_of,
-        forger=PydanticForger(),
-        stand_ins=stand_ins,
     )
-
-
-def _output_of(native: Any) -> Any:
-    output = native.output if isinstance(native, AgentRunResult) else native
-    return to_jsonable_python(output, fallback=str)
 
 
 class _PydanticObserved:

@@ -117,16 +117,15 @@ class HardenedAgent(Hardened):
             name: Delegate(kin.agent.description or "", takes_over=name in handoffs) for name, kin in self._kin.items()
         }
         self._audience = Audience()
-        self._eager = eager
         super().__init__(
             contract,
-            models=Models(contract, models, kind=Model, make=infer_model),
+            models=Models(contract, models, kind=Model, make=infer_model, eager=eager),
             fingerprint=fingerprint or _fingerprint(agent, contract, self._kin),
             **options,
         )
 
     async def __aenter__(self) -> Self:
-        for model in self._models.made(eager=self._eager).values():
+        for model in self._models.made().values():
             await self._stack.enter_async_context(model)
         for kin in self._kin.values():
             await self._stack.enter_async_context(kin)
@@ -256,9 +255,6 @@ class HardenedAgent(Hardened):
             name: partial(kin.process, models=_models_of(name, models), deps=deps, connections=connections)
             for name, kin in self._kin.items()
         }
-
-    def _needed(self) -> None:
-        self._models.made(eager=self._eager)
 
     async def _advance(self, life: Life, run: Run, asked: Any) -> AgentRunResult[Any]:
         prompt, history = decode_input(asked)

@@ -1,22 +1,20 @@
 """Subjects of the gate: a hardened Pydantic AI agent as the gate tries it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any, ParamSpec, TypeVar
 
 from pydantic_ai import Agent
 from pydantic_ai.models import Model
+from pydantic_ai.run import AgentRunResult
+from pydantic_core import to_jsonable_python
 
-from plimsoll.adapters.common import models as common_models
-from plimsoll.adapters.common import subject as common
-from plimsoll.adapters.common.subject import AgentSubject, Connections
+from plimsoll.adapters.common.subject import AgentSubject, Framework
 from plimsoll.adapters.pydantic_ai.forge import PydanticForger
-from plimsoll.adapters.pydantic_ai.hardened import HardenedAgent
-from plimsoll.contract.model import Contract
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.result import RunResult
 
-__all__ = ["AgentSubject", "InlineExecutor", "hardened_subject", "stand_ins"]
+__all__ = ["FRAMEWORK", "AgentSubject", "InlineExecutor", "hardened_subject"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,18 +56,12 @@ class _Inline:
         await self._harness.close()
 
 
-def hardened_subject(
-    hardened: HardenedAgent, *, name: str | None = None, connections: Connections = lambda world: {}
-) -> AgentSubject:
-    """The hardened agent as the gate tries it: stand-ins for its models, the world as its dependencies.
-
-    `connections` makes the databases of its transaction tools in a scenario's world, by the names of their connections.
-    """
-    return common.hardened_subject(
-        hardened, name=name, connections=connections, forger=PydanticForger(), stand_ins=stand_ins, lived=_Inline
-    )
+def _output_of(native: Any) -> Any:
+    output = native.output if isinstance(native, AgentRunResult) else native
+    return to_jsonable_python(output, fallback=str)
 
 
-def stand_ins(contract: Contract, models: Mapping[str, Any]) -> dict[str, Model]:
-    """The stand-ins for the contract's models, by their names. Raises `Misuse` where one is missing or is none."""
-    return common_models.stand_ins(contract, models, kind=Model, what="Pydantic AI model")  # type: ignore[type-abstract]
+FRAMEWORK = Framework(
+    model=Model, called="Pydantic AI model", forger=PydanticForger(), output_of=_output_of, lived=_Inline
+)
+hardened_subject = FRAMEWORK.hardened_subject
