@@ -64,7 +64,7 @@ class Embedder(torch.nn.Module):  # type: ignore[misc]  # torch is untyped to us
         else:
             mask = attention_mask.unsqueeze(-1).to(hidden.dtype)
             pooled = (hidden * mask).sum(1) / mask.sum(1)
-        return torch.nn.functional.normalize(pooled, dim=1)
+        return torch.nn.functional.normalize(pooled.float(), dim=1)
 
 
 class Encoder:

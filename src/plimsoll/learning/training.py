@@ -77,7 +77,7 @@ class IntentModel(torch.nn.Module):  # type: ignore[misc]  # torch is untyped to
         self.register_buffer("weights", torch.as_tensor(weights, dtype=torch.float32))
 
     def forward(self, input_ids: Any, attention_mask: Any, labels: Any = None) -> dict[str, Any]:
-        logits = self.head(self.embedder(input_ids, attention_mask))
+        logits = self.head(self.embedder(input_ids, attention_mask)).float()
         if labels is None:
             return {"logits": logits}
         return {"loss": torch.nn.functional.cross_entropy(logits, labels, weight=self.weights), "logits": logits}
@@ -172,6 +172,7 @@ def arguments(options: FitOptions, work: Path, **others: Any) -> Any:
     """What every training here is told: an evaluation and a checkpoint each epoch, seeds, and no report to anybody."""
     gpu = torch.cuda.is_available()
     return TrainingArguments(
+        bf16=torch.cuda.is_bf16_supported(including_emulation=False) if gpu else _has_bfloat16(),
         output_dir=str(work),
         num_train_epochs=options.most_epochs,
         per_device_train_batch_size=options.batch_size,
@@ -194,6 +195,11 @@ def arguments(options: FitOptions, work: Path, **others: Any) -> Any:
         report_to="none",
         **others,
     )
+
+
+def _has_bfloat16() -> bool:
+    """Whether this processor multiplies in bfloat16 by itself: more than twice as fast, to the same accuracy."""
+    return any(torch.cpu.get_capabilities().get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def callbacks(options: FitOptions, listener: Listener) -> list[Any]:
@@ -251,4 +257,4 @@ def _weights(labels: Any, *, balanced: bool) -> Any:
 def _optimizer(model: IntentModel, rate: float) -> Any:
     under = [parameter for parameter in model.embedder.parameters() if parameter.requires_grad]
     groups = [{"params": under, "lr": rate}, {"params": list(model.head.parameters()), "lr": _HEAD_RATE * rate}]
-    return torch.optim.AdamW(groups, weight_decay=_WEIGHT_DECAY)
+    return torch.optim.AdamW(groups, weight_decay=_WEIGHT_DECAY, fused=True)
