@@ -20,7 +20,8 @@
     │   ├── RunBusy                 somebody else is advancing this run now
     │   ├── SessionBusy             a turn of this session has not ended yet
     │   ├── Superseded              another owner has taken this run over
-    │   └── TrainingFailed          a training that cannot go on; see learning/errors.py
+    │   ├── TrainingFailed          a training that cannot go on; see learning/errors.py
+    │   └── NotSure                 a local model had better not answer; see learning/errors.py
     └── Misuse                      the caller must change something
         ├── ContractError           the contract is wrong; carries every problem with its place
         ├── RuleSyntaxError         an approval rule that does not parse (contract/expressions.py)

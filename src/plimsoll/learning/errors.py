@@ -2,7 +2,7 @@
 
 from plimsoll.core.errors import Misuse, OperationFailed
 
-__all__ = ["DataError", "TrainingFailed", "WeightsError"]
+__all__ = ["DataError", "NotSure", "TrainingFailed", "WeightsError"]
 
 
 class DataError(Misuse):
@@ -24,3 +24,11 @@ class WeightsError(Misuse):
 
 class TrainingFailed(OperationFailed):
     """A training that cannot go on. What it had reached by the end of its last whole epoch is kept."""
+
+
+class NotSure(OperationFailed):
+    """A model of one's own had better not answer this. `probability` is how sure it was (None: it cannot say)."""
+
+    def __init__(self, what: str, *, probability: float | None = None) -> None:
+        self.probability = probability
+        super().__init__(what)

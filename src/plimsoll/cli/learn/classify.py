@@ -1,0 +1,37 @@
+"""`plimsoll learn classify`: asks an exported model."""
+
+import json
+from pathlib import Path
+
+import click
+import msgspec
+
+from plimsoll.cli.command import Command
+from plimsoll.cli.learn.common import json_option, leaf
+from plimsoll.cli.printing import console, table
+
+__all__ = ["classify"]
+
+
+@click.command(cls=Command)
+@click.argument("exported", type=click.Path(path_type=Path))
+@click.argument("texts", nargs=-1, required=True)
+@json_option
+def classify(exported: Path, texts: tuple[str, ...], as_json: bool) -> None:
+    """Says what each of TEXTS is, by the model in EXPORTED, on one thread.
+
+    Exits with 0 when it is done, with 1 on an error.
+
+    \b
+    Examples:
+      plimsoll learn classify intents-int8 "Where is my order?"
+    """
+    answers = leaf("classifier").Classifier.load(exported).classify(texts)
+    if as_json:
+        click.echo(json.dumps({"answers": [msgspec.to_builtins(answer) for answer in answers]}))
+        return
+    rows = [
+        (answer.label, f"{answer.probability:.1%}", "out of scope" if answer.out_of_scope else "", text)
+        for text, answer in zip(texts, answers, strict=True)
+    ]
+    table(console(), ("label", "probability", "", "text"), rows)
