@@ -12,6 +12,7 @@ from plimsoll.contract.checking_alerts import check_alerts, check_levels
 from plimsoll.contract.checking_connections import check_connections
 from plimsoll.contract.checking_gateway import check_gateway
 from plimsoll.contract.checking_imports import check_imports
+from plimsoll.contract.checking_local import check_local
 from plimsoll.contract.checking_models import check_models
 from plimsoll.contract.checking_tools import check_tools
 from plimsoll.contract.holes import holes
@@ -35,6 +36,7 @@ def check_contract(
     """
     notes = Notes(source or Source("contract"))
     check_models(contract, notes)
+    check_local(contract, notes, folder=None if source is None else pathlib.Path(source.file).parent)
     check_tools(contract, tools, notes)
     check_connections(contract, notes)
     check_gateway(contract, notes)

@@ -46,6 +46,10 @@ def gateway_problems(contract: Contract) -> Iterator[tuple[Path, str, str]]:
             )
         if not model.is_model:
             continue
+        if model.local is not None:
+            what = "is no upstream: a gateway asks HTTP services alone"
+            yield (*here, "local"), what, 'serve the model by HTTP, name that upstream, and write id = "UPSTREAM:MODEL"'
+            continue
         if model.id is None:
             yield (*here, "id"), "is missing: the gateway has no model of its own", 'id = "UPSTREAM:MODEL"'
             continue

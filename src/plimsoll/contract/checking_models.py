@@ -70,7 +70,7 @@ def _check_no_model(here: Path, model: Model, contract: Contract, notes: Notes) 
     kinds = [kind for kind in _NO_MODEL if getattr(model, kind)]
     for other in kinds[1:]:
         notes.error((*here, other), f"a rung that is {kinds[0]} is nothing else", f"keep {kinds[0]}, or this")
-    for other in ("id", "retry", *POLICIES):
+    for other in ("id", "local", "retry", *POLICIES):
         if getattr(model, other) is not None:
             notes.error((*here, other), f"a {kinds[0]} answer asks no model", f"keep {kinds[0]}, or this")
     writes = any(tool.effect is not Effect.READ for tool in contract.tools.values())
@@ -160,14 +160,15 @@ def _check_ladder_of_primary(contract: Contract, notes: Notes) -> None:
                 ("models", name), "is in no ladder that the agent uses", "name it in a fallback, or remove it"
             )
     _check_time(ladder, contract, notes)
-    seen: dict[str | None, str] = {}
+    seen: dict[tuple[str | None, str | None], str] = {}
     for name in ladder:
         if not models[name].is_model:
             continue
-        above = seen.setdefault(models[name].id, name)
+        above = seen.setdefault((models[name].id, models[name].local), name)
         if above != name:
             what = f"asks the same model as {above} above it, which has failed"
-            notes.warning(("models", name, "id"), what, "name another model, best another provider's")
+            field = "id" if models[name].local is None else "local"
+            notes.warning(("models", name, field), what, "name another model, best another provider's")
 
 
 def _check_time(ladder: list[str], contract: Contract, notes: Notes) -> None:

@@ -59,7 +59,9 @@ def holes(contract: Contract) -> Iterator[Hole]:
     """Every hole of `contract`, accepted or not."""
     yield from _version(contract)
     yield from _ladder(contract)
-    yield from _prices({name: model for name, model in contract.models.items() if model.is_model})
+    yield from _prices(
+        {name: model for name, model in contract.models.items() if model.is_model and model.local is None}
+    )
     for name, model in contract.models.items():
         if model.is_model:
             what = "a fault that passes by itself gives this model up"

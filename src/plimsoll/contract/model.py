@@ -95,6 +95,17 @@ RunUrl = Annotated[
 HttpUrl = Annotated[
     str, Meta(pattern=r"^https?://[^\s/]", extra={"words": "an address, such as https://api.openai.com/v1"})
 ]
+LocalReference = Annotated[
+    str,
+    Meta(
+        pattern=r"^(https?://[^\s/]\S*|registry:[^\s:@]+(@[^\s:@]+|:[0-9]+)|(?!https?:|registry:)\S(.*\S)?)$",
+        extra={
+            "words": "a model's directory (models/assistant), the address of a server with OpenAI's interface "
+            "(http://127.0.0.1:8000/v1), or registry:NAME@champion"
+        },
+    ),
+]
+"""Where a model of one's own is."""
 FromEnvironment = Annotated[
     str,
     Meta(
@@ -274,16 +285,18 @@ class Approval(_Section, frozen=True, kw_only=True):
 class Model(_Section, frozen=True, kw_only=True):
     """`[models.NAME]`: one rung of a ladder.
 
-    `id` is the framework's name for the model (`openai:gpt-5`); None is the agent's own. `canned` makes the rung an
-    honest fixed answer instead, `cached_for_s` what a model of the ladder answered to the very same request within so
-    many seconds, `hand_over` the answer of one of the people named, who have `answer_within_s` seconds for it.
-    `fallback` names the rungs below, in order. `slow_s` is from when an answer is reported as slow (None: half of
-    `timeout_s`). `idle_timeout_s` is how long a streamed answer may be silent, from the
+    `id` is the framework's name for the model (`openai:gpt-5`); None is the agent's own. `local` is a model of one's
+    own instead: a directory, from the contract's folder, a server's address, or `registry:NAME@champion`. `canned`
+    makes the rung an honest fixed answer instead, `cached_for_s` what a model of the ladder answered to the very same
+    request within so many seconds, `hand_over` the answer of one of the people named, who have `answer_within_s`
+    seconds for it. `fallback` names the rungs below, in order. `slow_s` is from when an answer is reported as slow
+    (None: half of `timeout_s`). `idle_timeout_s` is how long a streamed answer may be silent, from the
     request or its last part (None: no limit but `timeout_s`). `max_output_tokens` and the prices give a call's worst
     case. `may_write` false: after this rung answered, the run may not do anything but read.
     """
 
     id: str | None = None
+    local: LocalReference | None = None
     canned: Annotated[str, Meta(min_length=1)] | None = None
     cached_for_s: Positive | None = None
     hand_over: tuple[str, ...] = ()
@@ -306,6 +319,11 @@ class Model(_Section, frozen=True, kw_only=True):
     def is_model(self) -> bool:
         """Whether a model is asked here: what answers is not canned, not remembered, and no person."""
         return self.canned is None and self.cached_for_s is None and not self.hand_over
+
+    @property
+    def is_served(self) -> bool:
+        """Whether it is a model of one's own behind an address: what answers there is not known here."""
+        return self.local is not None and self.local.startswith(("http://", "https://"))
 
 
 class Tool(_Section, frozen=True, kw_only=True):

@@ -74,6 +74,14 @@ timeout_s = {timeout_s:g}
 retry = {retry}
 """
 
+_LOCAL = """
+# A model of your own, for when no provider answers: fitted on your agent's journals (see docs/local-models.md), it runs
+# in this process. It may decline, and the rung below is asked. Name it in `fallback`, before "canned".
+#[models.own]
+#local = "models/assistant"  # or "http://127.0.0.1:8000/v1", or "registry:assistant@champion"
+#may_write = false
+"""
+
 _CANNED = """
 # The last rung: an honest answer that cannot fail. After it, the run may only read.
 [models.canned]
@@ -233,6 +241,7 @@ def _models(names: list[str]) -> Iterator[str]:
     )
     for key, name in spares.items():
         yield _SPARE.format(key=key, id=_text(name), timeout_s=Model().timeout_s, retry=_retry(_ON_MODEL, 2))
+    yield _LOCAL
     yield _CANNED
 
 

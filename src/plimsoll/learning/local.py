@@ -6,7 +6,7 @@ Messages and tools are as OpenAI's chat completions have them, which every frame
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -28,8 +28,14 @@ class LocalReply(msgspec.Struct, frozen=True, kw_only=True):
     probability: float | None = None
 
 
+@runtime_checkable
 class LocalModel(Protocol):
-    """A model that needs no provider. `digest` names the very weights that answer (SHA-256)."""
+    """A model that needs no provider. `digest` names the very weights that answer (SHA-256).
+
+    It is made before the agent begins, and what keeps it from answering at all is an error then. The same conversation
+    has the same answer each time, or the gate calls it unsteady. What takes longer than a moment is done in a thread
+    (`asyncio.to_thread`), so that a timeout can give it up; in the gate's simulated time that is where it is called.
+    """
 
     @property
     def digest(self) -> str: ...
@@ -37,6 +43,6 @@ class LocalModel(Protocol):
     async def reply(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]) -> LocalReply:
         """What is to be said or done next in this conversation.
 
-        Raises `NotSure` where it had better not answer: the rung below is asked then.
+        Raises `NotSure` where it had better not answer: the rung below is asked then, at once, and nothing has failed.
         """
         ...

@@ -50,15 +50,16 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
     """Tries the rungs of a model's ladder from the top down until one answers.
 
     A rung that would pass a limit of the run, or of the day, at its price is not asked. Where none answered and one was
-    not asked for that reason, the run halts. A call that was handed over to a person stays with that person, whoever is
-    back by then.
+    not asked for that reason, the run halts. A model of one's own that declines has not failed: where none answered,
+    the outcome says why the others could not. A call that was handed over to a person stays with that person, whoever
+    is back by then.
     """
     compiled = state.env.compiled
     ladder = compiled.ladders[exchange.dependency]
     attempts = 0
     spent: Usage | None = None
     barred: LimitExceeded | None = None
-    last = _NO_RUNG
+    last = failed = _NO_RUNG
     is_handed_over = bool(state.approvals.requests) and waits_for_a_person(state, exchange, key)
     for index, rung in enumerate(ladder.rungs):
         if is_handed_over and not rung.model.hand_over:
@@ -73,7 +74,7 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
             state.raise_finding(_not_asked(footing, over))
             barred = over
             if index == 0:
-                last = _BARRED
+                last = failed = _BARRED
                 if len(ladder.rungs) > 1 and not _may_descend(footing, last.fault):
                     break
             continue
@@ -89,6 +90,7 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
             return Answer(outcome, tried.native, has_native=True)
         if rung.model.is_model or rung.model.canned is not None:  # else nothing was there; why no model answers counts
             last = tried.error
+            failed = last if last.fault is not Fault.REFUSED or failed is _NO_RUNG else failed
         barred = tried.barred or barred
         if index + 1 < len(ladder.rungs) and not _may_descend(footing, last.fault):
             break
@@ -96,7 +98,7 @@ async def climb(state: RunState, exchange: Exchange, key: str) -> Answer:
         if state.day is not None:
             state.day.settle(key, spent)
         state.halt_at(barred)
-    return Answer(Outcome(status=Status.FAILED, error=last, attempts=attempts, usage=spent))
+    return Answer(Outcome(status=Status.FAILED, error=failed, attempts=attempts, usage=spent))
 
 
 def _answered_at(footing: Footing, model: Model, spent: Usage | None) -> Coroutine[Any, Any, Attempt]:
@@ -173,8 +175,7 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
         elif proven and error.fault is Fault.EXCEPTION:
             error = replace(error, fault=Fault.REFUSED)
             tried = replace(tried, error=error)
-            if tried.duration_s >= footing.terms.slow_s:
-                note_slow(footing, tried)
+            _refused(footing, tried, error)
         else:
             footing.note(number, error.fault, error.message, tried.duration_s)
             await footing.state.keep_time(tried.duration_s)
@@ -195,6 +196,14 @@ async def retrying(footing: Footing, spent: Usage | None = None) -> Attempt:
             barred = await footing.barred_today(spent)
         if barred is not None:
             return replace(tried, usage=spent, barred=barred)
+
+
+def _refused(footing: Footing, tried: Attempt, error: ErrorRecord) -> None:
+    """Records what there is to be said of a refusal: that it was slow; of a model, why the next is asked."""
+    if footing.rung is not None:
+        footing.note(tried.number, error.fault, error.message, tried.duration_s)
+    if tried.duration_s >= footing.terms.slow_s:
+        note_slow(footing, tried)
 
 
 def _repeated_by(footing: Footing, number: int, fault: Fault, *, proven: bool) -> RetryPolicy | None:

@@ -17,7 +17,11 @@ from plimsoll.policies.ladder import Ladder, build_ladders
 from plimsoll.policies.rate_limit import RateLimit
 from plimsoll.policies.retry import RetryPolicy
 
-__all__ = ["CompiledContract", "Terms", "compiled"]
+__all__ = ["DECLINED", "CompiledContract", "Terms", "compiled"]
+
+DECLINED = ("NotSure",)
+"""The errors by which a model of one's own says that it had better not answer: it is not asked again, and has not
+failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,8 @@ class Terms:
 
     @classmethod
     def of_model(cls, section: Model) -> "Terms":
-        return cls(section=section, effect=Effect.READ, slow_s=_slow_s(section))
+        refusals = DECLINED if section.local is not None else ()
+        return cls(section=section, effect=Effect.READ, slow_s=_slow_s(section), refusals=refusals)
 
     @classmethod
     def of_tool(cls, section: Tool, *, is_ruled: bool) -> "Terms":

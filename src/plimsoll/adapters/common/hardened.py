@@ -145,6 +145,13 @@ class Hardened(ABC):
         """The contracts of its children, and of theirs."""
         return ()
 
+    @property
+    def local_models(self) -> Mapping[str, str]:
+        """Which weights its own models have that answer in this process, by rung; its children's by the child's name, a
+        dot and theirs. They are loaded now. Raises `WeightsError`, `MissingExtra`."""
+        digests: Mapping[str, str] = self._models.local.digests()
+        return digests
+
     # -- what an adapter says of its framework
 
     @abstractmethod
@@ -177,7 +184,7 @@ class Life:
         self._hardened = hardened
         if models is None:
             hardened._needed()
-        self.models = hardened._models if models is None else StandIns(models)
+        self.models = hardened._models if models is None else StandIns(models, own=hardened._models.own())
         self.deps = deps
         self.verifiers = functions_of(
             hardened.contract, "verify", given=hardened._verifiers, directory=hardened._directory

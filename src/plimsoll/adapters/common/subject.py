@@ -1,13 +1,14 @@
 """Subjects of the gate: an agent of any framework as the gate tries it. The gate is matched by shape, not imported."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from plimsoll.adapters.common.hardened import Hardened
 from plimsoll.adapters.common.models import stand_ins
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Fault
+from plimsoll.learning.local import LocalModel
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.result import RunResult
@@ -48,14 +49,17 @@ class AgentSubject:
     forger: Forger
     family: tuple[Contract, ...] = ()
     outside: bool = False
+    local_models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Framework:
-    """What the gate has to know of a framework: the kind of its models, and what one is called; how its faults look;
-    how to make JSON of what its agents return; and the process of a harness, where it needs more around it."""
+    """What the gate has to know of a framework: the kind of its models, how one is made of a model of one's own, and
+    what one is called; how its faults look; how to make JSON of what its agents return; and the process of a harness,
+    where it needs more around it."""
 
     model: Any
+    own: Callable[[LocalModel, str], Any]
     called: str
     forger: Forger
     output_of: Callable[[Any], Any]
@@ -63,7 +67,7 @@ class Framework:
 
     def stand_ins(self, contract: Contract, given: Mapping[str, Any]) -> dict[str, Any]:
         """The stand-ins for the contract's models, by their names. Raises `Misuse` where one is missing or is none."""
-        return stand_ins(contract, given, kind=self.model, what=self.called)
+        return stand_ins(contract, given, kind=self.model, own=self.own, what=self.called)
 
     def hardened_subject(
         self, hardened: Hardened, *, name: str | None = None, connections: Connections = lambda world: {}
@@ -71,8 +75,10 @@ class Framework:
         """The hardened agent as the gate tries it: stand-ins for its models, the world as its dependencies.
 
         `connections` makes the databases of its transaction tools in a scenario's world, by the names of their
-        connections.
+        connections. Models of its own that a scenario gives no stand-in for are tried as they are: they are loaded now,
+        before there is any trial. Raises `WeightsError`, `MissingExtra`.
         """
+        local_models = hardened.local_models
 
         def live(surroundings: Surroundings, models: Mapping[str, Any], world: Any) -> Process:
             return self.lived(
@@ -92,4 +98,5 @@ class Framework:
             live=live,
             forger=self.forger,
             family=hardened.family,
+            local_models=local_models,
         )

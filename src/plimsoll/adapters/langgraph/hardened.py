@@ -14,10 +14,12 @@ from plimsoll.adapters.common.hardened import loaded
 from plimsoll.adapters.common.models import Models, check_models
 from plimsoll.adapters.langgraph.binding import bound_to
 from plimsoll.adapters.langgraph.describe import check_seams, describe, functions_of, prompts
+from plimsoll.adapters.langgraph.local import own_model
 from plimsoll.adapters.langgraph.messages import decode_input, encode_input, output_of
 from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
+from plimsoll.learning.local import LocalModel
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.fingerprint import fingerprint_of
 from plimsoll.runtime.surroundings import Surroundings
@@ -35,7 +37,7 @@ def harden(
     contract: Contract | str | Path,
     *,
     deps: Any = None,
-    models: Mapping[str, BaseChatModel | str] | None = None,
+    models: Mapping[str, BaseChatModel | LocalModel | str] | None = None,
     verifiers: Mapping[str, Callable[..., Any]] | None = None,
     compensators: Mapping[str, Callable[..., Any]] | None = None,
     connections: Mapping[str, Database | str] | None = None,
@@ -77,7 +79,7 @@ def harden(
         compensators=compensators or {},
         connections=connections or {},
         surroundings=surroundings,
-        fingerprint=fingerprint or _fingerprint(agent, contract),
+        fingerprint=fingerprint,
         directory=directory,
     )
 
@@ -96,13 +98,18 @@ class HardenedGraph(AskedAgent):
         agent: Pregel[Any, Any, Any, Any],
         contract: Contract,
         *,
-        models: Mapping[str, BaseChatModel | str],
+        models: Mapping[str, BaseChatModel | LocalModel | str],
+        fingerprint: str | None,
+        directory: Path,
         eager: bool,
         **options: Any,
     ) -> None:
         kind: Any = BaseChatModel
-        found: Models[BaseChatModel] = Models(contract, models, kind=kind, make=init_chat_model, eager=eager)
-        super().__init__(contract, models=found, **options)
+        found: Models[BaseChatModel] = Models(
+            contract, models, kind=kind, make=init_chat_model, own=own_model, directory=directory, eager=eager
+        )
+        own = fingerprint or found.fingerprinted(_fingerprint(agent, contract))
+        super().__init__(contract, models=found, fingerprint=own, directory=directory, **options)
         self.agent = agent
         # The journal is the record: from a checkpoint, or by a cache, a graph would not make the calls that it holds.
         self._graph = agent.copy({"checkpointer": None, "cache": None})

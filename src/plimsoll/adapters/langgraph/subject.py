@@ -14,6 +14,7 @@ from plimsoll.adapters.common.subject import AgentSubject, Framework
 from plimsoll.adapters.langgraph.binding import bound_to
 from plimsoll.adapters.langgraph.describe import check_seams, describe
 from plimsoll.adapters.langgraph.forge import LangGraphForger
+from plimsoll.adapters.langgraph.local import own_model
 from plimsoll.adapters.langgraph.messages import output_of
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
@@ -21,7 +22,9 @@ from plimsoll.core.errors import Misuse
 __all__ = ["FRAMEWORK", "bare_subject", "hardened_subject"]
 
 
-FRAMEWORK = Framework(model=BaseChatModel, called="chat model", forger=LangGraphForger(), output_of=output_of)
+FRAMEWORK = Framework(
+    model=BaseChatModel, own=own_model, called="chat model", forger=LangGraphForger(), output_of=output_of
+)
 hardened_subject = FRAMEWORK.hardened_subject
 
 

@@ -14,10 +14,12 @@ from plimsoll.adapters.common.hardened import loaded
 from plimsoll.adapters.common.models import Models, check_models
 from plimsoll.adapters.openai_agents.cloning import Clones
 from plimsoll.adapters.openai_agents.describe import check_seams, describe, functions_of, prompts
+from plimsoll.adapters.openai_agents.local import OwnModel
 from plimsoll.adapters.openai_agents.messages import encode_input, output_of
 from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
+from plimsoll.learning.local import LocalModel
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.fingerprint import fingerprint_of
 from plimsoll.runtime.surroundings import Surroundings
@@ -33,7 +35,7 @@ def harden(
     contract: Contract | str | Path,
     *,
     deps: Any = None,
-    models: Mapping[str, Model | str] | None = None,
+    models: Mapping[str, Model | LocalModel | str] | None = None,
     verifiers: Mapping[str, Callable[..., Any]] | None = None,
     compensators: Mapping[str, Callable[..., Any]] | None = None,
     connections: Mapping[str, Database | str] | None = None,
@@ -77,7 +79,7 @@ def harden(
         compensators=compensators or {},
         connections=connections or {},
         surroundings=surroundings,
-        fingerprint=fingerprint or _fingerprint(agent, contract),
+        fingerprint=fingerprint,
         directory=directory,
     )
 
@@ -96,15 +98,21 @@ class HardenedAgent(AskedAgent):
         agent: Agent[Any],
         contract: Contract,
         *,
-        models: Mapping[str, Model | str],
+        models: Mapping[str, Model | LocalModel | str],
+        fingerprint: str | None,
+        directory: Path,
         eager: bool,
         run_config: RunConfig,
         **options: Any,
     ) -> None:
         self._provider = run_config.model_provider
         kind: Any = Model
-        found: Models[Model] = Models(contract, models, kind=kind, make=self._provider.get_model, eager=eager)
-        super().__init__(contract, models=found, **options)
+        make = self._provider.get_model
+        found: Models[Model] = Models(
+            contract, models, kind=kind, make=make, own=OwnModel, directory=directory, eager=eager
+        )
+        own = fingerprint or found.fingerprinted(_fingerprint(agent, contract))
+        super().__init__(contract, models=found, fingerprint=own, directory=directory, **options)
         self.agent = agent
         self._own_model = run_config.model
         self._run_config = dataclasses.replace(run_config, model=None)

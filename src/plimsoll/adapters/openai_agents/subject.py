@@ -14,6 +14,7 @@ from plimsoll.adapters.common.subject import AgentSubject, Framework
 from plimsoll.adapters.openai_agents.cloning import Clones
 from plimsoll.adapters.openai_agents.describe import check_seams, describe, family
 from plimsoll.adapters.openai_agents.forge import OpenAIForger
+from plimsoll.adapters.openai_agents.local import OwnModel
 from plimsoll.adapters.openai_agents.messages import output_of
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
@@ -24,7 +25,9 @@ _SWAPPED = ("model", "tools", "handoffs")
 """What of an agent is replaced while the gate looks on."""
 
 
-FRAMEWORK = Framework(model=Model, called="model of the Agents SDK", forger=OpenAIForger(), output_of=output_of)
+FRAMEWORK = Framework(
+    model=Model, own=OwnModel, called="model of the Agents SDK", forger=OpenAIForger(), output_of=output_of
+)
 hardened_subject = FRAMEWORK.hardened_subject
 
 

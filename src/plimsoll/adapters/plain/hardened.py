@@ -11,10 +11,12 @@ from plimsoll.adapters.common.hardened import loaded
 from plimsoll.adapters.common.models import Models, check_models
 from plimsoll.adapters.plain.agent import PlainAgent, with_deps
 from plimsoll.adapters.plain.describe import describe
+from plimsoll.adapters.plain.local import own_function
 from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract
 from plimsoll.core.canonical import as_recorded
 from plimsoll.core.errors import Misuse
+from plimsoll.learning.local import LocalModel
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.fingerprint import fingerprint_of
 from plimsoll.runtime.models import ModelExchange, ModelFunction
@@ -29,7 +31,7 @@ def harden(
     contract: Contract | str | Path,
     *,
     deps: Any = None,
-    models: Mapping[str, ModelFunction] | None = None,
+    models: Mapping[str, ModelFunction | LocalModel] | None = None,
     verifiers: Mapping[str, Callable[..., Any]] | None = None,
     compensators: Mapping[str, Callable[..., Any]] | None = None,
     connections: Mapping[str, Database | str] | None = None,
@@ -53,18 +55,22 @@ def harden(
     if not isinstance(agent, PlainAgent):
         raise Misuse(f"a {type(agent).__qualname__} is no agent; an async function of your own goes into a PlainAgent")
     contract, directory = loaded(contract)
-    given = {**agent.models, **(models or {})}
+    given: dict[str, Any] = {**agent.models, **(models or {})}
     check_models(contract, given, from_ids=False)
+    kind: Any = Callable
+    found: Models[ModelFunction] = Models(
+        contract, given, kind=kind, make=_no_model, own=own_function, directory=directory
+    )
     return HardenedFunction(
         agent,
         contract,
-        models=Models(contract, given, kind=Callable, make=_no_model),  # type: ignore[arg-type]
+        models=found,
         deps=deps,
         verifiers=verifiers or {},
         compensators=compensators or {},
         connections=connections or {},
         surroundings=surroundings,
-        fingerprint=fingerprint or _fingerprint(agent, contract, given),
+        fingerprint=fingerprint or found.fingerprinted(_fingerprint(agent, contract, given)),
         directory=directory,
     )
 
@@ -155,9 +161,10 @@ def _no_model(asked: Any) -> ModelFunction:
     raise Misuse(f"an agent without a framework asks its models by functions: {what}; give it in `models`")
 
 
-def _fingerprint(agent: PlainAgent, contract: Contract, models: Mapping[str, ModelFunction]) -> str:
+def _fingerprint(agent: PlainAgent, contract: Contract, models: Mapping[str, Any]) -> str:
     shape = describe(agent)
-    functions = [agent.function, *(spec.function for spec in agent.tools.values()), *models.values()]
+    asked = [model for model in models.values() if not isinstance(model, LocalModel)]
+    functions = [agent.function, *(spec.function for spec in agent.tools.values()), *asked]
     return fingerprint_of(
         contract_digest=contract_digest(contract),
         functions=functions,

@@ -14,6 +14,7 @@ from plimsoll.adapters.common.subject import AgentSubject, Framework
 from plimsoll.adapters.plain.agent import PlainAgent, calls_by
 from plimsoll.adapters.plain.describe import describe
 from plimsoll.adapters.plain.hardened import model_exchange, tool_exchange
+from plimsoll.adapters.plain.local import own_function
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import Fault
 from plimsoll.runtime.models import ModelFunction, ModelReply
@@ -90,6 +91,7 @@ _MODEL: Mapping[Fault, Forge] = {
 
 FRAMEWORK = Framework(
     model=Callable,
+    own=own_function,
     called="model function",
     forger=PlainForger(),
     output_of=lambda native: msgspec.to_builtins(native, enc_hook=str),

@@ -22,11 +22,13 @@ from plimsoll.adapters.pydantic_ai.conversations import Conversation, carried_of
 from plimsoll.adapters.pydantic_ai.delegation import Delegate
 from plimsoll.adapters.pydantic_ai.describe import describe, prompts, tool_functions
 from plimsoll.adapters.pydantic_ai.iterating import Handover, HardenedIteration, iterated
+from plimsoll.adapters.pydantic_ai.local import OwnModel
 from plimsoll.adapters.pydantic_ai.messages import decode_input, encode_input, had_own_deps
 from plimsoll.adapters.pydantic_ai.watching import HardenedStream
 from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
+from plimsoll.learning.local import LocalModel
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.fingerprint import fingerprint_of
 from plimsoll.runtime.harness import Harness
@@ -44,7 +46,7 @@ def harden(
     contract: Contract | str | Path,
     *,
     deps: Any = None,
-    models: Mapping[str, Model | str] | None = None,
+    models: Mapping[str, Model | LocalModel | str] | None = None,
     verifiers: Mapping[str, Callable[..., Any]] | None = None,
     compensators: Mapping[str, Callable[..., Any]] | None = None,
     children: Mapping[str, "HardenedAgent"] | None = None,
@@ -103,10 +105,11 @@ class HardenedAgent(Hardened):
         agent: AbstractAgent[Any, Any],
         contract: Contract,
         *,
-        models: Mapping[str, Model | str],
+        models: Mapping[str, Model | LocalModel | str],
         children: Mapping[str, "HardenedAgent"],
         handoffs: Mapping[str, "HardenedAgent"],
         fingerprint: str | None,
+        directory: Path,
         eager: bool,
         **options: Any,
     ) -> None:
@@ -117,10 +120,15 @@ class HardenedAgent(Hardened):
             name: Delegate(kin.agent.description or "", takes_over=name in handoffs) for name, kin in self._kin.items()
         }
         self._audience = Audience()
+        kind: Any = Model
+        found: Models[Model] = Models(
+            contract, models, kind=kind, make=infer_model, own=OwnModel, directory=directory, eager=eager
+        )
         super().__init__(
             contract,
-            models=Models(contract, models, kind=Model, make=infer_model, eager=eager),
-            fingerprint=fingerprint or _fingerprint(agent, contract, self._kin),
+            models=found,
+            fingerprint=fingerprint or found.fingerprinted(_fingerprint(agent, contract, self._kin)),
+            directory=directory,
             **options,
         )
 
@@ -242,6 +250,13 @@ class HardenedAgent(Hardened):
     async def compensate_family(self, run_id: str, *, by: str) -> list[RunResult]:
         """As `compensate`, with what its children did, and theirs; see `Harness.compensate_family`."""
         return await self.harness.compensate_family(run_id, by=by)
+
+    @property
+    def local_models(self) -> Mapping[str, str]:
+        own = {**super().local_models}
+        for child, kin in self._kin.items():
+            own |= {f"{child}.{name}": digest for name, digest in kin.local_models.items()}
+        return own
 
     @property
     def family(self) -> tuple[Contract, ...]:

@@ -11,6 +11,7 @@ from pydantic_core import to_jsonable_python
 
 from plimsoll.adapters.common.subject import AgentSubject, Framework
 from plimsoll.adapters.pydantic_ai.forge import PydanticForger
+from plimsoll.adapters.pydantic_ai.local import OwnModel
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.result import RunResult
 
@@ -62,6 +63,6 @@ def _output_of(native: Any) -> Any:
 
 
 FRAMEWORK = Framework(
-    model=Model, called="Pydantic AI model", forger=PydanticForger(), output_of=_output_of, lived=_Inline
+    model=Model, own=OwnModel, called="Pydantic AI model", forger=PydanticForger(), output_of=_output_of, lived=_Inline
 )
 hardened_subject = FRAMEWORK.hardened_subject

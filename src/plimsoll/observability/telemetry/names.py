@@ -55,6 +55,7 @@ ERROR_MESSAGE = "plimsoll.call.error"
 ATTEMPT = "plimsoll.attempt"
 SLOW = "plimsoll.attempt.slow"
 OUTRUN = "plimsoll.attempt.outrun"
+DECLINED = "plimsoll.attempt.declined"
 
 # ours, on metrics and events
 DEPENDENCY = "plimsoll.dependency"
@@ -75,6 +76,8 @@ DECIDED_EVENT = "plimsoll.approval.decided"
 OTHER = "_OTHER"
 """The conventions' word for what has no name of its own."""
 
+LOCAL = "local"
+
 _PROVIDERS = {
     "azure": "azure.ai.openai",
     "bedrock": "aws.bedrock",
@@ -90,7 +93,12 @@ _PROVIDERS = {
 
 
 def provider_of(model: Model) -> str:
-    """Who serves the model, by its id (`openai:gpt-5`), in the conventions' words; `_OTHER` where the id is silent."""
+    """Who serves the model, by its id (`openai:gpt-5`), in the conventions' words; `_OTHER` where the id is silent.
+
+    A model of one's own is served by nobody else: `local`.
+    """
+    if model.local is not None:
+        return LOCAL
     provider, colon, _ = (model.id or "").partition(":")
     return _PROVIDERS.get(provider, provider) if colon and provider else OTHER
 

@@ -36,7 +36,7 @@ _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,99}")
 _FAILED = (Ending.FAILED, Ending.HALTED)
 _LEFT = {"RunParked": "parked", "RunHalted": "halted", "CancelledError": "cancelled"}
 """What becomes of a call without an outcome, by what took it off the stack: no fault of the call's."""
-_NO_ERROR = {Fault.SLOW: names.SLOW, Fault.OUTRUN: names.OUTRUN}
+_NO_ERROR = {Fault.SLOW: names.SLOW, Fault.OUTRUN: names.OUTRUN, Fault.REFUSED: names.DECLINED}
 """What an attempt may have been without having failed, and the attribute that says so."""
 _PROPAGATOR = TraceContextTextMapPropagator()
 _CALL_BY_SPAN = frozenset({CallKind.MODEL, CallKind.TOOL, CallKind.HTTP})

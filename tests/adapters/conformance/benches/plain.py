@@ -16,16 +16,23 @@ from tests.adapters.conformance.desk import Answer, Heard, Script, Shop
 def reply_of(answer: Answer) -> Any:
     if answer.broken:
         return 502
-    calls = tuple({"name": call.tool, "args": dict(call.args), "id": call.id} for call in answer.calls)
+    calls = tuple(
+        {"id": call.id, "type": "function", "function": {"name": call.tool, "arguments": json.dumps(dict(call.args))}}
+        for call in answer.calls
+    )
     usage = None if answer.tokens is None else Usage(input_tokens=answer.tokens[0], output_tokens=answer.tokens[1])
     return ModelReply(text=answer.text, tool_calls=calls, finish_reason=answer.finish, usage=usage)
 
 
-def heard(conversation: list[Any]) -> Heard:
+def heard(prompt: Any) -> Heard:
+    messages = prompt["messages"]
+    names = {call["id"]: call["function"]["name"] for message in messages for call in message.get("tool_calls", ())}
     return Heard(
-        asked=str(conversation[0]["user"]),
-        results=[(turn["tool"], turn["result"]) for turn in conversation if "tool" in turn],
-        turn=sum("calls" in turn for turn in conversation),
+        asked=next(str(message["content"]) for message in messages if message["role"] == "user"),
+        results=[
+            (names[message["tool_call_id"]], message["content"]) for message in messages if message["role"] == "tool"
+        ],
+        turn=sum(message["role"] == "assistant" for message in messages),
     )
 
 
@@ -44,25 +51,37 @@ async def refund(order_id: str, amount: int, *, deps: Shop) -> dict[str, Any]:
 async def desk(request: Any, *, model: Any, find_order: Any, refund: Any) -> str:
     """Does what the model says, and hands the results back to it."""
     tools = {"find_order": find_order, "refund": refund}
-    conversation: list[Any] = [{"user": request}]
+    messages: list[Any] = [{"role": "system", "content": "Help the customer."}, {"role": "user", "content": request}]
     while True:
-        reply = await model(conversation)
+        reply = await model({"messages": messages, "tools": TOOLS})
         if not reply.tool_calls:
             return str(reply.text)
-        conversation.append({"calls": list(reply.tool_calls)})
-        results = await asyncio.gather(*(told(tools[call["name"]], call) for call in reply.tool_calls))
-        conversation += [
-            {"tool": call["name"], "result": result} for call, result in zip(reply.tool_calls, results, strict=True)
+        messages.append({"role": "assistant", "content": reply.text, "tool_calls": list(reply.tool_calls)})
+        results = await asyncio.gather(
+            *(told(tools[call["function"]["name"]], call["function"]) for call in reply.tool_calls)
+        )
+        messages += [
+            {"role": "tool", "tool_call_id": call["id"], "content": result}
+            for call, result in zip(reply.tool_calls, results, strict=True)
         ]
 
 
 async def told(tool: Any, call: Any) -> str:
     try:
-        return json.dumps(await tool(**call["args"]))
+        return json.dumps(await tool(**json.loads(call["arguments"])))
     except CallFailed as error:
         return f"{call['name']} failed ({error.fault}) after {error.attempts} attempt(s): {error}"
     except Rejected as error:
         return f"{call['name']} was not carried out: {error}. Nothing was done."
+
+
+TOOLS = [
+    {
+        "type": "function",
+        "function": {"name": tool.name, "description": tool.description, "parameters": tool.parameters},
+    }
+    for tool in adapter.describe(PlainAgent(desk, tools=[find_order, refund])).tools
+]
 
 
 class Plain:

@@ -1,0 +1,114 @@
+"""Models of one's own in any framework: what is loaded of them, and what their answers must be to be handed on.
+
+An adapter writes its conversation as OpenAI's chat completions have it, and makes its framework's answer of the reply.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from plimsoll.contract.model import Contract
+from plimsoll.core.calls import Fault
+from plimsoll.core.canonical import canonical_json
+from plimsoll.core.errors import Misuse, OperationFailed, OutputRejected
+from plimsoll.learning.errors import NotSure
+from plimsoll.learning.loading import load_local
+from plimsoll.learning.local import LocalModel, LocalReply
+
+__all__ = ["LocalModels", "answered", "function_tool", "marked", "texts_alone"]
+
+
+class LocalModels:
+    """The models of one's own of a contract, by the names of their rungs. `given` stand in for those of the contract.
+
+    Each is loaded when it is first asked for, and kept.
+    """
+
+    def __init__(self, contract: Contract, given: Mapping[str, object], *, directory: Path) -> None:
+        self._contract = contract
+        self._directory = directory
+        self._models = {name: model for name, model in given.items() if isinstance(model, LocalModel)}
+        self._left = {
+            name: section.local
+            for name, section in contract.models.items()
+            if section.local is not None and section.is_model and name not in given
+        }
+
+    def get(self, name: str) -> LocalModel | None:
+        """The model of a rung; None where that is no model of one's own. Raises `WeightsError`, `MissingExtra`."""
+        if name in self._left:
+            self._models[name] = load_local(self._left[name], base=self._directory)
+            del self._left[name]
+        return self._models.get(name)
+
+    def here(self) -> dict[str, LocalModel]:
+        """Those that answer in this process: all but those behind an address."""
+        found = {name: self.get(name) for name, section in self._contract.models.items() if not section.is_served}
+        return {name: model for name, model in found.items() if model is not None}
+
+    def digests(self) -> dict[str, str]:
+        """Which weights answer here, by rung."""
+        return {name: model.digest for name, model in self.here().items()}
+
+
+async def answered(
+    model: LocalModel, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], *, rung: str
+) -> LocalReply:
+    """What the model of `rung` says in this conversation: a text, or calls of these tools with arguments in JSON.
+
+    Raises `NotSure` where it declines, and `OutputRejected` for anything that no agent could act on.
+    """
+    told = [{**message, "content": _text_of(message.get("content"))} for message in messages]
+    try:
+        reply = await model.reply(told, tools)
+    except Misuse as error:  # of whoever made the model: its rung has failed, and the run goes on below
+        raise OperationFailed(f"{type(error).__name__}: {error}") from error
+    problem = _problem(reply, {tool["function"]["name"] for tool in tools})
+    if problem:
+        raise OutputRejected(rung, fault=Fault.MALFORMED, detail=problem)
+    return reply
+
+
+def function_tool(name: str, description: str | None, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """A tool as a model is told of it."""
+    return {
+        "type": "function",
+        "function": {"name": name, "description": description or "", "parameters": dict(parameters)},
+    }
+
+
+def marked(model: LocalModel, rung: str) -> str:
+    """What the journal calls the model that answered: the rung, and which weights."""
+    return f"{rung}@{model.digest[:12]}"
+
+
+def texts_alone(what: str) -> NotSure:
+    """What a model of one's own says to anything that is no text."""
+    return NotSure(f"it reads texts alone, and this is a {what}")
+
+
+def _text_of(content: Any) -> str:
+    """What a message says, whose content may come in blocks. Raises `NotSure` for what is no text."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    for block in content:
+        if not isinstance(block, str) and block.get("type") != "text":
+            raise texts_alone(f"block of type {block.get('type')!r}")
+    return "\n".join(block if isinstance(block, str) else block["text"] for block in content)
+
+
+def _problem(reply: object, tools: set[str]) -> str:
+    """What is wrong with a reply, whoever made the model; empty where nothing is."""
+    if not isinstance(reply, LocalReply):
+        return f"it replied with a {type(reply).__name__}, which is no LocalReply"
+    try:
+        msgspec.convert(msgspec.to_builtins(reply, builtin_types=(bytes,)), LocalReply)
+        canonical_json([call.arguments for call in reply.calls])
+    except (msgspec.ValidationError, TypeError, Misuse) as error:
+        return f"its reply has no JSON form: {error}"
+    unknown = next((call.tool for call in reply.calls if call.tool not in tools), None)
+    if unknown is None:
+        return ""
+    return f"it calls {unknown!r}, which is no tool here; there are: {', '.join(sorted(tools)) or 'none'}"
