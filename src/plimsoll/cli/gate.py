@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -22,7 +23,9 @@ from plimsoll.gate.campaign import run_campaign
 from plimsoll.gate.report import GateProgress, ReportPaths, print_summary, write_reports
 from plimsoll.gate.reproducing import Reproduction, read_failure
 from plimsoll.gate.reproducing import reproduce as reproduce_trial
+from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.self_test import Fate, SelfTest, self_test
+from plimsoll.gate.subject import Subject
 from plimsoll.gate.verdict import Trial, Verdict
 from plimsoll.runtime.imports import put_on_path
 
@@ -100,14 +103,17 @@ def gate(  # noqa: PLR0917 -- click hands every option over
     contract = load_contract(contract_path)
     put_on_path(contract_path.parent)
     if testing_itself:
-        tested = _self_test(references, contract, seed=seed, workers=workers)
+        tested = _self_test(references, contract, contract_path.parent, seed=seed, workers=workers)
         _print_self_test(tested, console(stderr=as_json))
         if as_json:
             click.echo(json.dumps(msgspec.to_builtins(tested)))
         context.exit(0 if tested.passed else 1)
     _make_folder(out)
     judged_by = load_contract(promised) if promised is not None else contract
-    verdict = _campaign(references, contract, judged_by, seed=seed, storms=storms, workers=workers)
+    make = subject_maker(references, contract, folder=contract_path.parent)
+    verdict = _campaign(
+        make(contract), scenarios_of(references, contract), judged_by, seed=seed, storms=storms, workers=workers
+    )
     paths = write_reports(verdict, out, references=references.as_json(), contract_path=str(contract_path))
     print_summary(verdict, Console(stderr=as_json), report_path=paths.html, failures_dir=paths.failures_dir)
     if as_json:
@@ -148,7 +154,7 @@ def reproduce(context: click.Context, failure: Path, contract_path: Path | None,
     used = contract_path or Path(recorded.contract_path)
     contract = load_contract(used)
     put_on_path(used.parent)
-    subject = subject_maker(references, contract)(contract)
+    subject = subject_maker(references, contract, folder=used.parent)(contract)
     scenarios = scenarios_of(references, contract)
     with explained("playing it again"):
         again = reproduce_trial(recorded, subject, scenarios)
@@ -202,26 +208,26 @@ def _print_self_test(tested: SelfTest, out: Console) -> None:
 
 
 def _campaign(
-    references: References,
-    contract: Contract,
+    subject: Subject,
+    tried: Sequence[Scenario],
     promised: Contract,
     *,
     seed: int | None,
     storms: int | None,
     workers: int | None,
 ) -> Verdict:
-    subject = subject_maker(references, contract)(contract)
-    tried = scenarios_of(references, contract)
     with explained("the campaign"), GateProgress(Console(stderr=True), title=subject.name) as progress:
         return run_campaign(
             subject, tried, promised=promised, seed=seed, storm_count=storms, workers=workers, progress=progress
         )
 
 
-def _self_test(references: References, contract: Contract, *, seed: int | None, workers: int | None) -> SelfTest:
+def _self_test(
+    references: References, contract: Contract, folder: Path, *, seed: int | None, workers: int | None
+) -> SelfTest:
     if references.bare is not None:
         raise Misuse("--self-test breaks a contract's protections, and a --bare agent has none")
-    make, tried = subject_maker(references, contract), scenarios_of(references, contract)
+    make, tried = subject_maker(references, contract, folder=folder), scenarios_of(references, contract)
     with explained("the self-test"), GateProgress(Console(stderr=True), title="self-test") as progress:
         return self_test(make, contract, tried, seed=seed, workers=workers, progress=progress)
 
@@ -233,6 +239,7 @@ def _summary(verdict: Verdict, paths: ReportPaths) -> dict[str, object]:
         "subject": verdict.subject,
         "reasons": list(verdict.reasons),
         "accepts": [each.name for each in verdict.accepts],
+        "local_models": verdict.local_models,
         "trials": verdict.trials,
         "failing_trials": verdict.failing_trials,
         "reach": verdict.reach,

@@ -5,9 +5,11 @@ import importlib
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from plimsoll.adapters import adapter_of, harden
+from plimsoll.adapters.common.local import LocalModels
 from plimsoll.cli.agents import entrypoint_of, load
 from plimsoll.cli.command import explained
 from plimsoll.contract.model import Contract
@@ -44,8 +46,12 @@ class References:
         return cls(**given)
 
 
-def subject_maker(references: References, contract: Contract) -> Callable[[Contract], Subject]:
-    """What makes the agent on trial, under any contract. Raises `Misuse` when it cannot be found."""
+def subject_maker(references: References, contract: Contract, *, folder: Path) -> Callable[[Contract], Subject]:
+    """What makes the agent on trial, under any contract. Raises `Misuse` when it cannot be found.
+
+    `folder` is the contract's, in which its models of its own are looked for. They are loaded once, however many
+    subjects are made.
+    """
     if references.bare is not None:
         if references.through is None:
             raise Misuse("--bare needs --through module:agent: the agent object that the function uses")
@@ -63,7 +69,14 @@ def subject_maker(references: References, contract: Contract) -> Callable[[Contr
         return lambda promised: leaf.remote_subject(command, promised)
     agent = load(entrypoint_of(contract, references.agent))
     adapter = adapter_of(agent)
-    return lambda promised: adapter.hardened_subject(harden(agent, promised))
+    local = LocalModels(contract, {}, directory=folder).here()
+
+    def made(promised: Contract) -> Subject:
+        own = {name: model for name, model in local.items() if name in promised.models}
+        subject: Subject = adapter.hardened_subject(harden(agent, promised, models=own))
+        return subject
+
+    return made
 
 
 def _words(command: str) -> list[str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from plimsoll.contract.model import Contract
 from plimsoll.core.clock import Clock, SystemClock
 from plimsoll.core.rng import seeded_rng
-from plimsoll.gate.enumeration import brought_to_light, first_cells, storms
+from plimsoll.gate.enumeration import brought_to_light, first_cells, further_down, storms
 from plimsoll.gate.healthy import Healthy, healthy_runs, two_ways
 from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.shrink import failures_told
@@ -77,6 +77,8 @@ class _Campaign:
         self.cells = self._try(first, "single faults")
         second = [task for number, stage in enumerate(stages) for task in brought_to_light(number, stage, self.cells)]
         self.cells += self._try(second, "faults where faults lead")
+        while deeper := [task for number, each in enumerate(stages) for task in further_down(number, each, self.cells)]:
+            self.cells += self._try(deeper, "faults where all above has failed")
 
     def replay(self) -> None:
         """A sample of the cells once more: the same plan must go the same way. None does in real time."""

@@ -1,6 +1,6 @@
 """Which faults to try where: every kind at every site that it strikes, and again at the sites that faults reveal."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from plimsoll.core.rng import Rng
@@ -11,7 +11,7 @@ from plimsoll.gate.stage import Stage
 from plimsoll.gate.trying import Report, Task
 from plimsoll.gate.verdict import Injection
 
-__all__ = ["brought_to_light", "first_cells", "storms"]
+__all__ = ["brought_to_light", "first_cells", "further_down", "storms"]
 
 _LARGEST_STORM = 3
 _IN_ITS_PROCESS = frozenset({How.CRASH_APPEND, How.CRASH_BEFORE, How.CRASH_AFTER, How.OUTAGE})
@@ -36,12 +36,29 @@ def brought_to_light(number: int, stage: Stage, tried: Sequence[tuple[Task, Repo
     """
     baseline = stage.baseline
     known = {dependency_of(name) for name in baseline.sites} if baseline and not stage.subject.hardened else set()
+    return _beneath(number, stage, tried, lambda site: dependency_of(site.name) not in known)
+
+
+def further_down(number: int, stage: Stage, tried: Sequence[tuple[Task, Report]]) -> list[Task]:
+    """Every kind at the rungs that no fault has struck yet, because all above them must have failed."""
+    struck = {dependency_of(each.site) for task, _ in tried if task.stage == number for each in task.injections}
+
+    def is_new(site: Site) -> bool:
+        return site.kind is SiteKind.MODEL and dependency_of(site.name) not in struck
+
+    return _beneath(number, stage, tried, is_new)
+
+
+def _beneath(
+    number: int, stage: Stage, tried: Sequence[tuple[Task, Report]], counts: Callable[[Site], bool]
+) -> list[Task]:
+    """Every kind at those of the new sites that count, each together with what brought it to light."""
     found: dict[str, _Discovery] = {}
     for task, report in tried:
         if task.stage != number or report.inapplicable or _is_adversary(task):
             continue
         for site in (*report.new_sites(), *_new_appends(stage, report)):
-            if dependency_of(site.name) in known:
+            if not counts(site):
                 continue
             before = found.get(site.name)
             if before is None or (report.goal and not before.goal):

@@ -1,18 +1,22 @@
 """Mutants: the gate is tested by breaking agents. Each takes one protection away, and must be blocked for it."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, cast
 
 from msgspec.structs import replace
 
-from plimsoll.contract.model import Contract, Mode, Retry, Tool
+from plimsoll.contract.model import Contract, Mode, Model, Retry, Tool
 from plimsoll.core.calls import Effect, Fault
+from plimsoll.core.events import CallSettled
 from plimsoll.gate.scene import Scene
 from plimsoll.gate.sites import SiteKind
+from plimsoll.gate.stage import Stage
+from plimsoll.gate.verdict import Injection
 from plimsoll.journal.store import Outside, Store
+from plimsoll.runtime.compiled import DECLINED
 from plimsoll.runtime.surroundings import Surroundings
 
 __all__ = ["MUTANTS", "Mutant"]
@@ -30,8 +34,9 @@ class Mutant:
 
     `change` makes the contract that the mutant really runs under (None where it has nothing to take away), `cripple`
     what it is surrounded by; it is judged by the contract that it was given. `claims` are those of which at least one
-    must break. It is tried in the healthy runs and under the fault `kinds` at the sites `at`. `acted` tells whether the
-    protection did anything in a trial of the whole agent: where it never did, nothing can be learnt of its absence.
+    must break. It is tried in the healthy runs, under the fault `kinds` at the sites `at`, and `under` faults together.
+    `acted` tells whether the protection did anything in a trial of the whole agent: where it never did, nothing can be
+    learnt of its absence.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Mutant:
     cripple: Callable[[Surroundings], Surroundings] = lambda surroundings: surroundings
     kinds: tuple[str, ...] = ()
     at: frozenset[SiteKind] = field(default=_ANYWHERE)
+    under: Callable[[Stage], Iterator[tuple[Injection, ...]]] = lambda stage: iter(())
 
 
 def _observing(name: str) -> Callable[[Contract], Contract]:
@@ -68,6 +74,47 @@ def _without_ladders(contract: Contract) -> Contract | None:
         return None
     models = {name: replace(model, fallback=()) for name, model in contract.models.items()}
     return _observing("fallback")(replace(contract, models=models))
+
+
+def _without_own_models(contract: Contract) -> Contract | None:
+    own = {name for name, model in contract.models.items() if model.local is not None}
+    if not own:
+        return None
+    models = {
+        name: replace(model, fallback=tuple(below for below in model.fallback if below not in own))
+        for name, model in contract.models.items()
+        if name not in own
+    }
+    return replace(contract, models=models)
+
+
+def _barring_nothing(contract: Contract) -> Contract | None:
+    if not any(map(_is_barred, contract.models.values())):
+        return None
+    return replace(contract, models={name: replace(model, may_write=True) for name, model in contract.models.items()})
+
+
+def _is_barred(model: Model) -> bool:
+    return model.is_model and not model.may_write
+
+
+def _is_own(model: Model) -> bool:
+    return model.local is not None
+
+
+def _all_above(wanted: Callable[[Model], bool]) -> Callable[[Stage], Iterator[tuple[Injection, ...]]]:
+    """Each request to a model, with every rung out that stands above one that is wanted."""
+
+    def under(stage: Stage) -> Iterator[tuple[Injection, ...]]:
+        for site in stage.baseline.sites if stage.baseline is not None else ():
+            top, _, key = site.partition("@")
+            rungs = stage.ladders[top].rungs if top in stage.ladders else ()
+            for index, rung in enumerate(rungs):
+                if index and wanted(rung.model):
+                    above = [each.name for each in rungs[:index] if each.model.is_model]
+                    yield tuple(Injection(kind="server_error", site=f"{name}@{key}") for name in above)
+
+    return under
 
 
 def _without_loop_detection(contract: Contract) -> Contract:
@@ -123,6 +170,20 @@ def _verified(scene: Scene) -> bool:
     return any(".verify@" in call.site for call in scene.calls)
 
 
+def _own_served(scene: Scene) -> bool:
+    """Whether a model of one's own answered that could serve the request, and never declined."""
+    models = scene.stage.contract.models
+    writes = scene.stage.baseline is not None and bool(scene.stage.baseline.effects)
+    asked = [call for call in scene.calls if call.name in models and _is_own(models[call.name])]
+    able = [call for call in asked if call.done and (models[call.name].may_write or not writes)]
+    return bool(able) and not any(call.error in DECLINED for call in asked)
+
+
+def _barred_a_write(scene: Scene) -> bool:
+    errors = [record.event.outcome.error for record in scene.records() if isinstance(record.event, CallSettled)]
+    return any(error is not None and error.type == "ReadOnly" for error in errors)
+
+
 def _retried_read(scene: Scene) -> bool:
     return any(call.info.attempt > 1 for call in scene.calls)
 
@@ -174,6 +235,22 @@ MUTANTS: tuple[Mutant, ...] = (
         change=_without_ladders,
         kinds=("hang", "server_error"),
         at=frozenset({SiteKind.MODEL}),
+    ),
+    Mutant(
+        name="no_local_rung",
+        about="no model of its own answers where the others are out",
+        claims=frozenset({"fallbacks"}),
+        acted=_own_served,
+        change=_without_own_models,
+        under=_all_above(_is_own),
+    ),
+    Mutant(
+        name="every_rung_writes",
+        about="models answer that may not write, and do",
+        claims=frozenset({"oversight"}),
+        acted=_barred_a_write,
+        change=_barring_nothing,
+        under=_all_above(_is_barred),
     ),
     Mutant(
         name="retries_observed",

@@ -37,9 +37,12 @@ class Promise:
     whole: bool = False
 
 
-def promise(stage: Stage, planned: Sequence[Planned]) -> Promise:
-    """What is owed under these faults: one, or one and another at a site that the first brought to light."""
-    goal = all(_survivable(stage, each) for each in planned) and _ladder_holds(stage, planned)
+def promise(stage: Stage, planned: Sequence[Planned], *, declined: bool = False) -> Promise:
+    """What is owed under these faults: one, or one and others at sites that the ones before brought to light.
+
+    `declined` is whether a model of one's own said that it had better not answer.
+    """
+    goal = all(_survivable(stage, each) for each in planned) and _ladder_holds(stage, planned, declined=declined)
     endings = _ALL_BUT_LOST
     for each in planned:
         endings &= each.kind.endings
@@ -139,11 +142,11 @@ def _recovers(tool: Tool) -> bool:
     return tool.effect is not Effect.WRITE or tool.verify is not None
 
 
-def _ladder_holds(stage: Stage, planned: Sequence[Planned]) -> bool:
+def _ladder_holds(stage: Stage, planned: Sequence[Planned], *, declined: bool) -> bool:
     """Whether the request must be served although models fail: while one is out, and while one is left that can.
 
     What passes by itself takes no model away. A contract without any second model is held to the goal all the same: it
-    is the gate's business to say so.
+    is the gate's business to say so. A model of one's own that declined is none that can, once more than one is out.
     """
     passing = frozenset() if stage.contract.accepts("unretried_faults") else frozenset(filter(_passes, planned))
     struck = [each for each in planned if each.site_kind is SiteKind.MODEL and each.kind.fails_model]
@@ -158,6 +161,7 @@ def _ladder_holds(stage: Stage, planned: Sequence[Planned]) -> bool:
         if len(names) == 1:
             continue
         left = [rung for rung in ladder.rungs if rung.model.is_model and rung.name not in failing]
+        left = [rung for rung in left if not declined or rung.model.local is None]
         if not any(rung.model.may_write or not writes for rung in left):
             return False
     return True

@@ -123,8 +123,10 @@ class _Bench:
 
     def _tasks(self, mutant: Mutant) -> list[Task]:
         """The healthy runs, and the cells that the mutant touches."""
-        healthy = [Task(number, ()) for number in range(len(self.stages))]
-        return healthy + [
+        chosen = [Task(number, ()) for number in range(len(self.stages))]
+        for number, stage in enumerate(self.stages):
+            chosen += [Task(number, injections) for injections in mutant.under(stage)]
+        return chosen + [
             task
             for number, stage in enumerate(self.stages)
             for task in first_cells(number, stage)
@@ -163,6 +165,7 @@ def _crippled(subject: SubjectLike, mutant: Mutant) -> Subject:
         live=live,
         family=subject.family,
         outside=subject.outside,
+        local_models=subject.local_models,
     )
 
 

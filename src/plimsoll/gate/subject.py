@@ -5,7 +5,7 @@ the gate.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from plimsoll.contract.model import Contract
@@ -51,7 +51,9 @@ class Subject:
 
     `live` begins one life of its process in the given surroundings, in a scenario's world. `hardened` says whether it
     has a journal and protections of ours. `models` are the stand-ins, by their names in the contract; those of a child
-    have its name and a dot before theirs. `family` are the contracts of its children, and of theirs.
+    have its name and a dot before theirs. `family` are the contracts of its children, and of theirs. `local_models`
+    says which weights its models of its own have, by rung (SHA-256): a scenario that gives no stand-in for one has the
+    model itself asked.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Subject:
     outside: bool = False
     """Whether it is a process of its own, that asks its models through the gateway: it is tried in real time, and what
     its tools do is not seen."""
+    local_models: Mapping[str, str] = field(default_factory=dict)
 
 
 class SubjectLike(Protocol):
@@ -86,3 +89,5 @@ class SubjectLike(Protocol):
     def family(self) -> tuple[Contract, ...]: ...
     @property
     def outside(self) -> bool: ...
+    @property
+    def local_models(self) -> Mapping[str, str]: ...

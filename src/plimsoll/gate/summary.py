@@ -13,7 +13,7 @@ from plimsoll.contract.model import Contract
 from plimsoll.core.canonical import digest
 from plimsoll.core.clock import Clock
 from plimsoll.gate.healthy import Healthy
-from plimsoll.gate.sites import group_of
+from plimsoll.gate.sites import dependency_of, group_of
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.statistics import corrected_confidence, lower_bound, upper_bound
 from plimsoll.gate.subject import SubjectLike
@@ -104,7 +104,21 @@ def verdict(findings: Findings, subject: SubjectLike, *, clock: Clock, wall_s: f
         wall_s=round(wall_s, 3),
         scenarios=tuple(dict.fromkeys(trial.scenario for trial in findings.healthy.trials)),
         accepts=accepted(findings.contract),
+        local_models=_local_models(findings, subject),
     )
+
+
+def _local_models(findings: Findings, subject: SubjectLike) -> dict[str, str]:
+    """The models of one's own that were asked themselves: where a scenario gives no stand-in for them."""
+    if not subject.local_models:
+        return {}
+    asked: set[str] = set()
+    for number, stage in enumerate(findings.healthy.stages):
+        sites = [name for task, report in findings.cells if task.stage == number for name, _ in report.sites]
+        sites += stage.baseline.sites if stage.baseline is not None else ()
+        given = stage.scenario.models(stage.scenario.world())
+        asked |= {dependency_of(site) for site in sites} - given.keys()
+    return {name: weights for name, weights in subject.local_models.items() if name in asked}
 
 
 def _version() -> str:

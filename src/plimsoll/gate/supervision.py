@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from plimsoll.core.calls import CallKind, Effect, Status
 from plimsoll.core.canonical import digest
-from plimsoll.core.events import ApprovalDecided, ApprovalRequested, CallIntended
+from plimsoll.core.events import ApprovalDecided, ApprovalRequested, CallIntended, CallSettled, RungChanged
 from plimsoll.gate.scenario import EffectRow
 from plimsoll.gate.scene import Scene
 from plimsoll.gate.sites import dependency_of, is_part
@@ -17,6 +18,7 @@ __all__ = ["unsupervised"]
 def unsupervised(scene: Scene, effects: Sequence[EffectRow]) -> Iterator[Violation]:
     """What happened without the word of a person that it needed, or against it."""
     yield from _approvals(scene, effects)
+    yield from _barred(scene)
     if scene.killed_at is not None:
         yield from _sent_after(scene, scene.killed_at)
         yield from _done_after(scene, effects)
@@ -70,6 +72,29 @@ def _used_approvals(scene: Scene) -> Counter[tuple[str, str]]:
             approved.discard(event.decision_id)
             used[(event.dependency, event.args_digest)] += 1
     return used
+
+
+def _barred(scene: Scene) -> Iterator[Violation]:
+    """After a rung that may not write has answered, its run does nothing but read."""
+    contract = scene.stage.contract
+    if all(model.may_write for model in contract.models.values()):
+        return
+    asked: dict[tuple[str, str], str] = {}
+    barring: dict[str, str] = {}
+    for record in scene.records():
+        run_id, event = record.run_id, record.event
+        if isinstance(event, RungChanged):
+            asked[run_id, event.key] = scene.named(run_id, event.to)
+        elif isinstance(event, CallSettled) and event.outcome.status is Status.OK:
+            rung = contract.models.get(asked.get((run_id, event.key), ""))
+            if rung is not None and not rung.may_write:
+                barring.setdefault(run_id, asked[run_id, event.key])
+        elif isinstance(event, CallIntended) and event.kind is CallKind.TOOL and run_id in barring:
+            dependency = scene.named(run_id, event.dependency)
+            if contract.tool(dependency).effect is not Effect.READ:
+                what = f"{dependency} was sent after {barring[run_id]} had answered, which may not write"
+                yield _violation("barred_write", what)
+                return
 
 
 def _sent_after(scene: Scene, killed_at: int) -> Iterator[Violation]:

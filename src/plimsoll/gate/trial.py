@@ -14,6 +14,7 @@ from plimsoll.gate.scene import Scene
 from plimsoll.gate.sites import Site, call_site
 from plimsoll.gate.stage import Stage, effect_key
 from plimsoll.gate.verdict import Injection, Reach, Step, Trial
+from plimsoll.runtime.compiled import DECLINED
 
 __all__ = ["Plan", "Played", "trial_seed", "try_plan"]
 
@@ -70,7 +71,7 @@ def try_plan(stage: Stage, plan: Plan) -> Played:
     rng = seeded_rng(plan.seed)
     scene = Scene(stage, plan.injections, rng=rng, latency=plan.latency, recording=plan.recording)
     stuck = play(scene)
-    owed = promise_of_storm() if plan.storm else promise(stage, scene.planned)
+    owed = promise_of_storm() if plan.storm else promise(stage, scene.planned, declined=_declined(scene))
     case = _case(scene, owed)
     result = scene.result
     trial = Trial(
@@ -89,6 +90,13 @@ def try_plan(stage: Stage, plan: Plan) -> Played:
         story=_story(case) if plan.recording else (),
     )
     return Played(trial, scene, case)
+
+
+def _declined(scene: Scene) -> bool:
+    """Whether a model of one's own had rather not answered."""
+    models = scene.stage.contract.models
+    own = {name for name, model in models.items() if model.local is not None}
+    return bool(own) and any(call.name in own and call.error in DECLINED for call in scene.calls)
 
 
 def _fired(scene: Scene, *, storm: bool) -> bool:

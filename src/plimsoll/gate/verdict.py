@@ -184,7 +184,8 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     `mode` is `simulated` or `remote`: the harness is proven, the model is not tried. `failures` are failing trials with
     their stories, shrunk, one for each way of failing first. `reasons` are sentences, the most important first.
-    `accepts` is what the contract goes without, which nothing here speaks for.
+    `accepts` is what the contract goes without, which nothing here speaks for. `local_models` are the models of one's
+    own that were asked themselves, in some trial, and no stand-in for them: by rung, the SHA-256 of their weights.
     """
 
     decision: Decision
@@ -210,3 +211,4 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     wall_s: float
     scenarios: tuple[str, ...]
     accepts: tuple[Concession, ...] = ()
+    local_models: dict[str, str] = {}

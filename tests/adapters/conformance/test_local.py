@@ -7,15 +7,20 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as replaced
 
-from plimsoll.contract.model import Model
+from plimsoll.contract.model import Model, Retry
 from plimsoll.core.calls import Ending, Fault, Status
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import AttemptSettled, CallSettled, RungChanged
+from plimsoll.gate.report.wording import mode_text
+from plimsoll.gate.scenario import Scenario
 from plimsoll.learning.errors import NotSure, WeightsError
 from plimsoll.learning.local import LocalCall, LocalReply
-from tests.adapters.conformance.desk import Bench, Desk, Script, contract, hang, simulated
+from tests.adapters.conformance.desk import AGAIN, Bench, Desk, Script, contract, hang, simulated
+from tests.adapters.conformance.test_gate import scenario, think, verify
 from tests.adapters.conformance.test_runs import dies_before
+from tests.gate.narrow import narrow_verdict
 from tests.observability.telemetry.heard import Heard
 from tests.runtime.bench import Crash
 
@@ -269,7 +274,9 @@ def test_telemetry_says_that_it_answered(bench: Bench) -> None:
             return replace(super().surroundings(store), telemetry=heard.telemetry)
 
     async def main() -> None:
-        made = desk_of(bench, lambda conversation: says("On its way."))
+        tried = iter([says(""), says("On its way.")])
+        again = Model(local="models/assistant", retry=Retry(on=(Fault.EMPTY,), max_attempts=2))
+        made = desk_of(bench, lambda conversation: next(tried), own=again)
         desk = ToldDesk(bench, made.script, backup=made.backup, changes=made.changes)
         desk.own = made.own
         assert (await desk.live().run("Where is W2?", run_id="r")).ending is Ending.DEGRADED
@@ -278,7 +285,7 @@ def test_telemetry_says_that_it_answered(bench: Bench) -> None:
         simulated(main)
         (span,) = [span for span in heard.spans if span.name.startswith("chat")]
         told = dict(span.attributes or {})
-        assert (told["gen_ai.response.model"], told["plimsoll.rung"]) == ("own", 2)
+        assert (told["gen_ai.response.model"], told["plimsoll.call.rung"]) == ("own", 2)
         (asked,) = [span for span in heard.spans if span.name == "attempt own"]
         assert dict(asked.attributes or {})["gen_ai.provider.name"] == "local"
     finally:
@@ -297,6 +304,56 @@ def test_another_model_is_another_version_of_the_agent(bench: Bench) -> None:
         assert fingerprint(one) == fingerprint(same) != fingerprint(other)
 
     simulated(main)
+
+
+def on_trial(bench: Bench, section: Model, own: Own) -> Any:
+    """The desk's agent as the gate tries it: its own model is the only other one."""
+    models = {"primary": replaced(contract().models["primary"], fallback=("own", "canned")), "own": section}
+    promised = contract(models={**models, "canned": contract().models["canned"]})
+    agent = bench.adapter.harden(
+        bench.agent(), promised, models={"own": own}, verifiers={"refund": verify}, fingerprint="v1"
+    )
+    return bench.adapter.hardened_subject(agent)
+
+
+def played(bench: Bench, **stand_ins: Script) -> Scenario:
+    """The scenario of the gate's own tests, with these stand-ins beside that for the provider."""
+
+    def models(world: Any) -> Any:
+        return {name: bench.model(script) for name, script in {"primary": Script(think), **stand_ins}.items()}
+
+    whole = scenario(bench, "W2")
+    return replace(whole, models=models, adversaries={})
+
+
+def test_the_gate_asks_it_itself_and_says_which_it_was(bench: Bench) -> None:
+    own = Own(refunding)
+    subject = on_trial(bench, replaced(OWN, retry=AGAIN), own)
+    assert subject.local_models == {"own": Own.digest}
+    verdict = narrow_verdict(
+        subject, [played(bench)], kinds=("server_error",), at="primary", then=("server_error", "hang", "empty")
+    )
+    assert own.heard, "no stand-in was given for it"
+    assert verdict.failing_trials == 0, verdict.reasons
+    assert {cell.group for cell in verdict.cells} >= {"primary", "own"}
+    assert verdict.local_models == {"own": Own.digest}
+    assert f"own ({Own.digest[:12]})" in mode_text(verdict)
+
+
+def test_the_gate_names_none_that_a_stand_in_played(bench: Bench) -> None:
+    own = Own(refunding)
+    subject = on_trial(bench, replaced(OWN, retry=AGAIN), own)
+    verdict = narrow_verdict(subject, [played(bench, own=Script(think))], kinds=("server_error",), at="primary")
+    assert verdict.failing_trials == 0, verdict.reasons
+    assert (own.heard, verdict.local_models) == ([], {})
+
+
+def test_the_gate_cannot_ask_one_behind_an_address(bench: Bench) -> None:
+    subject = on_trial(bench, Model(local="http://127.0.0.1:8000/v1"), Own(refunding))
+    assert subject.local_models == {}
+    desk = Desk(bench, Script("unused"))
+    with pytest.raises(Misuse, match=r"models\.own: what is behind an address cannot be asked in simulated time"):
+        subject.live(desk.surroundings(), {"primary": bench.model(Script("unused"))}, desk.shop)
 
 
 def test_one_that_cannot_be_loaded_stops_the_agent_before_it_begins(bench: Bench, tmp_path: Any) -> None:

@@ -160,6 +160,7 @@ def render_junit(verdict: Verdict) -> str:
         ("mode", mode_text(verdict)),
         ("made_at", date_text(verdict.made_at)),
         ("accepting", accepting(verdict) or "nothing"),
+        ("local_models", " ".join(f"{name}={weights}" for name, weights in verdict.local_models.items()) or "none"),
     ):
         ET.SubElement(facts, "property", name=name, value=printable(value))
     suites[0].element.insert(0, facts)

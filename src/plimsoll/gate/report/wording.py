@@ -114,12 +114,15 @@ def accepting(verdict: Verdict) -> str:
 
 
 def mode_text(verdict: Verdict) -> str:
-    """What was tried and what was not: a simulation never says anything about the model."""
+    """What was tried and what was not: a simulation never says anything about a provider's model."""
     proven = "proven" if verdict.decision is Decision.SHIP else "tried"
     if verdict.mode == REMOTE:
         return f"in real time, through the gateway: harness {proven}, model not tried, tools not seen"
     if verdict.mode != SIMULATED:
         return words(verdict.mode)
+    if verdict.local_models:
+        names = ", ".join(f"{name} ({weights[:12]})" for name, weights in verdict.local_models.items())
+        return f"simulated: harness {proven}, providers' models not tried, local models tried: {names}"
     return f"simulated: harness {proven}, model not tried"
 
 
