@@ -19,6 +19,21 @@ def test_a_sound_contract_has_no_problems() -> None:
     [
         # --- models
         (
+            'id = "openai:gpt-5-mini"',
+            'local = "."\nid = "x"',
+            ["error 9: models.small.id: a local model has no id of a provider → keep local, or this"],
+        ),
+        (
+            'canned = "Later, please."',
+            'canned = "Later, please."\nlocal = "."',
+            ["error 13: models.canned.local: a canned answer asks no model → keep canned, or this"],
+        ),
+        (
+            '[models.primary]\n',
+            '[models.primary]\nlocal = "."\n',
+            ["error 4: models.primary.local: the first model is the agent's own, and this is what it falls back to"],
+        ),
+        (
             'fallback = ["small", "canned"]\n',
             "",
             ["warning 3: models.primary.fallback: has no fallback", "warning 6: models.small: is in no ladder",

@@ -148,7 +148,7 @@ class Hardened(ABC):
     @property
     def local_models(self) -> Mapping[str, str]:
         """Which weights its own models have that answer in this process, by rung; its children's by the child's name, a
-        dot and theirs. They are loaded now. Raises `WeightsError`, `MissingExtra`."""
+        dot and theirs."""
         digests: Mapping[str, str] = self._models.local.digests()
         return digests
 

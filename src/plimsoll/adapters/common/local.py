@@ -21,32 +21,25 @@ __all__ = ["LocalModels", "answered", "function_tool", "marked", "texts_alone"]
 
 
 class LocalModels:
-    """The models of one's own of a contract, by the names of their rungs. `given` stand in for those of the contract.
+    """The models of one's own of a contract, by the names of their rungs: loaded now, but for those that are `given`.
 
-    Each is loaded when it is first asked for, and kept.
+    Raises `WeightsError` and `MissingExtra` for one that cannot be loaded from `directory`, the contract's folder.
     """
 
     def __init__(self, contract: Contract, given: Mapping[str, object], *, directory: Path) -> None:
-        self._contract = contract
-        self._directory = directory
+        self._served = {name for name, section in contract.models.items() if section.is_served}
         self._models = {name: model for name, model in given.items() if isinstance(model, LocalModel)}
-        self._left = {
-            name: section.local
-            for name, section in contract.models.items()
-            if section.local is not None and section.is_model and name not in given
-        }
+        for name, section in contract.models.items():
+            if section.local is not None and section.is_model and name not in given:
+                self._models[name] = load_local(section.local, base=directory)
 
     def get(self, name: str) -> LocalModel | None:
-        """The model of a rung; None where that is no model of one's own. Raises `WeightsError`, `MissingExtra`."""
-        if name in self._left:
-            self._models[name] = load_local(self._left[name], base=self._directory)
-            del self._left[name]
+        """The model of a rung; None where that is no model of one's own."""
         return self._models.get(name)
 
     def here(self) -> dict[str, LocalModel]:
         """Those that answer in this process: all but those behind an address."""
-        found = {name: self.get(name) for name, section in self._contract.models.items() if not section.is_served}
-        return {name: model for name, model in found.items() if model is not None}
+        return {name: model for name, model in sorted(self._models.items()) if name not in self._served}
 
     def digests(self) -> dict[str, str]:
         """Which weights answer here, by rung."""

@@ -23,8 +23,8 @@ class Models(Generic[M]):
     """The models below an agent's own.
 
     `given` are models or their ids by name; those left out are the contract's. `make` makes one of its id: when it is
-    first asked, or, `eager`, all of them by `made`. `own` makes one of a model of one's own, from `directory`, the
-    contract's folder: those are always made at the start.
+    first asked, or, `eager`, all of them by `made`. `own` makes one of a model of one's own; those are
+    loaded at once, from `directory`, the contract's folder.
     """
 
     __slots__ = ("_contract", "_eager", "_given", "_kind", "_made", "_make", "_own", "local")

@@ -75,10 +75,8 @@ class Framework:
         """The hardened agent as the gate tries it: stand-ins for its models, the world as its dependencies.
 
         `connections` makes the databases of its transaction tools in a scenario's world, by the names of their
-        connections. Models of its own that a scenario gives no stand-in for are tried as they are: they are loaded now,
-        before there is any trial. Raises `WeightsError`, `MissingExtra`.
+        connections. Models of its own that a scenario gives no stand-in for are tried as they are.
         """
-        local_models = hardened.local_models
 
         def live(surroundings: Surroundings, models: Mapping[str, Any], world: Any) -> Process:
             return self.lived(
@@ -98,5 +96,5 @@ class Framework:
             live=live,
             forger=self.forger,
             family=hardened.family,
-            local_models=local_models,
+            local_models=hardened.local_models,
         )

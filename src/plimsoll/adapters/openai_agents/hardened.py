@@ -49,14 +49,15 @@ def harden(
     `contract` is a contract or the path of a `plimsoll.toml`. `deps` are the agent's context (what its tools read from
     `ctx.context`), or a function without parameters that makes it, for each run and again when a run is resumed.
     `models` are models of the Agents SDK, or their names, by their names in the contract; without it, `primary` is the
-    agent's own model and every other is looked up by its `id`. `verifiers` answer, by tool, whether a write happened,
-    and `compensators` take back what was done; those left out are the contract's. Both are given the run's `deps` where
-    they have a parameter of that name. `connections` are the databases of transaction tools, by the names of their
-    connections; those left out are the contract's. `surroundings` are where it runs; None opens the contract's journal
-    on this machine when it is first needed. `fingerprint` identifies the agent's version: None makes one of the
-    contract, the code of the tools, the prompts and what is installed. `run_config` are the Agents SDK's own settings;
-    without it, its tracing is off, as it would tell of a replay again. `eager` makes every model at the start; False
-    makes those below the first when they are first asked.
+    agent's own model, every other is looked up by its `id`, and a `local` one is loaded now; a `LocalModel` may be
+    given in its place. `verifiers` answer, by tool, whether a write happened, and `compensators` take back what was
+    done; those left out are the contract's. Both are given the run's `deps` where they have a parameter of that name.
+    `connections` are the databases of transaction tools, by the names of their connections; those left out are the
+    contract's. `surroundings` are where it runs; None opens the contract's journal on this machine when it is first
+    needed. `fingerprint` identifies the agent's version: None makes one of the contract, the code of the tools, the
+    prompts and what is installed. `run_config` are the Agents SDK's own settings; without it, its tracing is off, as it
+    would tell of a replay again. `eager` makes every model at the start; False makes those below the first when they
+    are first asked.
 
     Raises `ContractError` for a contract that is wrong, and `Misuse` for one that does not fit this agent, and for an
     agent whose calls would pass by the pipeline.

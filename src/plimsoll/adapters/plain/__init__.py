@@ -7,6 +7,7 @@ it, such as timers, signals, children or recorded values, is a function of its `
 from plimsoll.adapters.plain.agent import PlainAgent
 from plimsoll.adapters.plain.describe import describe, survey
 from plimsoll.adapters.plain.hardened import HardenedFunction, harden
+from plimsoll.adapters.plain.local import own_function
 from plimsoll.adapters.plain.subject import PlainForger, bare_subject, hardened_subject
 
 __all__ = [
@@ -17,5 +18,6 @@ __all__ = [
     "describe",
     "harden",
     "hardened_subject",
+    "own_function",
     "survey",
 ]

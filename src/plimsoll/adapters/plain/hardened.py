@@ -43,12 +43,13 @@ def harden(
 
     `contract` is a contract or the path of a `plimsoll.toml`. `deps` are the agent's dependencies, or a function
     without parameters that makes them, for each run and again when a run is resumed. `models` are in place of the
-    agent's own. `verifiers` answer, by tool, whether a write happened, and `compensators` take back what was done;
-    those left out are the contract's. Both are given the run's `deps` where they have a parameter of that name.
-    `connections` are the databases of transaction tools, by the names of their connections; those left out are the
-    contract's. `surroundings` are where it runs; None opens the contract's journal on this machine when it is first
-    needed. `fingerprint` identifies the agent's version: None makes one of the contract, the code of the agent, its
-    tools and models, and what is installed. `eager` is there as with other adapters: here every model is made already.
+    agent's own; a `local` one is loaded now, and a `LocalModel` may be given in its place. `verifiers` answer, by tool,
+    whether a write happened, and `compensators` take back what was done; those left out are the contract's. Both are
+    given the run's `deps` where they have a parameter of that name. `connections` are the databases of transaction
+    tools, by the names of their connections; those left out are the contract's. `surroundings` are where it runs; None
+    opens the contract's journal on this machine when it is first needed. `fingerprint` identifies the agent's version:
+    None makes one of the contract, the code of the agent, its tools and models, and what is installed. `eager` is there
+    as with other adapters: here every model is made already.
 
     Raises `ContractError` for a contract that is wrong, and `Misuse` for one that does not fit this agent.
     """

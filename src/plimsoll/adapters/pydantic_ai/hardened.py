@@ -61,15 +61,15 @@ def harden(
     `contract` is a contract or the path of a `plimsoll.toml`. `deps` are the agent's dependencies, or a function
     without parameters that makes them, for each run and again when a run is resumed; a run whose dependencies cannot be
     made waits, and is tried again by `wake`. `models` are Pydantic AI models, or their ids, by their names in the
-    contract; without it, `primary` is the agent's own model and every other is inferred from its `id`. `verifiers`
-    answer, by tool, whether a write happened, and `compensators` take back what was done; those left out are the
-    contract's `verify` and `compensate`. Both are given the run's dependencies where they have a parameter `deps`.
-    `connections` are the databases of transaction tools, by the names of their connections, as URLs or opened (see
-    `plimsoll.runtime.databases`); those left out are the contract's. `children` are hardened agents that the model may
-    have do a part of the work, each in a run of its own: it gets a tool of that name for each; to `handoffs` it may
-    hand the whole run over. `surroundings` are where it runs; None opens the contract's journal on this machine when it
-    is first needed. `fingerprint` identifies the agent's version: None makes one of the contract and the agent's
-    instructions, output, settings, tools and models.
+    contract; without it, `primary` is the agent's own model, every other is inferred from its `id`, and a `local` one
+    is loaded now; a `LocalModel` may be given in its place. `verifiers` answer, by tool, whether a write happened, and
+    `compensators` take back what was done; those left out are the contract's `verify` and `compensate`. Both are given
+    the run's dependencies where they have a parameter `deps`. `connections` are the databases of transaction tools, by
+    the names of their connections, as URLs or opened (see `plimsoll.runtime.databases`); those left out are the
+    contract's. `children` are hardened agents that the model may have do a part of the work, each in a run of its own:
+    it gets a tool of that name for each; to `handoffs` it may hand the whole run over. `surroundings` are where it
+    runs; None opens the contract's journal on this machine when it is first needed. `fingerprint` identifies the
+    agent's version: None makes one of the contract and the agent's instructions, output, settings, tools and models.
     `eager` makes every model at the start, so that a service without a provider's package or key does not start; False
     makes those below the first when they are first asked, and one that cannot be made is then a failed attempt.
 
