@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 from pydantic_ai import Agent
+from pydantic_ai.models.function import FunctionModel
 from pydantic_ai.models.test import TestModel
 
 from plimsoll.adapters.pydantic_ai import HardenedAgent, harden, hardened_subject
-from plimsoll.contract.model import AgentSection, Contract, Limits
+from plimsoll.contract.model import AgentSection, Contract, Limits, Model
 from plimsoll.core.calls import CallKind, Ending
 from plimsoll.core.errors import Misuse
 from plimsoll.core.events import CallSettled
+from plimsoll.learning.local import LocalCall, LocalReply
 from tests.adapters.bench import Desk, Shop, call, contract, scripted, shop_agent, simulated, tool_results
 from tests.runtime.bench import Crash, CrashingStore
 
@@ -195,5 +197,40 @@ def test_stand_ins_reach_the_children() -> None:
         assert (await harness.result("s/1.c1")).output == "Ah."
         subject = hardened_subject(hardened)
         assert (subject.fingerprint, subject.family) == ("v1", (firm.terms,))
+
+    simulated(main)
+
+
+class Own:
+    """A model of one's own, of the child."""
+
+    digest = "c" * 64
+
+    async def reply(self, messages: Any, tools: Any) -> LocalReply:
+        if messages[-1]["role"] == "tool":
+            return LocalReply(text="20 went back for W1.")
+        return LocalReply(calls=(LocalCall("refund", {"order": "W1", "amount": 20.0}),))
+
+
+def test_a_childs_model_of_its_own_needs_no_stand_in() -> None:
+    async def main() -> None:
+        down = contract(
+            agent=AgentSection(name="billing"),
+            models={"primary": Model(fallback=("own",)), "own": Model(local="models/clerk")},
+        )
+        firm = Firm([call("billing", "c1", request="Refund W1.")], "Done.", billing=refunds(), terms=down)
+
+        async def gone(*args: Any) -> Any:
+            raise ConnectionResetError("gone")
+
+        firm.billing = {"own": Own()}
+        subject = hardened_subject(firm.live())
+        assert subject.local_models == {"billing.own": Own.digest}
+        models = {**firm.models, "billing.primary": FunctionModel(gone)}
+        process = subject.live(firm.live()._surroundings, models, firm.shop)
+        result = await process.run("My lamp is broken.", run_id="r")
+        assert (result.ending, result.output) == (Ending.DEGRADED, "Done."), result.reason
+        assert [row[:2] for row in firm.shop.ledger] == [("W1", 20.0)]
+        await process.close()
 
     simulated(main)

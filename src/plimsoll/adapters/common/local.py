@@ -53,7 +53,7 @@ async def answered(
 
     Raises `NotSure` where it declines, and `OutputRejected` for anything that no agent could act on.
     """
-    told = [{**message, "content": _text_of(message.get("content"))} for message in messages]
+    told = [{**message, "content": _text_of(message)} for message in messages]
     try:
         reply = await model.reply(told, tools)
     except Misuse as error:  # of whoever made the model: its rung has failed, and the run goes on below
@@ -82,14 +82,19 @@ def texts_alone(what: str) -> NotSure:
     return NotSure(f"it reads texts alone, and this is a {what}")
 
 
-def _text_of(content: Any) -> str:
-    """What a message says, whose content may come in blocks. Raises `NotSure` for what is no text."""
+def _text_of(message: Mapping[str, Any]) -> str:
+    """What a message says, whose content may come in blocks. Raises `NotSure` for what is no text, but for what another
+    model said beside it: its thoughts are its own."""
+    content = message.get("content")
     if content is None or isinstance(content, str):
         return content or ""
+    texts: list[str] = []
     for block in content:
-        if not isinstance(block, str) and block.get("type") != "text":
+        if isinstance(block, str) or block.get("type") == "text":
+            texts.append(block if isinstance(block, str) else block["text"])
+        elif message.get("role") != "assistant":
             raise texts_alone(f"block of type {block.get('type')!r}")
-    return "\n".join(block if isinstance(block, str) else block["text"] for block in content)
+    return "\n".join(texts)
 
 
 def _problem(reply: object, tools: set[str]) -> str:

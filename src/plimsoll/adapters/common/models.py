@@ -23,8 +23,8 @@ class Models(Generic[M]):
     """The models below an agent's own.
 
     `given` are models or their ids by name; those left out are the contract's. `make` makes one of its id: when it is
-    first asked, or, `eager`, all of them by `made`. `own` makes one of a model of one's own; those are
-    loaded at once, from `directory`, the contract's folder.
+    first asked, or, `eager`, all of them by `made`. `own` makes one of a model of one's own; those are loaded at once,
+    from `directory`, the contract's folder. Raises `WeightsError` and `MissingExtra` where one cannot be.
     """
 
     __slots__ = ("_contract", "_eager", "_given", "_kind", "_made", "_make", "_own", "local")
@@ -64,11 +64,9 @@ class Models(Generic[M]):
         return self._made[PRIMARY]
 
     def made(self) -> dict[str, M]:
-        """Those below the first, by name. Not `eager`: only those that were given as models, or have been asked, and
-        those of one's own."""
+        """Those below the first, by name. Not `eager`: only those that were given as models, or have been asked."""
         for name in rungs(self._contract):
-            is_own = self._contract.models[name].local is not None
-            if self._eager or is_own or isinstance(self._given.get(name), self._kind):
+            if self._eager or isinstance(self._given.get(name), self._kind):
                 self.of(name)
         return dict(self._made)
 

@@ -37,7 +37,7 @@ class OwnChatModel(BaseChatModel):
         return self.bind(tools=[convert_to_openai_tool(tool) for tool in tools], **options)
 
     async def _agenerate(self, messages: list[BaseMessage], *args: Any, **options: Any) -> ChatResult:
-        tools = options.get("tools") or []
+        tools = [tool for tool in options.get("tools") or () if "function" in tool]  # no provider's own
         reply = await answered(self.own, convert_to_openai_messages(messages), tools, rung=self.rung)
         if not reply.calls and _wants_data(options) and not is_json(reply.text):
             what = "this agent answers with data, and it said something in words"
