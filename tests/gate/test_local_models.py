@@ -90,6 +90,17 @@ def test_where_it_is_the_only_other_model_declining_serves_nobody(accepts: Any, 
 # -------------------------------------------------------------------------------------------------- the self-test
 
 
+def test_a_ladder_goes_on_where_the_rung_is_taken_out() -> None:
+    promised = deep(own=replace(OWN, fallback=("sorry",)))
+    promised = replace(
+        promised, models={**promised.models, "primary": replace(promised.models["primary"], fallback=("own", "backup"))}
+    )
+    (one,) = mutant("no_local_rung")
+    changed = one.change(promised)
+    assert changed is not None and "own" not in changed.models
+    assert changed.models["primary"].fallback == ("sorry", "backup")
+
+
 def mutant(name: str) -> Sequence[Mutant]:
     return [each for each in MUTANTS if each.name == name]
 

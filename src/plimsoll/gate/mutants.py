@@ -1,7 +1,7 @@
 """Mutants: the gate is tested by breaking agents. Each takes one protection away, and must be blocked for it."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, cast
@@ -80,8 +80,13 @@ def _without_own_models(contract: Contract) -> Contract | None:
     own = {name for name, model in contract.models.items() if model.local is not None}
     if not own:
         return None
+
+    def without(rungs: Sequence[str]) -> Iterator[str]:
+        for name in rungs:
+            yield from without(contract.models[name].fallback) if name in own else (name,)
+
     models = {
-        name: replace(model, fallback=tuple(below for below in model.fallback if below not in own))
+        name: replace(model, fallback=tuple(dict.fromkeys(without(model.fallback))))
         for name, model in contract.models.items()
         if name not in own
     }

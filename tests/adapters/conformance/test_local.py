@@ -130,7 +130,8 @@ def test_it_answers_and_acts_where_no_provider_does(bench: Bench, watched: bool)
             result = stream.result
             assert seen[-1] == result.output, "it comes at once"
         else:
-            result = await hardened.run("Please refund W2", run_id="r")
+            async with hardened:
+                result = await hardened.run("Please refund W2", run_id="r")
         assert result.ending is Ending.DEGRADED and result.output.startswith("Our own model says:"), result.reason
         assert "'own'" in result.reason, "the answer says by whom it is"
         assert (desk.shop.reads, desk.shop.refunds) == (["W2"], [("W2", 20)])
@@ -187,7 +188,8 @@ def test_its_calls_have_the_same_ids_on_replay(bench: Bench) -> None:
     simulated(main)
 
 
-def test_what_it_asks_for_needs_the_same_approval(bench: Bench) -> None:
+@pytest.mark.parametrize("approve", [True, False], ids=["approved", "denied"])
+def test_what_it_asks_for_needs_the_same_approval(bench: Bench, approve: bool) -> None:
     async def main() -> None:
         desk = desk_of(bench, refunding)
         parked = await desk.live().run("Please refund W1", run_id="r")
@@ -195,10 +197,11 @@ def test_what_it_asks_for_needs_the_same_approval(bench: Bench) -> None:
         (asked,) = parked.waiting_for
         assert asked.dependency == "refund"
         hardened = desk.live()
-        await hardened.approvals.decide(asked.request_id, approve=False, by="ana", note="not this one")
+        await hardened.approvals.decide(asked.request_id, approve=approve, by="ana", note="so be it")
         (result,) = await hardened.wake()
-        assert result.ending is Ending.DEGRADED and desk.shop.refunds == []
-        assert "not carried out" in result.output or "denied" in result.output.lower(), result.output
+        assert result.ending is Ending.DEGRADED
+        assert desk.shop.refunds == ([("W1", 80)] if approve else [])
+        assert approve or "not carried out" in result.output or "denied" in result.output.lower(), result.output
 
     simulated(main)
 
@@ -216,8 +219,11 @@ def test_one_that_may_not_write_reads_alone(bench: Bench) -> None:
 
 
 def test_where_it_is_not_sure_the_rung_below_answers(bench: Bench) -> None:
+    class TooLong(NotSure):
+        """Why a model may decline."""
+
     async def main() -> None:
-        desk = desk_of(bench, lambda heard: NotSure("it is not sure (0.31)", probability=0.31))
+        desk = desk_of(bench, lambda heard: TooLong("it is not sure (0.31)", probability=0.31))
         result = await desk.live().run("Where is W2?", run_id="r")
         assert (result.ending, result.output) == (Ending.DEGRADED, CANNED.canned), result.reason
         assert "'canned'" in result.reason

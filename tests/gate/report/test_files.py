@@ -17,6 +17,7 @@ from plimsoll.gate.report import (
     render_junit,
     write_reports,
 )
+from plimsoll.gate.report.wording import mode_text
 from plimsoll.gate.verdict import Cell, Decision, Injection, Reach, StormFigures, Verdict, Violation
 from tests.gate.report.sample import (
     ATTACK,
@@ -215,3 +216,16 @@ def test_a_file_that_cannot_be_put_in_place_leaves_no_part_behind(tmp_path: Path
 def test_reach_is_counted_in_both(tmp_path: Path) -> None:
     verdict = load_verdict(write_reports(block(), tmp_path).verdict.read_bytes())
     assert set(verdict.reach) == {reach.value for reach in Reach}
+
+
+def test_every_report_names_the_models_of_ones_own_that_were_tried() -> None:
+    weights = "0123456789ab" + "c" * 52
+    verdict = make_verdict(local_models={"own<b>": weights})
+    assert load_verdict(render_json(verdict)).local_models == {"own<b>": weights}
+    (told,) = parsed(verdict).findall(".//property[@name='local_models']")
+    assert told.attrib["value"] == f"own<b>={weights}"
+    page = render_html(verdict)
+    assert weights in page and "own&lt;b&gt;" in page and "own<b>" not in page
+    said = "harness proven, providers' models not tried, local models tried: own<b> (0123456789ab)"
+    assert said in mode_text(verdict)
+    assert "local model" not in mode_text(make_verdict())

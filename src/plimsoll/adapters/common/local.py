@@ -56,6 +56,8 @@ async def answered(
     told = [{**message, "content": _text_of(message)} for message in messages]
     try:
         reply = await model.reply(told, tools)
+    except NotSure as error:  # by this very name the pipeline knows that nothing has failed
+        raise NotSure(str(error), probability=error.probability) from error
     except Misuse as error:  # of whoever made the model: its rung has failed, and the run goes on below
         raise OperationFailed(f"{type(error).__name__}: {error}") from error
     problem = _problem(reply, {tool["function"]["name"] for tool in tools})
