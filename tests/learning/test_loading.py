@@ -76,16 +76,16 @@ def test_an_address_is_asked_where_it_is(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_name_in_the_registry_is_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = made(tmp_path / "cache" / "3", manifest='{"kind": "policy"}')
-    asked: list[str] = []
+    asked: list[tuple[str, Path]] = []
 
-    def resolve(reference: str) -> Path:
-        asked.append(reference)
+    def resolve(reference: str, *, root: Path) -> Path:
+        asked.append((reference, root))
         return folder
 
     known(monkeypatch, loading._RESOLVE, resolve)
     known(monkeypatch, loading._BY_KIND["policy"], Loaded)
     assert source_of(load_local("registry:assistant@champion", base=tmp_path)) == folder
-    assert asked == ["registry:assistant@champion"]
+    assert asked == [("registry:assistant@champion", tmp_path)], "its registry is the contract's, too"
 
 
 @pytest.mark.parametrize(

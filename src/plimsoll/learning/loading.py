@@ -19,8 +19,8 @@ _TRANSFORMERS = "config.json"
 
 # Imported when they are first needed: each has an extra of its own.
 _RESOLVE = ("plimsoll.learning.registry", "resolve")
-_SERVED = ("plimsoll.learning.decoder", "Served")
-_DECODER = ("plimsoll.learning.decoder", "Decoder")
+_SERVED = ("plimsoll.learning.decoder.served", "Served")
+_DECODER = ("plimsoll.learning.decoder.causal", "Decoder")
 _BY_KIND = {"policy": ("plimsoll.learning.policy", "Policy")}
 """What reads a directory with a manifest, by the manifest's `kind`."""
 
@@ -32,7 +32,7 @@ class _Kind(msgspec.Struct):
 
 
 def load_local(reference: str, *, base: Path) -> LocalModel:
-    """The model that `reference` names. A directory is taken from `base`, the folder of the contract.
+    """The model that `reference` names. Directories and the registry are looked for from `base`, the contract's folder.
 
     Raises `WeightsError` where there is none that can answer, and `MissingExtra` where what reads it is not installed.
     """
@@ -40,7 +40,7 @@ def load_local(reference: str, *, base: Path) -> LocalModel:
         model: LocalModel = _known(_SERVED, reference).at(reference)
         return model
     if reference.startswith(_REGISTRY):
-        return _in(_known(_RESOLVE, reference)(reference))
+        return _in(_known(_RESOLVE, reference)(reference, root=base))
     return _in(base / reference)
 
 
