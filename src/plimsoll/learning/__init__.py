@@ -2,6 +2,7 @@
 
 rows         texts and their labels, read from files and checked
 journals     rows from a journal: what runs were asked, and which tool each called first
+weights      a transformer's directory, read and checked
 encoder      a pre-trained transformer of the BERT family, which turns texts into vectors
 linear       the head over those vectors, and what its logits mean
 head         fitting a head by logistic regression
