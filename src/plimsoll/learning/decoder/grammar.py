@@ -60,7 +60,8 @@ class Grammar:
         for tool in tools.values():
             said = LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(_schema(tool)), limits=_LIMITS)
             if said:
-                raise ToolSchemaError(tool.name, f"this model cannot be held to its JSON Schema: {said}")
+                what = " ".join(said.split())
+                raise ToolSchemaError(tool.name, f"no model can be held to its JSON Schema here: {what}")
         raise Misuse(f"the JSON Schemas of these tools are too much together: {matcher.get_error()}")
 
     def _lark(self, tools: Mapping[str, Tool]) -> str:

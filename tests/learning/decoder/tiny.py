@@ -1,6 +1,7 @@
 """A causal language model that is made in a second, with weights at random: what it writes means nothing."""
 
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from tokenizers import AddedToken, Tokenizer
@@ -16,6 +17,12 @@ CORPUS = [
     "it is on its way. refund, please",
 ]
 
+TRACK = {
+    "type": "object",
+    "properties": {"order_id": {"type": "string", "pattern": "^W[0-9]{3}$"}},
+    "required": ["order_id"],
+}
+
 CHATML = (
     "{%- if tools %}<|im_start|>system\nTools: {{ tools | tojson }}\nA call is <tool_call>\n"
     '{"name": <name>, "arguments": <arguments>}\n</tool_call><|im_end|>\n{% endif %}'
@@ -28,11 +35,17 @@ CHATML = (
 
 
 def write_decoder(
-    directory: Path, *, template: str | None = CHATML, calls: bool = False, seed: int = 0, context: int = 4096
+    directory: Path,
+    *,
+    template: str | None = CHATML,
+    likes: Literal["calls", "ends", "lines", "words"] = "ends",
+    seed: int = 0,
+    context: int = 4096,
 ) -> Path:
     """Two layers of 32 dimensions with random weights, and a tokenizer of byte pairs.
 
-    Its answers are short: what ends one is what it likes best. With `calls` it likes what begins a call even better.
+    `likes` is what it writes wherever it may: `ends` what ends an answer, so that its answers are short, `calls` what
+    begins a call before that, `lines` what ends a line, and `words` anything but an end.
     """
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer, tokenizer.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
@@ -62,9 +75,23 @@ def write_decoder(
     with torch.no_grad():
         model.model.embed_tokens.weight[:, 0] = 40  # the same in every state, so that it weighs tokens by themselves
         model.lm_head.weight[:, 0] = 0
-        model.lm_head.weight[fast.eos_token_id, 0] = 40
+        model.lm_head.weight[fast.eos_token_id, 0] = -40 if likes == "words" else 40
+        if likes == "lines":
+            model.lm_head.weight[fast.convert_tokens_to_ids("Ċ"), 0] = 80
         for token, number in fast.get_vocab().items():
-            if calls and token.startswith(("<tool_call>", "{")):
+            if likes == "calls" and token.startswith(("<tool_call>", "{")):
                 model.lm_head.weight[number, 0] = 80
     model.save_pretrained(directory)
     return directory
+
+
+def tool(name: str = "track_order", parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A tool, as chat completions have it."""
+    return {
+        "type": "function",
+        "function": {"name": name, "description": "Does it.", "parameters": parameters or TRACK},
+    }
+
+
+def user(text: str) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": text}]
