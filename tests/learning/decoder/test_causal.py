@@ -75,7 +75,7 @@ def plain_decoder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Decoder]
 
 
 @pytest.mark.parametrize("fixture", ["decoder", "plain_decoder"])
-@settings(max_examples=25, derandomize=True)
+@settings(max_examples=15, derandomize=True)
 @given(schemas=st.lists(SCHEMAS, min_size=1, max_size=3), text=st.text(max_size=20).filter(str.strip))
 def test_every_call_is_what_its_schema_allows(
     request: pytest.FixtureRequest, fixture: str, schemas: list[dict[str, Any]], text: str
