@@ -16,6 +16,7 @@ manifest     what stands in such a directory
 card         what is said of it to people
 export       the same model in int8, for ONNX Runtime
 classifier   answers with the exported model, without PyTorch
+decoder      models that write, from a directory or behind a server
 local        what a rung of a ladder asks: the seam to agents
 
 Nothing is imported here: `rows`, `journals`, `options`, `manifest` and `local` need no extra, `classifier` and `linear`
