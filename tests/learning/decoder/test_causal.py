@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from jsonschema import Draft202012Validator
 from plimsoll.core.calls import Fault
 from plimsoll.core.errors import Misuse, OutputRejected, Shed
 from plimsoll.gate.simulator.run import simulate
+from plimsoll.gate.workers import do_all
 from plimsoll.learning.decoder.causal import Decoder
 from plimsoll.learning.decoder.grammar import Constraint
 from plimsoll.learning.errors import NotSure, ToolSchemaError
@@ -241,6 +243,16 @@ def test_it_takes_no_virtual_time(decoder: Decoder) -> None:
 
     expected = reply(decoder, "hi", tool())
     assert simulate(main) == simulate(main) == (expected, 0.0)
+
+
+def test_a_forked_process_answers_too(decoder: Decoder) -> None:
+    """As the gate's workers have to, which inherit a model that has answered already."""
+
+    def work(_: int) -> bytes:
+        return msgspec.json.encode(simulate(lambda: decoder.reply(user("hi"), [tool()])))
+
+    expected = msgspec.json.encode(reply(decoder, "hi", tool()))
+    assert do_all(work, 2, apart=True, patience_s=30) == [expected, expected]
 
 
 def test_a_conversation_with_calls_and_their_results(decoder: Decoder, plain_decoder: Decoder) -> None:

@@ -76,6 +76,10 @@ def a_broken_tokenizer(directory: Path) -> None:
     (directory / "tokenizer.json").write_text('{"version": "1.0"}')
 
 
+def tokens_that_stand_for_nothing(directory: Path) -> None:
+    changed(directory / "tokenizer.json", decoder=None)
+
+
 def no_end_of_a_text(directory: Path) -> None:
     changed(directory / "tokenizer_config.json", eos_token=None)
     changed(directory / "config.json", eos_token_id=None)
@@ -118,6 +122,7 @@ def an_index_of_no_json(directory: Path) -> None:
         (another_models_tokenizer, "and its weights 100: they are of different models"),
         (no_tokenizer, r"no tokenizer: none of tokenizer\.json"),
         (a_broken_tokenizer, "tokenizer cannot be read"),
+        (tokens_that_stand_for_nothing, "what its tokenizer's tokens stand for is not known"),
         (no_end_of_a_text, "which token ends a text"),
         (code_of_its_own, r"config\.json cannot be read"),
         (an_index_of_what_is_not_there, r"names model-1\.safetensors, which is not there"),

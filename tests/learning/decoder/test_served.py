@@ -35,7 +35,7 @@ class Server:
         self.app = Starlette(
             routes=[
                 Route("/v1/chat/completions", self._answer, methods=["POST"]),
-                Route("/v1/models", lambda _: JSONResponse({"data": [{"id": name} for name in self.models]})),
+                Route("/v1/models", self._list),
             ]
         )
         self.begin(lambda _: JSONResponse(completion("It is on its way.")))
@@ -44,6 +44,11 @@ class Server:
         self.does, self.models = does, models
         self.asked: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
+        self.listed = 0
+
+    async def _list(self, request: Request) -> Response:
+        self.listed += 1
+        return JSONResponse({"data": [{"id": name} for name in self.models]})
 
     async def _answer(self, request: Request) -> Response:
         self.asked.append(await request.json())
@@ -343,4 +348,13 @@ def test_nothing_is_sent_of_what_is_none(server: Server, url: str) -> None:
 def test_a_reference_is_never_fetched(server: Server, url: str) -> None:
     answers(server, tool_calls=calls(("look", '{"a": 1}')))
     with pytest.raises(ToolSchemaError, match=r"`\$ref` http.* leads nowhere"):
-        reply(Served.at(url), tool("look", {"properties": {"a": {"$ref": f"{url}/models"}}}))
+        reply(Served.at(f"{url}#tiny"), tool("look", {"properties": {"a": {"$ref": f"{url}/models"}}}))
+    assert server.listed == 0
+
+
+def test_a_proxy_of_the_environment_sees_nothing(server: Server, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert reply(Served.at(url)).text

@@ -6,6 +6,7 @@ The directory is as `transformers` writes it: `config.json`, weights as safetens
 
 import asyncio
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,7 +66,7 @@ class Decoder:
         )
         self._digest = _digest(directory)
         self._places = BoundedSemaphore(1 + max_waiting)
-        self._thread = ThreadPoolExecutor(1, "plimsoll-decoder")
+        self._process, self._thread = os.getpid(), ThreadPoolExecutor(1, "plimsoll-decoder")
 
     @classmethod
     def load(
@@ -124,7 +125,7 @@ class Decoder:
         given_up = Event()
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._answer, messages, tools, given_up)
+            return await loop.run_in_executor(self._own_thread(), self._answer, messages, tools, given_up)
         finally:
             given_up.set()
             self._places.release()
@@ -132,6 +133,13 @@ class Decoder:
     def close(self) -> None:
         """Ends its thread, after the answer that is under way."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def _own_thread(self) -> ThreadPoolExecutor:
+        """The thread that answers. A forked process, as the gate's workers are, has its parent's no more."""
+        if self._process != os.getpid():
+            self._process, self._thread = os.getpid(), ThreadPoolExecutor(1, "plimsoll-decoder")
+            torch.set_num_threads(1)  # nor has it those that shared the parent's work, which PyTorch would wait for
+        return self._thread
 
     def _answer(
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]], given_up: Event
