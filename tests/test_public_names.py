@@ -23,6 +23,8 @@ MODULES = (
 )
 HEAVY = (
     "plimsoll.learning.classifier",
+    "plimsoll.learning.decoder.causal",
+    "plimsoll.learning.decoder.served",
     "plimsoll.learning.encoder",
     "plimsoll.learning.export",
     "plimsoll.learning.journals",

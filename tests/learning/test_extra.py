@@ -18,6 +18,7 @@ from plimsoll.core.errors import MissingExtra
         ("classifier", "numpy", "inference"),
         ("calibration", "numpy", "learning"),
         ("transfer", "numpy", "learning"),
+        ("decoder.tools", "jsonschema", "served"),
     ],
 )
 def test_a_missing_library_is_named_with_its_extra(
@@ -41,5 +42,5 @@ def test_the_command_says_so_in_one_line(tmp_path: object, monkeypatch: pytest.M
 
 @pytest.mark.heavy
 def test_the_heavy_tests_are_collected() -> None:
-    for library in ("torch", "transformers", "sklearn", "peft", "onnxruntime"):
+    for library in ("torch", "transformers", "sklearn", "peft", "onnxruntime", "llguidance", "jsonschema"):
         importlib.import_module(library)

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from plimsoll.cli import main
+from tests.learning.decoder.tiny import write_decoder
 from tests.learning.tiny import write_rows
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]  # libraries that take long to import
@@ -42,5 +43,6 @@ def test_the_pages_say_what_is_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ended = CliRunner().invoke(main, told)
         assert ended.exit_code == 0, ended.output
     assert "refund" in ended.output
+    write_decoder(tmp_path / "models" / "qwen", likes="calls")
     for snippet in snippets("transformer-architectures.md"):
         exec(compile(snippet, "transformer-architectures.md", "exec"), {})

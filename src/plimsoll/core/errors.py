@@ -27,6 +27,7 @@
         ├── RuleSyntaxError         an approval rule that does not parse (contract/expressions.py)
         ├── SimulationError, …      the gate's simulator; see gate/simulator/errors.py
         ├── DataError, WeightsError rows and models that nothing can be made of; see learning/errors.py
+        ├── ToolSchemaError         a schema that no model can be held to; see learning/errors.py
         ├── ReplayMismatch          the agent's code no longer does what its journal says
         ├── UnknownRun / UnknownRequest / UnknownDependency
         ├── RunErased               a run whose personal data somebody has erased

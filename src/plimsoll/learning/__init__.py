@@ -2,6 +2,7 @@
 
 rows         texts and their labels, read from files and checked
 journals     rows from a journal: what runs were asked, and which tool each called first
+weights      a transformer's directory, read and checked
 encoder      a pre-trained transformer of the BERT family, which turns texts into vectors
 linear       the head over those vectors, and what its logits mean
 head         fitting a head by logistic regression
@@ -15,6 +16,7 @@ manifest     what stands in such a directory
 card         what is said of it to people
 export       the same model in int8, for ONNX Runtime
 classifier   answers with the exported model, without PyTorch
+decoder      models that write, from a directory or behind a server
 local        what a rung of a ladder asks: the seam to agents
 loading      such a model, by what a contract calls it
 

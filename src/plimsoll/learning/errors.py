@@ -2,7 +2,7 @@
 
 from plimsoll.core.errors import Misuse, OperationFailed
 
-__all__ = ["DataError", "NotSure", "TrainingFailed", "WeightsError"]
+__all__ = ["DataError", "NotSure", "ToolSchemaError", "TrainingFailed", "WeightsError"]
 
 
 class DataError(Misuse):
@@ -20,6 +20,14 @@ class WeightsError(Misuse):
     def __init__(self, directory: str, what: str) -> None:
         self.directory = directory
         super().__init__(f"{directory}: {what}")
+
+
+class ToolSchemaError(Misuse):
+    """A tool whose JSON Schema a model cannot be held to. `tool` is which; the message names the keyword."""
+
+    def __init__(self, tool: str, what: str) -> None:
+        self.tool = tool
+        super().__init__(f"tool {tool}: {what}")
 
 
 class TrainingFailed(OperationFailed):
