@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from plimsoll.contract.checking_alerts import check_alerts, check_levels
 from plimsoll.contract.checking_connections import check_connections
 from plimsoll.contract.checking_gateway import check_gateway
+from plimsoll.contract.checking_guards import check_guards
 from plimsoll.contract.checking_imports import check_imports
 from plimsoll.contract.checking_local import check_local
 from plimsoll.contract.checking_models import check_models
@@ -40,6 +41,8 @@ def check_contract(
     check_tools(contract, tools, notes)
     check_connections(contract, notes)
     check_gateway(contract, notes)
+    folder = None if source is None else pathlib.Path(source.file).parent
+    check_guards(contract, tools, notes, folder=folder)
     _check_names(contract, notes)
     _check_protections(contract, notes)
     check_alerts(contract.alerts, notes)
@@ -47,8 +50,8 @@ def check_contract(
     _check_day(contract.limits, notes)
     _check_gate(contract, notes)
     _check_holes(contract, notes)
-    if source is not None:
-        check_imports(contract, notes, folder=pathlib.Path(source.file).parent, importing=tools is not None)
+    if folder is not None:
+        check_imports(contract, notes, folder=folder, importing=tools is not None)
     return notes.listed()
 
 

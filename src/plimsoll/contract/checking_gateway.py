@@ -29,6 +29,9 @@ def gateway_problems(contract: Contract) -> Iterator[tuple[Path, str, str]]:
     if contract.gateway is None:
         yield ("gateway",), "is missing: no upstream is named", "add [gateway.upstreams.openai] with its base_url"
         return
+    for guard in contract.guards:
+        what = "judges texts of an agent, and here are but its requests: its own code runs at the client"
+        yield ("guards", guard), what, "leave it out of the gateway's contract; harden the agent to have guards"
     upstreams = contract.gateway.upstreams
     for name, upstream in upstreams.items():
         if urlsplit(upstream.base_url).password:

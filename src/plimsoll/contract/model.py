@@ -24,6 +24,7 @@ __all__ = [
     "Fresh",
     "GateSection",
     "GatewaySection",
+    "GuardSection",
     "HedgeSection",
     "JournalSection",
     "Limits",
@@ -358,6 +359,36 @@ class Tool(_Section, frozen=True, kw_only=True):
     compensate: Named | None = None
 
 
+class GuardSection(_Section, frozen=True, kw_only=True):
+    """`[guards.NAME]`: a small model that judges texts on their way, and what follows.
+
+    `model` is the directory of an export, from the contract's folder, or `registry:NAME@champion`. `on` says which
+    texts: `input` is what the agent is asked, `tool_result` what a tool brought, `output` what it is about to answer.
+    `label` is what it looks for, and `above` how likely that must be, from which on `action` follows: `finding` only
+    reports; `halt` ends the run; `hand_over` asks one of `approvers` whether the text may pass, who have `expires_s`
+    seconds; `replace` puts `replacement` in its place. `tools` are those whose results are judged (empty: all).
+    `unless_done` names tools: an answer is not judged once one of them was carried out. `on_failure` is what follows
+    where the guard fails, or has not judged within `timeout_s`.
+    """
+
+    model: Annotated[str, Meta(min_length=1)]
+    on: tuple[Literal["input", "tool_result", "output"], ...]
+    label: Annotated[str, Meta(min_length=1)]
+    above: Share
+    action: Literal["finding", "halt", "hand_over", "replace"] = "halt"
+    replacement: Annotated[str, Meta(min_length=1)] | None = None
+    approvers: tuple[str, ...] = ()
+    expires_s: Positive = 3600.0
+    tools: tuple[str, ...] = ()
+    unless_done: tuple[str, ...] = ()
+    timeout_s: Positive = 5.0
+    on_failure: Literal["halt", "pass"] = "halt"
+
+    def judges(self, tool: str) -> bool:
+        """Whether it judges what this tool brings."""
+        return "tool_result" in self.on and (not self.tools or tool in self.tools)
+
+
 class Connection(_Section, frozen=True, kw_only=True):
     """`[connections.NAME]`: a database that transaction tools work on.
 
@@ -383,6 +414,7 @@ class Protections(_Section, frozen=True, kw_only=True):
     output_check: Mode = Mode.ENFORCE
     loops: Mode = Mode.ENFORCE
     silent_failures: Mode = Mode.ENFORCE
+    guards: Mode = Mode.ENFORCE
 
 
 class JournalSection(_Section, frozen=True, kw_only=True):
@@ -513,6 +545,7 @@ class Contract(_Section, frozen=True, kw_only=True):
     protections: Protections = Protections()
     models: dict[str, Model] = field(default_factory=lambda: {"primary": Model()})
     tools: dict[str, Tool] = field(default_factory=dict)
+    guards: dict[str, GuardSection] = field(default_factory=dict)
     connections: dict[str, Connection] = field(default_factory=dict)
     journal: JournalSection = JournalSection()
     service_levels: ServiceLevels = ServiceLevels()

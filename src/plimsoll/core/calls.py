@@ -37,6 +37,8 @@ class CallKind(StrEnum):
     HUMAN = "human"
     RUN = "run"
     """Another agent, as a run of its own: a child of this one."""
+    GUARD = "guard"
+    """A guard model, asked what a text is. No call of the agent's: it stands in no journal as one."""
 
 
 class Effect(StrEnum):

@@ -6,6 +6,7 @@ from typing import Any
 from plimsoll.contract.model import Contract, Mode
 from plimsoll.core.calls import CallKind, Status
 from plimsoll.core.events import CallSettled, DoubtRaised, DoubtResolved, Event, Finding, RunEnded
+from plimsoll.core.guards import text_of
 from plimsoll.observability.findings import claim_finding
 from plimsoll.observability.wording import Wording
 
@@ -68,26 +69,9 @@ class ClaimDetector:
 
         Of an output that is no text (JSON, as Python's own types), every text in it is read, keys aside.
         """
-        text = _text_of(output)
+        text = text_of(output, keys=False)[:_MAX_CHARS]
         undone: dict[str, None] = {}
         for wording, tools in self._wordings:
             if self._done.isdisjoint(tools) and wording.is_stated_in(text):
                 undone.update(dict.fromkeys(tools))
         return list(undone)
-
-
-def _text_of(output: Any) -> str:
-    """The text of an output: itself, or all the strings in it."""
-    if isinstance(output, str):
-        return output[:_MAX_CHARS]
-    parts: list[str] = []
-    waiting = [output]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, str):
-            parts.append(item)
-        elif isinstance(item, dict):
-            waiting.extend(item.values())
-        elif isinstance(item, (list, tuple)):
-            waiting.extend(item)
-    return "\n".join(reversed(parts))[:_MAX_CHARS]

@@ -14,6 +14,7 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.canonical import as_recorded, as_text
 from plimsoll.core.errors import ReplayMismatch, RunContinued, RunHalted, RunHandedOff, RunParked, Unwind
 from plimsoll.core.events import RunContinuedEvent, RunEnded, RunParkedEvent
+from plimsoll.core.guards import OUTPUT
 from plimsoll.observability.findings import claim_finding, mismatch_finding
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.effects import settle_leftovers
@@ -22,10 +23,11 @@ from plimsoll.runtime.lineage import link_id, link_of
 from plimsoll.runtime.messaging import left_behind, still_asked
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
+from plimsoll.runtime.screening import replacement, screen_input, screen_output
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.waiting import grace_left_s
 
-__all__ = ["AgentFunction", "Telling", "advance", "cut_short", "drain", "is_own", "park", "unwind_in"]
+__all__ = ["AgentFunction", "Telling", "advance", "answer_of", "cut_short", "drain", "is_own", "park", "unwind_in"]
 
 AgentFunction = Callable[[Run, Any], Awaitable[Any]]
 """An agent: an async callable from its run and its input (JSON) to its output (JSON)."""
@@ -67,10 +69,11 @@ async def _until_it_stops(run: Run, agent: AgentFunction, telling: Telling) -> R
     ended: RunEnded | RunContinuedEvent
     try:
         try:
-            native = await agent(run, state.started.input)
+            native = await answer_of(run, agent)
             state.guard()
+            _check_all_asked(state, but_for=OUTPUT)
+            ended, native = await _ended(state, native, telling)
             _check_all_asked(state)
-            ended = _ended(state, native, telling)
         except BaseException as error:
             signal = unwind_in(error)
             if signal is None and not is_own(error):
@@ -103,6 +106,12 @@ async def _until_it_stops(run: Run, agent: AgentFunction, telling: Telling) -> R
     )
 
 
+async def answer_of(run: Run, agent: AgentFunction) -> Any:
+    """What the agent returns, once the guards have let it be asked."""
+    await screen_input(run.state)
+    return await agent(run, run.state.started.input)
+
+
 def unwind_in(error: BaseException) -> Unwind | None:
     """The signal that took the run off the stack, also where a task group has wrapped it. Halting goes before
     parking, and that before whatever else ends the run."""
@@ -123,8 +132,8 @@ def _rank(signal: Unwind) -> int:
     return 0 if isinstance(signal, RunHalted) else 1 if isinstance(signal, RunParked) else 2
 
 
-def _check_all_asked(state: RunState) -> None:
-    unasked = state.replay.unasked()
+def _check_all_asked(state: RunState, *, but_for: str = "") -> None:
+    unasked = state.replay.unasked(but_for=but_for)
     if unasked is not None:
         mismatch = ReplayMismatch(state.id, expected=unasked, actual="the end of the run")
         raise RunParked("mismatch", detail=str(mismatch)) from mismatch
@@ -143,8 +152,9 @@ def _ended_by(state: RunState, signal: Unwind | None, error: BaseException) -> R
     return RunEnded(ending=Ending.FAILED, reason=f"{type(error).__name__}: {as_text(error)}")
 
 
-def _ended(state: RunState, native: Any, telling: Telling) -> RunEnded:
-    """The ending of a run whose code returned: honest about who answered, and about what was claimed."""
+async def _ended(state: RunState, native: Any, telling: Telling) -> tuple[RunEnded, Any]:
+    """The ending of a run whose code returned: honest about who answered, and about what was claimed. And what it
+    returned, where that is what is answered."""
     output = as_recorded(telling.output_of(native), what="what the agent returned")
     carried = as_recorded(telling.carried_of(native), what="what it hands on") if state.started.session else None
     undone = state.claims_undone(output)
@@ -153,10 +163,14 @@ def _ended(state: RunState, native: Any, telling: Telling) -> RunEnded:
         finding = claim_finding(undone, observed=observed)
         state.raise_finding(finding)
         if not observed:
-            return RunEnded(ending=Ending.HALTED, reason=finding.message)
+            return RunEnded(ending=Ending.HALTED, reason=finding.message), None
+    replaced = await screen_output(state, output)
+    if replaced is not None:
+        text, why = replacement(state, replaced)
+        return RunEnded(ending=Ending.DEGRADED, output=text, reason=why), None
     if state.degraded:
-        return RunEnded(ending=Ending.DEGRADED, output=output, reason=state.degraded, carried=carried)
-    return RunEnded(ending=Ending.COMPLETE, output=output, carried=carried)
+        return RunEnded(ending=Ending.DEGRADED, output=output, reason=state.degraded, carried=carried), native
+    return RunEnded(ending=Ending.COMPLETE, output=output, carried=carried), native
 
 
 async def _leave(state: RunState, signal: Unwind) -> None:

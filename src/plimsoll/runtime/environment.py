@@ -27,6 +27,7 @@ from plimsoll.runtime.compiled import CompiledContract
 from plimsoll.runtime.daily import DayBook
 from plimsoll.runtime.databases.sharing import Transactions
 from plimsoll.runtime.exchange import Exchange, Interceptor
+from plimsoll.runtime.guards import Guards
 from plimsoll.runtime.isolation import Isolation
 from plimsoll.runtime.kin import ChildExchange, Kin
 from plimsoll.runtime.models import ModelExchange, ModelFunction
@@ -51,6 +52,8 @@ class Environment:
     children: Mapping[str, Kin] = field(default_factory=dict)
     undoable: frozenset[str] = frozenset()
     """The tools whose calls can be taken back."""
+    guards: Guards | None = None
+    """What judges texts on their way; None: nothing does."""
     store: Store = field(init=False)
     clock: Clock = field(init=False)
     rng: Rng = field(init=False)

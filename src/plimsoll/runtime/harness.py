@@ -18,6 +18,7 @@ from plimsoll.core.errors import (
     Superseded,
 )
 from plimsoll.core.events import Finding, RunAdopted
+from plimsoll.core.guards import Guard
 from plimsoll.journal.store import RunHead
 from plimsoll.journal.store import RunState as HeadState
 from plimsoll.journal.writer import Journal
@@ -30,6 +31,7 @@ from plimsoll.runtime.databases.opening import open_databases
 from plimsoll.runtime.databases.sharing import Transactions
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.fingerprint import default_fingerprint
+from plimsoll.runtime.guards import bound_guards, guarded
 from plimsoll.runtime.imports import functions_of
 from plimsoll.runtime.leading import Leading, as_it_is, nothing
 from plimsoll.runtime.lineage import check_id, check_run_id, link_of
@@ -58,9 +60,10 @@ class Harness(Leading):
     left out are the contract's, whose relative paths start in `directory`, as its modules may lie there. `children` are
     the agents that it may have do a part of its work, by name: harnesses over the same store, or whatever makes one in
     given surroundings, such as `partial(Harness, contract, agent=billing)`; those that are made here are closed with
-    this one. `output_of` makes JSON of what the agent returns, `carried_of` what the next turn of a session is handed
+    this one. `guards` judge for the contract's guards, by their names: as `plimsoll.learning.guards.load_guards` brings
+    them. `output_of` makes JSON of what the agent returns, `carried_of` what the next turn of a session is handed
     besides. `fingerprint` identifies the agent's version; the default is over its code, its tools', models' and
-    children's, the contract and the installed distributions.
+    children's, the contract, the models of its guards and the installed distributions.
 
     >>> async with Harness(contract, agent=agent, surroundings=local(contract), tools=[refund]) as harness:
     ...     result = await harness.run({"order": "W1"}, run_id="ticket-7713")
@@ -79,6 +82,7 @@ class Harness(Leading):
         connections: Mapping[str, Database | str] | None = None,
         directory: str | Path = ".",
         children: Mapping[str, "Harness | Callable[..., Harness]"] | None = None,
+        guards: Mapping[str, Guard] | None = None,
         fingerprint: str = "",
         output_of: Callable[[Any], Any] = as_it_is,
         carried_of: Callable[[Any], Any] = nothing,
@@ -97,12 +101,15 @@ class Harness(Leading):
         self.env: Environment = Environment(
             compiled=ready,
             fingerprint=fingerprint
-            or default_fingerprint(
-                agent,
-                tools=functions,
-                models=models or {},
-                children={name: child.env.fingerprint for name, child in self.children.items()},
-                contract=ready,
+            or guarded(
+                default_fingerprint(
+                    agent,
+                    tools=functions,
+                    models=models or {},
+                    children={name: child.env.fingerprint for name, child in self.children.items()},
+                    contract=ready,
+                ),
+                guards or {},
             ),
             surroundings=surroundings,
             tools=specs,
@@ -111,6 +118,7 @@ class Harness(Leading):
             transactions=Transactions(open_databases(ready.contract, given=connections or {}, directory=directory)),
             children=self.children,
             undoable=self._undoing.tools | named,
+            guards=bound_guards(ready.contract, guards or {}),
         )
         self.journal = Journal(
             self.store,

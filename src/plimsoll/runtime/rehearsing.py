@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from plimsoll.core.errors import ReplayMismatch, RunParked
 from plimsoll.core.events import Event, Record, RunStarted
+from plimsoll.core.guards import OUTPUT
 from plimsoll.journal.store import RunHead
 from plimsoll.journal.writer import RunLog
 from plimsoll.observability.findings import FindingHub
-from plimsoll.runtime.advancing import AgentFunction, drain, is_own, unwind_in
+from plimsoll.runtime.advancing import AgentFunction, answer_of, drain, is_own, unwind_in
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.environment import Environment
 from plimsoll.runtime.restoring import restored
@@ -75,7 +76,7 @@ async def rehearse(
     token = run_context.set(Run(state))
     try:
         async with asyncio.timeout(_LIMIT_S):
-            await code_of(state.started)(Run(state), state.started.input)
+            await answer_of(Run(state), code_of(state.started))
     except TimeoutError:
         return f"it did not come to anything that the journal lacks within {_LIMIT_S:g} s"
     except BaseException as error:
@@ -83,7 +84,7 @@ async def rehearse(
     finally:
         run_context.reset(token)
         await drain(state, grace_s=0.0)
-    unasked = state.replay.unasked()
+    unasked = state.replay.unasked(but_for=OUTPUT)
     return "" if unasked is None else _words(unasked, "the end of the run")
 
 

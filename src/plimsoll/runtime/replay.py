@@ -105,6 +105,10 @@ class Replay:
         self._asked += 1
         return None
 
+    def has(self, key: str) -> bool:
+        """Whether the journal has an outcome under this key."""
+        return key in self._by_key
+
     def beside(self) -> int:
         """For an outcome that is about to be recorded: how many others the code has asked for that have none yet."""
         self._settled += 1
@@ -192,8 +196,13 @@ class Replay:
         expected = f"that the stream {key} is left where it was left"
         raise ReplayMismatch(self._run_id, expected=expected, actual="more of it")
 
-    def unasked(self) -> str | None:
-        """The first thing in the journal that the code never asked for; None when it asked for everything."""
+    def unasked(self, *, but_for: str = "") -> str | None:
+        """The first thing in the journal that the code never asked for; None when it asked for everything.
+
+        `but_for` is the key of what is asked for last of all, and may be left.
+        """
+        if self._order[self._next :] == [but_for] and not self._unasked:
+            return None
         if self._next < len(self._order):
             return _describe(self._by_key[self._order[self._next]])
         return _describe(self._begins(min(self._unasked))) if self._unasked else None

@@ -10,6 +10,7 @@ from plimsoll.core.calls import Effect
 from plimsoll.core.canonical import as_recorded
 from plimsoll.core.errors import Misuse, RunContinued, RunParked, SignalTimeout, Unwind
 from plimsoll.core.events import SignalReceived, TimerFired, ValueRecorded
+from plimsoll.core.guards import is_screening
 from plimsoll.runtime.children import taken_over
 from plimsoll.runtime.current import run_context
 from plimsoll.runtime.exchange import Exchange
@@ -18,6 +19,7 @@ from plimsoll.runtime.mailbox import check_signal_name
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.pipeline import Settled, call, effect_of
 from plimsoll.runtime.replay import place_of
+from plimsoll.runtime.screening import screen_result
 from plimsoll.runtime.sessions import Turn, turns_before
 from plimsoll.runtime.state import RunState
 from plimsoll.runtime.streaming import ModelStream, StreamedExchange
@@ -228,7 +230,8 @@ class Run:
         if task is not None:
             state.inflight.add(task)
         try:
-            return await call(state, exchange, key, effect)
+            settled = await call(state, exchange, key, effect)
+            return settled if state.env.guards is None else await screen_result(state, settled, key, effect)
         except Unwind as signal:
             waits = isinstance(signal, RunParked) and signal.reason in ("approval", "doubt", "child")
             if waits and not defers:
@@ -272,8 +275,8 @@ def own(key: object) -> str | None:
     """A key that the code gives, or none. Raises `Misuse` for one that could be that of another call."""
     if key is None:
         return None
-    if not isinstance(key, str) or not key or place_of(key):
-        rule = "that is a text, not empty, and does not begin with a number and a colon"
+    if not isinstance(key, str) or not key or place_of(key) or is_screening(key):
+        rule = "that is a text, not empty, and does not begin with a number and a colon, or with guard:"
         raise Misuse(f"{key!r} is no key of your own: {rule}")
     return key
 

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any, Self
 
 from plimsoll.adapters.common.dependencies import Dependencies, with_deps
+from plimsoll.adapters.common.guards import guards_of
 from plimsoll.adapters.common.models import StandIns
 from plimsoll.contract.loading import load_contract
 from plimsoll.contract.model import Contract
+from plimsoll.core.guards import Guard
 from plimsoll.runtime.compensation import Undoing, UndoingOf
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.databases.opening import stand_ins
+from plimsoll.runtime.guards import bound_guards, guarded
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.imports import functions_of
 from plimsoll.runtime.leading import nothing
@@ -49,12 +52,15 @@ class Hardened(ABC):
         verifiers: Mapping[str, Callable[..., Any]],
         compensators: Mapping[str, Callable[..., Any]],
         connections: Mapping[str, Database | str],
+        guards: Mapping[str, Guard],
         surroundings: Surroundings | None,
         fingerprint: str,
         directory: Path,
     ) -> None:
         self.contract = contract
-        self.fingerprint = fingerprint
+        self._guards = guards_of(contract, guards, directory=directory)
+        bound_guards(contract, self._guards)  # which tells now what does not fit, before any request is taken
+        self.fingerprint = guarded(fingerprint, self._guards)
         self._deps = Dependencies(deps)
         self._models = models
         self._verifiers = verifiers
@@ -135,6 +141,7 @@ class Hardened(ABC):
             children=self._children(models=models, deps=deps, connections=connections),
             connections=self._connections if connections is None else stand_ins(self.contract, connections),
             directory=self._directory,
+            guards=self._guards,
             fingerprint=self.fingerprint,
             output_of=self._output_of,
             carried_of=self._carried_of,

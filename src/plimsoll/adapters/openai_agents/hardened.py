@@ -19,6 +19,7 @@ from plimsoll.adapters.openai_agents.messages import encode_input, output_of
 from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
+from plimsoll.core.guards import Guard
 from plimsoll.learning.local import LocalModel
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.fingerprint import fingerprint_of
@@ -39,6 +40,7 @@ def harden(
     verifiers: Mapping[str, Callable[..., Any]] | None = None,
     compensators: Mapping[str, Callable[..., Any]] | None = None,
     connections: Mapping[str, Database | str] | None = None,
+    guards: Mapping[str, Guard] | None = None,
     surroundings: Surroundings | None = None,
     fingerprint: str | None = None,
     run_config: RunConfig | None = None,
@@ -53,11 +55,12 @@ def harden(
     given in its place. `verifiers` answer, by tool, whether a write happened, and `compensators` take back what was
     done; those left out are the contract's. Both are given the run's `deps` where they have a parameter of that name.
     `connections` are the databases of transaction tools, by the names of their connections; those left out are the
-    contract's. `surroundings` are where it runs; None opens the contract's journal on this machine when it is first
-    needed. `fingerprint` identifies the agent's version: None makes one of the contract, the code of the tools, the
-    prompts and what is installed. `run_config` are the Agents SDK's own settings; without it, its tracing is off, as it
-    would tell of a replay again. `eager` makes every model at the start; False makes those below the first when they
-    are first asked.
+    contract's. `guards` judge for the contract's guards, by name; those left out are the models that it names.
+    `surroundings` are where it runs; None opens the contract's journal on this machine when it is first needed.
+    `fingerprint` identifies the agent's version: None makes one of the contract, the code of the tools, the prompts and
+    what is installed. `run_config` are the Agents SDK's own settings; without it, its tracing is off, as it would tell
+    of a replay again. `eager` makes every model at the start; False makes those below the first when they are first
+    asked.
 
     Raises `ContractError` for a contract that is wrong, and `Misuse` for one that does not fit this agent, and for an
     agent whose calls would pass by the pipeline.
@@ -79,6 +82,7 @@ def harden(
         verifiers=verifiers or {},
         compensators=compensators or {},
         connections=connections or {},
+        guards=guards or {},
         surroundings=surroundings,
         fingerprint=fingerprint,
         directory=directory,

@@ -16,6 +16,7 @@ from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract
 from plimsoll.core.canonical import as_recorded
 from plimsoll.core.errors import Misuse
+from plimsoll.core.guards import Guard
 from plimsoll.learning.local import LocalModel
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.fingerprint import fingerprint_of
@@ -35,6 +36,7 @@ def harden(
     verifiers: Mapping[str, Callable[..., Any]] | None = None,
     compensators: Mapping[str, Callable[..., Any]] | None = None,
     connections: Mapping[str, Database | str] | None = None,
+    guards: Mapping[str, Guard] | None = None,
     surroundings: Surroundings | None = None,
     fingerprint: str | None = None,
     eager: bool = True,
@@ -46,10 +48,11 @@ def harden(
     agent's own; a `local` one is loaded now, and a `LocalModel` may be given in its place. `verifiers` answer, by tool,
     whether a write happened, and `compensators` take back what was done; those left out are the contract's. Both are
     given the run's `deps` where they have a parameter of that name. `connections` are the databases of transaction
-    tools, by the names of their connections; those left out are the contract's. `surroundings` are where it runs; None
-    opens the contract's journal on this machine when it is first needed. `fingerprint` identifies the agent's version:
-    None makes one of the contract, the code of the agent, its tools and models, and what is installed. `eager` is there
-    as with other adapters: here every model is made already.
+    tools, by the names of their connections; those left out are the contract's. `guards` judge for the contract's
+    guards, by name; those left out are the models that it names. `surroundings` are where it runs; None opens the
+    contract's journal on this machine when it is first needed. `fingerprint` identifies the agent's version: None makes
+    one of the contract, the code of the agent, its tools and models, and what is installed. `eager` is there as with
+    other adapters: here every model is made already.
 
     Raises `ContractError` for a contract that is wrong, and `Misuse` for one that does not fit this agent.
     """
@@ -70,6 +73,7 @@ def harden(
         verifiers=verifiers or {},
         compensators=compensators or {},
         connections=connections or {},
+        guards=guards or {},
         surroundings=surroundings,
         fingerprint=fingerprint or found.fingerprinted(_fingerprint(agent, contract, given)),
         directory=directory,

@@ -28,6 +28,7 @@ from plimsoll.adapters.pydantic_ai.watching import HardenedStream
 from plimsoll.contract.loading import contract_digest
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import Misuse
+from plimsoll.core.guards import Guard
 from plimsoll.learning.local import LocalModel
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.fingerprint import fingerprint_of
@@ -52,6 +53,7 @@ def harden(
     children: Mapping[str, "HardenedAgent"] | None = None,
     handoffs: Mapping[str, "HardenedAgent"] | None = None,
     connections: Mapping[str, Database | str] | None = None,
+    guards: Mapping[str, Guard] | None = None,
     surroundings: Surroundings | None = None,
     fingerprint: str | None = None,
     eager: bool = True,
@@ -66,12 +68,13 @@ def harden(
     `compensators` take back what was done; those left out are the contract's `verify` and `compensate`. Both are given
     the run's dependencies where they have a parameter `deps`. `connections` are the databases of transaction tools, by
     the names of their connections, as URLs or opened (see `plimsoll.runtime.databases`); those left out are the
-    contract's. `children` are hardened agents that the model may have do a part of the work, each in a run of its own:
-    it gets a tool of that name for each; to `handoffs` it may hand the whole run over. `surroundings` are where it
-    runs; None opens the contract's journal on this machine when it is first needed. `fingerprint` identifies the
-    agent's version: None makes one of the contract and the agent's instructions, output, settings, tools and models.
-    `eager` makes every model at the start, so that a service without a provider's package or key does not start; False
-    makes those below the first when they are first asked, and one that cannot be made is then a failed attempt.
+    contract's. `guards` judge for the contract's guards, by name; those left out are the models that it names.
+    `children` are hardened agents that the model may have do a part of the work, each in a run of its own: it gets a
+    tool of that name for each; to `handoffs` it may hand the whole run over. `surroundings` are where it runs; None
+    opens the contract's journal on this machine when it is first needed. `fingerprint` identifies the agent's version:
+    None makes one of the contract and the agent's instructions, output, settings, tools and models. `eager` makes every
+    model at the start, so that a service without a provider's package or key does not start; False makes those below
+    the first when they are first asked, and one that cannot be made is then a failed attempt.
 
     Raises `ContractError` for a contract that is wrong, and `Misuse` for one that does not fit this agent.
     """
@@ -86,6 +89,7 @@ def harden(
         children=children or {},
         handoffs=handoffs or {},
         connections=connections or {},
+        guards=guards or {},
         surroundings=surroundings,
         fingerprint=fingerprint,
         directory=directory,
