@@ -33,6 +33,9 @@ from tests.gate.sample import (
 
 SCENARIOS = [scenario("W1"), scenario("W2")]
 
+GUARDED = {"guard_fails", "guard_hangs", "hostile_request", "hostile_result"}
+"""The kinds that need a guard, or a text that is hostile: tests/gate/test_guards.py tries them."""
+
 
 @pytest.fixture(scope="module")
 def ship() -> Verdict:
@@ -57,7 +60,7 @@ def test_the_hardened_agent_ships(ship: Verdict) -> None:
 
 
 def test_every_kind_of_fault_struck_the_hardened_agent(ship: Verdict) -> None:
-    assert {cell.kind for cell in ship.cells} == set(KINDS) - {"stale"}  # no tool of it dates its answers
+    assert {cell.kind for cell in ship.cells} == set(KINDS) - {"stale"} - GUARDED  # no tool of it dates its answers
     groups = {cell.group for cell in ship.cells}
     assert groups >= {"primary", "backup", "find_order", "refund", "refund.verify", "journal", "approvals"}
     assert "model itself" in groups and "sorry" not in groups

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from plimsoll.core.rng import Rng
 from plimsoll.gate.fault_kinds import FaultKind, How
 from plimsoll.gate.faults import KINDS
+from plimsoll.gate.hostility import is_owed
 from plimsoll.gate.sites import SCENARIO_SITE, Site, SiteKind, dependency_of
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.trying import Report, Task
@@ -74,7 +75,7 @@ def _beneath(
 def storms(stages: Sequence[Stage], cells: Sequence[Task], count: int, *, rng: Rng) -> list[Task]:
     """`count` storms: a scenario at random, then two or three of its cells at random, all at different sites.
 
-    Every draw is uniform. Trials of a misbehaving model are no part of a storm.
+    Every draw is uniform. Trials in which somebody means harm are no part of a storm.
     """
     pools = [
         [task.injections[0] for task in cells if task.stage == number and not _is_adversary(task)]
@@ -110,7 +111,8 @@ def _draw(rng: Rng, below: int) -> int:
 
 
 def _is_adversary(task: Task) -> bool:
-    return any(KINDS[injection.kind].how is How.ADVERSARY for injection in task.injections)
+    """Whether somebody means harm in it: their model, or their text."""
+    return any(KINDS[injection.kind].how in (How.ADVERSARY, How.TAINT) for injection in task.injections)
 
 
 def _appends(batches: Sequence[int], *, beyond: int = 0) -> list[Site]:
@@ -128,9 +130,14 @@ def _at(sites: Iterable[Site], stage: Stage) -> Iterator[Injection]:
     for kind in KINDS.values():
         for site in places:
             if site.kind in kind.strikes and _is_possible(kind, site, stage):
-                for variant in kind.variants:
+                for variant in _variants(kind, stage):
                     if variant != "prefix" or site.batch > 1:
                         yield Injection(kind=kind.name, site=site.name, variant=variant)
+
+
+def _variants(kind: FaultKind, stage: Stage) -> Sequence[str]:
+    """The ways in which it strikes: a hostile text, once for each that the scenario has."""
+    return [str(number) for number in range(len(stage.scenario.hostile))] if kind.how is How.TAINT else kind.variants
 
 
 def _is_possible(kind: FaultKind, site: Site, stage: Stage) -> bool:
@@ -140,6 +147,8 @@ def _is_possible(kind: FaultKind, site: Site, stage: Stage) -> bool:
         return site.streamed
     if kind.how is How.AGE:
         return stage.contract.tool(dependency_of(site.name)).output.fresh is not None
+    if kind.how is How.TAINT:
+        return not stage.subject.outside and is_owed(stage.contract, site.name, site.kind)
     if kind.how is How.HOLLOW:
         return dependency_of(site.name) not in stage.shown.hollow
     return kind.how is not How.ADVERSARY or kind.name in stage.scenario.adversaries

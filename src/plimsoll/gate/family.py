@@ -4,11 +4,11 @@ What a child depends on bears its agent's name in a trial: the child `billing` c
 `billing.primary`. The world's ledger knows nothing of agents, so there a tool has its plain name.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from msgspec.structs import replace
 
-from plimsoll.contract.model import Contract, Model, Tool
+from plimsoll.contract.model import Contract, GuardSection, Model, Tool
 from plimsoll.core.calls import Effect
 
 __all__ = ["ambiguities", "of_child", "whole_family"]
@@ -20,12 +20,13 @@ def of_child(agent: str, dependency: str) -> str:
 
 
 def whole_family(contract: Contract, children: Sequence[Contract]) -> Contract:
-    """The agent's contract, with the models and tools of its children under their names in a trial.
+    """The agent's contract, with the models, tools and guards of its children under their names in a trial.
 
     A child's tools stand under their plain names, too, for the ledger's sake, unless the agent has one of that name.
     """
     tools: dict[str, Tool] = {}
     models: dict[str, Model] = {}
+    guards: dict[str, GuardSection] = {}
     for child in children:
         agent = child.agent.name
         tools = {**child.tools, **tools}
@@ -34,7 +35,18 @@ def whole_family(contract: Contract, children: Sequence[Contract]) -> Contract:
             of_child(agent, name): replace(model, fallback=tuple(of_child(agent, each) for each in model.fallback))
             for name, model in child.models.items()
         }
-    return replace(contract, tools=tools | contract.tools, models=models | contract.models)
+        guards |= {
+            of_child(agent, name): _guard_of_child(agent, guard, child.tools) for name, guard in child.guards.items()
+        }
+    whole = {"tools": tools | contract.tools, "models": models | contract.models, "guards": guards | contract.guards}
+    return replace(contract, **whole)
+
+
+def _guard_of_child(agent: str, guard: GuardSection, tools: Iterable[str]) -> GuardSection:
+    """A child's guard in a trial: it judges its own tools, and nothing of what the trial's client asks."""
+    named = tuple(of_child(agent, tool) for tool in guard.tools or tools)
+    on = tuple(place for place in guard.on if place != "input")
+    return replace(guard, on=on, tools=named or (of_child(agent, ""),))
 
 
 def ambiguities(contract: Contract, children: Sequence[Contract]) -> Iterator[str]:

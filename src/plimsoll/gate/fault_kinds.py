@@ -41,6 +41,8 @@ class How(StrEnum):
     PEOPLE = "people"
     KILL = "kill"
     ADVERSARY = "adversary"
+    TAINT = "taint"
+    """The true answer, or the true request, with a hostile text of the scenario's in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from plimsoll.contract.model import Fresh
-from plimsoll.core.calls import CallInfo, Fault
+from plimsoll.core.calls import CallInfo, CallKind, Fault
 from plimsoll.gate.fault_kinds import How
+from plimsoll.gate.planting import planted
 from plimsoll.gate.scene import CallMade, Life, Planned, Scene
 from plimsoll.gate.sites import tool_of
 from plimsoll.runtime.exchange import Exchange, Send
@@ -88,7 +89,7 @@ class Injector:
                     await send()
                 await self._delay(self._scene.stage.hang_s)
                 raise ConnectionError("the answer never came")
-            case How.HOLLOW | How.AGE:
+            case How.HOLLOW | How.AGE | How.TAINT:
                 return await self._changed(planned, send)
             case How.RAISE:
                 return await self._forged(planned, exchange, send, sent=False)
@@ -112,6 +113,8 @@ class Injector:
 
     async def _forged(self, planned: Planned, exchange: Exchange, send: Send, *, sent: bool) -> Any:
         """The fault as the dependency itself would show it. One that it cannot show does not strike at all."""
+        if exchange.kind is CallKind.GUARD:  # which has no framework whose errors it would show
+            raise RuntimeError("the guard broke down")
         native = None
         if sent:
             try:
@@ -137,6 +140,8 @@ class Injector:
             raise
         if planned.kind.how is How.HOLLOW:
             changed = _emptied(native)
+        elif planned.kind.how is How.TAINT:
+            changed = planted(native, self._scene.hostile(planned))
         else:
             fresh = self._scene.stage.contract.tool(planned.dependency).output.fresh
             changed = _aged(native, fresh, now=self._scene.clock.now())

@@ -23,6 +23,7 @@ __all__ = ["MUTANTS", "Mutant"]
 
 _TOOL_TROUBLE = ("rate_limited", "server_error", "connection_reset", "response_lost")
 _PAYLOADS = ("malformed", "empty", "truncated", "error_in_success")
+_HOSTILE = ("hostile_result", "hostile_request")
 _CALLS_WITH_EFFECT = frozenset({SiteKind.WRITE})
 _ANYWHERE = frozenset(SiteKind)
 _NO_LIMIT = 1_000_000
@@ -67,6 +68,10 @@ def _tools(changed: Callable[[Tool], Tool], *, where: Callable[[Tool], bool]) ->
         return replace(contract, tools=tools)
 
     return change
+
+
+def _with_guards(changed: Callable[[Contract], Contract]) -> Callable[[Contract], Contract | None]:
+    return lambda contract: changed(contract) if contract.guards else None
 
 
 def _without_ladders(contract: Contract) -> Contract | None:
@@ -288,6 +293,22 @@ MUTANTS: tuple[Mutant, ...] = (
         acted=_alerted("claimed_not_done"),
         change=_tools(lambda tool: replace(tool, claims=()), where=lambda tool: bool(tool.claims)),
         kinds=("false_claim",),
+    ),
+    Mutant(
+        name="guards_observed",
+        about="guards are only observed",
+        claims=frozenset({"oversight", "monitoring"}),
+        acted=_alerted("guard_tripped"),
+        change=_with_guards(_observing("guards")),
+        kinds=_HOSTILE,
+    ),
+    Mutant(
+        name="guards_removed",
+        about="nothing judges what is asked, brought or answered",
+        claims=frozenset({"oversight", "monitoring"}),
+        acted=_alerted("guard_tripped"),
+        change=_with_guards(lambda contract: replace(contract, guards={})),
+        kinds=_HOSTILE,
     ),
     Mutant(
         name="verify_removed",

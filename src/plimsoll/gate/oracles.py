@@ -9,6 +9,7 @@ from plimsoll.contract.model import Limits
 from plimsoll.core.calls import Effect, Ending
 from plimsoll.gate.fault_kinds import Expected, How
 from plimsoll.gate.honesty import dishonesty
+from plimsoll.gate.hostility import hostile_passed
 from plimsoll.gate.promises import Promise, goes_unnoticed
 from plimsoll.gate.scenario import EffectRow
 from plimsoll.gate.scene import Planned, Scene
@@ -48,6 +49,7 @@ def judge(case: Case) -> tuple[Violation, ...]:
     """Everything that the trial broke, each promise once."""
     found = [*_ended(case), *_effects(case), *_unseen(case), *_declared(case)]
     found += [*unsupervised(case.scene, case.effects), *_bounds(case)]
+    found += hostile_passed(case.scene)
     found += [*dishonesty(case.scene, case.effects, case.missing), *_goal(case), *_findings(case)]
     return tuple({(each.claim, each.code): each for each in reversed(found)}.values())[::-1]
 

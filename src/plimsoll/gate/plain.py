@@ -7,12 +7,14 @@ from typing import Any
 from plimsoll.contract.model import Contract
 from plimsoll.core.calls import CallKind, Fault, Unknown, Usage
 from plimsoll.core.errors import Misuse
+from plimsoll.core.guards import Guard
 from plimsoll.gate.subject import Process, Subject
 from plimsoll.runtime.compiled import compiled
 from plimsoll.runtime.databases.database import Database
 from plimsoll.runtime.databases.opening import stand_ins
 from plimsoll.runtime.exchange import Exchange
 from plimsoll.runtime.fingerprint import default_fingerprint
+from plimsoll.runtime.guards import bound_guards, guarded
 from plimsoll.runtime.harness import AgentFunction, Harness
 from plimsoll.runtime.models import ModelFunction, ModelReply
 from plimsoll.runtime.surroundings import Surroundings
@@ -85,6 +87,7 @@ def plain_subject(
     tools: WorldTools,
     verifiers: WorldVerifiers = lambda world: {},
     connections: WorldConnections = lambda world: {},
+    guards: Mapping[str, Guard] | None = None,
     children: Mapping[str, Subject] | None = None,
     name: str = "",
     fingerprint: str = "",
@@ -92,17 +95,21 @@ def plain_subject(
     """A hardened agent that is an async function of its run and its input.
 
     `tools` and `verifiers` make, for each trial, the functions that act upon that trial's world; the scenario brings
-    the models; `connections` makes the databases of transaction tools, never those of the contract's URLs. Only the
-    tools whose contract names a `verify` get their verifier, and never the contract's own. `children` are plain
-    subjects, too; the scenario brings their models by the child's name, a dot and theirs (`billing.primary`).
-    `fingerprint` identifies the agent's code and contract; empty takes one over the contract, the code of the agent,
-    `tools` and `verifiers`, and what is installed.
+    the models; `connections` makes the databases of transaction tools, never those of the contract's URLs. `guards`
+    judge for the contract's guards. Only the tools whose contract names a `verify` get their verifier, and never the
+    contract's own. `children` are plain subjects, too; the scenario brings their models by the child's name, a dot and
+    theirs (`billing.primary`). `fingerprint` identifies the agent's code and contract; empty takes one over the
+    contract, the code of the agent, `tools` and `verifiers`, and what is installed.
     """
     ready = compiled(contract)
     makers = {"tools": tools, "verifiers": verifiers}
     kin = children or {}
     marks = {child: subject.fingerprint for child, subject in kin.items()}
-    mark = fingerprint or default_fingerprint(agent, tools=makers, models={}, children=marks, contract=ready)
+    judging = guards or {}
+    bound_guards(contract, judging)
+    mark = fingerprint or guarded(
+        default_fingerprint(agent, tools=makers, models={}, children=marks, contract=ready), judging
+    )
 
     def live(surroundings: Surroundings, models: Mapping[str, ModelFunction], world: Any) -> Process:
         given = verifiers(world)
@@ -115,6 +122,7 @@ def plain_subject(
             models=models,
             verifiers=verifying,
             connections=stand_ins(contract, connections(world)),
+            guards=judging,
             children={
                 child: partial(_child, name=child, subject=subject, models=models, world=world)
                 for child, subject in kin.items()

@@ -155,6 +155,7 @@ class _Server:
         self._life = life
         self._people = people
         self._process = self._born()
+        self._asked = scene.asked()
 
     def _born(self) -> Process:
         scene, life = self._scene, self._life
@@ -190,7 +191,7 @@ class _Server:
     async def _ask(self) -> RunResult:
         """The client's request. Refused for want of a journal, it is made once more under the same id."""
         scene = self._scene
-        scene.tell("run", f"is asked: {scene.stage.scenario.input!r}")
+        scene.tell("run", f"is asked: {self._asked!r}")
         try:
             return await self._request()
         except JournalUnavailable:
@@ -199,7 +200,7 @@ class _Server:
 
     async def _request(self, *, last: bool = False) -> RunResult:
         try:
-            return await self._timed(self._process.run(self._scene.stage.scenario.input, run_id=RUN_ID))
+            return await self._timed(self._process.run(self._asked, run_id=RUN_ID))
         except JournalUnavailable as refused:
             if not last:
                 raise

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plimsoll.contract.holes import ANYTHING, RETRIED_OF_MODELS, takes_any_text, takes_hollow, takes_nothing
-from plimsoll.contract.model import Tool
+from plimsoll.contract.model import Mode, Tool
 from plimsoll.core.calls import Effect, Fault
 from plimsoll.gate.fault_kinds import How
 from plimsoll.gate.scene import Planned
@@ -46,6 +46,8 @@ def promise(stage: Stage, planned: Sequence[Planned], *, declined: bool = False)
     endings = _ALL_BUT_LOST
     for each in planned:
         endings &= each.kind.endings
+        if each.site_kind is SiteKind.GUARD and not _survivable(stage, each):
+            endings &= {Reach.REFUSED}
     if not stage.contract.accepts("unanswered_requests") and _models_alone_fail(planned):
         endings -= {Reach.FAILED}
     passing = len(planned) == 1 and _passes(planned[0]) and not stage.contract.accepts("unretried_faults")
@@ -98,6 +100,8 @@ def _survivable(stage: Stage, planned: Planned) -> bool:
     kind = planned.kind
     if planned.site_kind not in kind.survivable:
         return False
+    if planned.site_kind is SiteKind.GUARD:
+        return stage.contract.guards[planned.dependency].on_failure == "pass" or _only_reports(stage)
     if stage.contract.accepts("unchecked_answers") and _lets_through(stage, planned):
         return False
     if kind.how in _CRASHES:
@@ -110,6 +114,10 @@ def _survivable(stage: Stage, planned: Planned) -> bool:
     if tool.effect is Effect.WRITE:
         return not stage.contract.accepts("parked_writes")
     return not stage.contract.accepts("unretried_faults") or _retried(tool, kind.fault)
+
+
+def _only_reports(stage: Stage) -> bool:
+    return stage.contract.protections.guards is Mode.OBSERVE
 
 
 def _passes(planned: Planned) -> bool:

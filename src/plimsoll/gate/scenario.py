@@ -36,7 +36,9 @@ class Scenario:
     each time something else; for `false_claim` it says that something was done, and did nothing. `may_also` names
     tools that may be used when things go wrong, such as handing over to a person: their effects are not held against
     the healthy run. `approve` is how people decide, given tool and arguments. `asks` names tools whose effects need a
-    person's word here whatever the contract says, so that a rule that is gone, or asks too late, is missed.
+    person's word here whatever the contract says, so that a rule that is gone, or asks too late, is missed. `hostile`
+    are texts that must never reach the agent: each is planted in its request, and in what its tools bring, as far as
+    the contract's guards judge that; where it has none for what comes in, everywhere.
     """
 
     name: str
@@ -48,4 +50,5 @@ class Scenario:
     may_also: frozenset[str] = frozenset()
     approve: Callable[[str, Mapping[str, Any]], bool] = field(default=lambda tool, args: True)
     asks: frozenset[str] = frozenset()
+    hostile: tuple[str, ...] = ()
     about: str = ""

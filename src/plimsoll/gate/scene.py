@@ -18,7 +18,8 @@ from plimsoll.core.rng import Rng
 from plimsoll.gate.family import of_child
 from plimsoll.gate.fault_kinds import FaultKind, How
 from plimsoll.gate.faults import KINDS
-from plimsoll.gate.sites import CALLS, SiteKind, dependency_of, site_kind, tool_of
+from plimsoll.gate.planting import asked_with
+from plimsoll.gate.sites import ASKED, SiteKind, dependency_of, site_kind, tool_of
 from plimsoll.gate.stage import Stage
 from plimsoll.gate.verdict import Injection, Step
 from plimsoll.journal.memory import MemoryStore
@@ -159,6 +160,7 @@ class Alerts:
 class Scene:
     """Everything that one trial is about. `earlier` counts what the ledger had before it, by tool.
 
+    `judged` are the questions to guards, which are no calls of the agent's.
     When the kill switch was engaged, `killed_at` calls had begun and the ledger had `rows_at_kill` rows; of the calls
     `under_way_at_kill` (by dependency), what they do may still come. `steps` is None where nobody asked for the story.
     """
@@ -178,6 +180,7 @@ class Scene:
         "clock",
         "earlier",
         "error",
+        "judged",
         "killed_at",
         "lasting",
         "latency",
@@ -210,11 +213,12 @@ class Scene:
         self.steps: list[Step] | None = [] if recording else None
         self.alerts = Alerts(self.clock, self.steps, children=stage.children)
         self.planned = [Planned(injection, stage) for injection in injections]
-        self.by_site = {each.injection.site: each for each in self.planned if each.site_kind in CALLS}
+        self.by_site = {each.injection.site: each for each in self.planned if each.site_kind in ASKED}
         self.by_append = {each.number: each for each in self.planned if each.site_kind is SiteKind.APPEND}
         self.by_approval = {each.number: each for each in self.planned if each.site_kind is SiteKind.APPROVAL}
         self.lasting: dict[str, Planned] = {}
         self.calls: list[CallMade] = []
+        self.judged: list[CallMade] = []
         self.batches: list[int] = []
         self.approvals = 0
         self.approved: list[tuple[str, str]] = []
@@ -239,6 +243,23 @@ class Scene:
         """The kind of misbehaving model that is on stage; empty for the scenario's own models."""
         return next((each.kind.name for each in self.planned if each.kind.how is How.ADVERSARY), "")
 
+    def asked(self) -> Any:
+        """What the agent is asked in this trial."""
+        input = self.stage.scenario.input
+        for planned in self.planned:
+            if planned.kind.how is How.TAINT and planned.site_kind is SiteKind.SCENARIO:
+                tainted = asked_with(input, self.hostile(planned))
+                if tainted is None:
+                    planned.inapplicable = True
+                else:
+                    self.fire(planned)
+                    return tainted
+        return input
+
+    def hostile(self, planned: Planned) -> str:
+        """The text of the scenario's that this fault plants."""
+        return self.stage.scenario.hostile[int(planned.injection.variant)]
+
     def begin(self, dependency: str, info: CallInfo, exchange: Any) -> CallMade:
         """Notes that a call is about to be sent, at a site that names the run where that is not the first one."""
         call = CallMade(f"{dependency}@{info.key}", dependency, info, exchange, self.clock.monotonic())
@@ -246,7 +267,7 @@ class Scene:
             call.name = self.named(info.run_id, dependency)
             within = info.run_id.removeprefix(RUN_ID).removeprefix("/") if info.run_id.startswith(RUN_ID) else ""
             call.site = f"{call.name}@{within}/{info.key}" if within else f"{call.name}@{info.key}"
-        self.calls.append(call)
+        (self.judged if info.kind is CallKind.GUARD else self.calls).append(call)
         return call
 
     def strike(self, name: str, dependency: str) -> Planned | None:

@@ -8,6 +8,7 @@ from plimsoll.core.calls import CallKind, Effect
 from plimsoll.gate.verdict import Injection
 
 __all__ = [
+    "ASKED",
     "CALLS",
     "SCENARIO_SITE",
     "Site",
@@ -35,6 +36,8 @@ class SiteKind(StrEnum):
     COMMIT = "commit"
     """The commit of a call that is a transaction."""
     VERIFY = "verify"
+    GUARD = "guard"
+    """A guard that is asked about a text."""
     APPEND = "append"
     APPROVAL = "approval"
     SCENARIO = "scenario"
@@ -42,6 +45,8 @@ class SiteKind(StrEnum):
 
 CALLS = frozenset({SiteKind.MODEL, SiteKind.READ, SiteKind.WRITE, SiteKind.COMMIT, SiteKind.VERIFY})
 """The kinds of site that are calls, or parts of one."""
+ASKED = CALLS | {SiteKind.GUARD}
+"""The kinds of site at which something outside the agent is asked."""
 _PARTS = {_VERIFY: SiteKind.VERIFY, _COMMIT: SiteKind.COMMIT}
 
 
@@ -74,6 +79,8 @@ def call_site(name: str, call_kind: CallKind, contract: Contract) -> Site | None
     dependency = dependency_of(name)
     if is_part(dependency):
         return Site(name, _PARTS[dependency.removeprefix(tool_of(dependency))])
+    if call_kind is CallKind.GUARD:
+        return Site(name, SiteKind.GUARD)
     if call_kind is CallKind.MODEL:
         model = contract.models.get(dependency)
         return None if model is not None and not model.is_model else Site(name, SiteKind.MODEL)
@@ -88,6 +95,8 @@ def site_kind(site: str, contract: Contract) -> SiteKind:
         return SiteKind(dependency)
     if is_part(dependency):
         return _PARTS[dependency.removeprefix(tool_of(dependency))]
+    if dependency in contract.guards:
+        return SiteKind.GUARD
     if dependency in contract.models and dependency not in contract.tools:
         return SiteKind.MODEL
     return SiteKind.READ if contract.tool(dependency).effect is Effect.READ else SiteKind.WRITE

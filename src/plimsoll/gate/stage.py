@@ -112,11 +112,13 @@ class Stage:
             object.__setattr__(self, name, value)
 
     def timeout_s(self, dependency: str) -> float:
-        """How long an attempt at a rung or a tool may take, by the contract."""
-        model = self.contract.models.get(dependency)
-        return model.timeout_s if model is not None else self.contract.tool(dependency).timeout_s
+        """How long an attempt at a rung, a tool or a guard may take, by the contract."""
+        section = self.contract.models.get(dependency) or self.contract.guards.get(dependency)
+        return section.timeout_s if section is not None else self.contract.tool(dependency).timeout_s
 
     def slow_s(self, dependency: str) -> float:
         """From when an answer of a rung or a tool counts as slow."""
+        if dependency in self.contract.guards:
+            return self.timeout_s(dependency) / 2
         section = self.contract.models.get(dependency) or self.contract.tool(dependency)
         return section.slow_s if section.slow_s is not None else section.timeout_s / 2

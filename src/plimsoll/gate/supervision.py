@@ -52,7 +52,8 @@ def _approvers(scene: Scene) -> Iterator[Violation]:
         return
     for record in scene.records():
         if isinstance(event := record.event, ApprovalRequested):
-            approval = scene.stage.contract.tool(scene.named(record.run_id, event.dependency)).approval
+            name, contract = scene.named(record.run_id, event.dependency), scene.stage.contract
+            approval = contract.guards.get(name) or contract.tool(name).approval
             added = [each for each in event.approvers if approval is not None and each not in approval.approvers]
             if added:
                 yield _violation(

@@ -52,7 +52,7 @@ class Played:
     def sites(self) -> dict[str, Site]:
         """Every call that was seen, as a site, in order."""
         found: dict[str, Site] = {}
-        for call in self.scene.calls:
+        for call in (*self.scene.calls, *self.scene.judged):
             if call.site not in found:
                 site = call_site(call.site, call.info.kind, self.scene.stage.contract)
                 if site is not None:

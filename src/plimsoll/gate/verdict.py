@@ -80,7 +80,8 @@ class Injection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     A site reads `dependency@call key`, such as `primary@2:primary` or `issue_refund@3/c1`; `append@7` is the seventh
     write to the journal's store; `approval@1` the first request to a person; `scenario` the whole of it. `variant` says
-    what survives a crash: `all`, `none` or `prefix` of the un-synced events.
+    what survives a crash: `all`, `none` or `prefix` of the un-synced events; or which of the scenario's hostile texts
+    is planted, by its number from 0.
     """
 
     kind: str
@@ -88,7 +89,10 @@ class Injection(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     variant: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind} at {self.site}" + (f" ({self.variant} kept)" if self.variant else "")
+        if not self.variant:
+            return f"{self.kind} at {self.site}"
+        which = f"text {self.variant}" if self.variant.isdecimal() else f"{self.variant} kept"
+        return f"{self.kind} at {self.site} ({which})"
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
