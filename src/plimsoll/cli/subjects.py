@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from plimsoll.adapters import adapter_of, harden
+from plimsoll.adapters.common.guards import guards_of
 from plimsoll.adapters.common.local import LocalModels
 from plimsoll.cli.agents import entrypoint_of, load
 from plimsoll.cli.command import explained
@@ -49,8 +50,8 @@ class References:
 def subject_maker(references: References, contract: Contract, *, folder: Path) -> Callable[[Contract], Subject]:
     """What makes the agent on trial, under any contract. Raises `Misuse` when it cannot be found.
 
-    `folder` is the contract's, in which its models of its own are looked for. They are loaded once, however many
-    subjects are made.
+    `folder` is the contract's, in which its models of its own, and those of its guards, are looked for. They are loaded
+    once, however many subjects are made.
     """
     if references.bare is not None:
         if references.through is None:
@@ -73,7 +74,8 @@ def subject_maker(references: References, contract: Contract, *, folder: Path) -
 
     def made(promised: Contract) -> Subject:
         own = {name: model for name, model in local.items() if name in promised.models}
-        subject: Subject = adapter.hardened_subject(harden(agent, promised, models=own))
+        guards = guards_of(promised, {}, directory=folder)
+        subject: Subject = adapter.hardened_subject(harden(agent, promised, models=own, guards=guards))
         return subject
 
     return made

@@ -27,6 +27,7 @@ from plimsoll.core.events import (
     ValueRecorded,
     event_type,
 )
+from plimsoll.core.guards import Screening, screening_in
 
 __all__ = ["describe", "stamp", "when"]
 
@@ -46,6 +47,15 @@ def stamp(at: float) -> str:
     return datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _judged(key: str, screening: Screening) -> str:
+    """What guards said of a text."""
+    return f"{key}: " + "; ".join(
+        f"{verdict.guard} {verdict.fault or f'{verdict.label} {verdict.probability:.3g}'}"
+        f" → {verdict.action or 'pass'}{' (observed)' if verdict.observed else ''}"
+        for verdict in screening.verdicts
+    )
+
+
 def describe(event: Event) -> str:  # noqa: PLR0911, PLR0912 -- one line for each kind of event
     """One line that says what happened."""
     match event:
@@ -63,7 +73,8 @@ def describe(event: Event) -> str:  # noqa: PLR0911, PLR0912 -- one line for eac
             why = f": {outcome.error.message}" if outcome.error else ""
             return f"{event.dependency} {outcome.status} after {event.duration_s:.3g} s{why}"
         case ValueRecorded():
-            return f"{event.key} = {event.value!r}"
+            screening = screening_in(event)
+            return f"{event.key} = {event.value!r}" if screening is None else _judged(event.key, screening)
         case ApprovalRequested():
             return f"{event.request_id} asks {', '.join(event.approvers)} about {event.dependency}: {event.rule}"
         case ApprovalDecided():

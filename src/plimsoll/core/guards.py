@@ -19,6 +19,7 @@ __all__ = [
     "PhraseGuard",
     "Screening",
     "is_screening",
+    "place_of",
     "screening_in",
     "text_of",
 ]
@@ -95,6 +96,11 @@ class Screening(msgspec.Struct, frozen=True, kw_only=True):
 def is_screening(key: str) -> bool:
     """Whether what is recorded under this key is what guards said. No key of an agent's own begins so."""
     return key.startswith(_PREFIX)
+
+
+def place_of(key: str) -> str:
+    """Where the text of the screening that is recorded under this key came from: `input`, `tool_result`, `output`."""
+    return key.removeprefix(_PREFIX).partition(":")[0]
 
 
 def screening_in(event: Event) -> Screening | None:

@@ -17,9 +17,10 @@ card         what is said of it to people
 export       the same model in int8, for ONNX Runtime
 classifier   answers with the exported model, without PyTorch
 decoder      models that write, from a directory or behind a server
+guards       judges an agent's texts with exported models, as its contract says
 local        what a rung of a ladder asks: the seam to agents
 loading      such a model, by what a contract calls it
 
-Nothing is imported here: `rows`, `journals`, `options`, `manifest`, `local` and `loading` need no extra, `classifier`
-and `linear` need `inference`, the others `learning`.
+Nothing is imported here: `rows`, `journals`, `options`, `manifest`, `local` and `loading` need no extra, `classifier`,
+`guards` and `linear` need `inference`, the others `learning`.
 """

@@ -15,8 +15,9 @@ from plimsoll.contract.model import GuardSection, Mode
 from plimsoll.core.calls import CallInfo, CallKind, Effect, ErrorRecord, Fault, Outcome, Status
 from plimsoll.core.canonical import digest
 from plimsoll.core.errors import OutputRejected, ReplayMismatch, RunHalted, RunParked
-from plimsoll.core.events import ApprovalRequested, Finding, ValueRecorded
+from plimsoll.core.events import ApprovalRequested, Event, Finding, ValueRecorded
 from plimsoll.core.guards import INPUT, OUTPUT, GuardVerdict, Screening, screening_in, text_of
+from plimsoll.journal.store import Store
 from plimsoll.oversight.approvals import Request
 from plimsoll.policies.classify import classify
 from plimsoll.policies.timeout import Expired, within
@@ -27,7 +28,7 @@ from plimsoll.runtime.heeding import has_news, heed
 from plimsoll.runtime.pipeline import Settled
 from plimsoll.runtime.state import RunState
 
-__all__ = ["replacement", "screen_input", "screen_output", "screen_result"]
+__all__ = ["input_was_stopped", "replacement", "screen_input", "screen_output", "screen_result"]
 
 _WITHHELD = "Withheld"
 """The error of a result that a guard has put something else in place of."""
@@ -73,6 +74,17 @@ async def screen_output(state: RunState, output: Any) -> GuardVerdict | None:
     if replaced is not None and not isinstance(output, str):
         _halt(state, f"{_words(replaced, 'the output')}, and only a text can be replaced by one")
     return replaced
+
+
+async def input_was_stopped(store: Store, run_id: str) -> bool:
+    """Whether guards did not simply let pass what the run was asked: whoever tells an agent of earlier turns is not to
+    tell it that."""
+    said = (screening_in(record.event) for record in await store.read(run_id) if _is_of_input(record.event))
+    return any(verdict.stops for screening in said if screening is not None for verdict in screening.verdicts)
+
+
+def _is_of_input(event: Event) -> bool:
+    return isinstance(event, ValueRecorded) and event.key == INPUT
 
 
 def replacement(state: RunState, verdict: GuardVerdict) -> tuple[str, str]:

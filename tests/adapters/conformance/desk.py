@@ -228,8 +228,8 @@ class Desk:
             interceptor=self.intercept,
         )
 
-    def live(self, store: Any = None) -> Any:
-        """Begins a life of the process: the agent, hardened."""
+    def live(self, store: Any = None, **options: Any) -> Any:
+        """Begins a life of the process: the agent, hardened, with these further options."""
         return self.bench.adapter.harden(
             self.agent or self.bench.agent(),
             contract(**self.changes),
@@ -238,6 +238,7 @@ class Desk:
             verifiers={"refund": self.shop.verify if self.verify else _unknown},
             surroundings=self.surroundings(store),
             fingerprint=self.fingerprint,
+            **options,
         )
 
     async def events(self, kind: type[Event] | None = None, run_id: str = "r") -> list[Any]:

@@ -25,12 +25,14 @@ from plimsoll.core.canonical import canonical_json
 from plimsoll.core.events import CallIntended, CallSettled
 from plimsoll.runtime.result import RunResult
 from plimsoll.runtime.run import Run
+from plimsoll.runtime.screening import input_was_stopped
 from plimsoll.runtime.sessions import Session, Turn
 from plimsoll.runtime.undoable import links, taken_back
 
 __all__ = ["Conversation", "carried_of", "messages_before"]
 
 _TAKEN = ", which somebody has taken back"
+_STOPPED = "[A guard has stopped what was asked here.]"
 _PERHAPS_TAKEN = ", which somebody has perhaps taken back"
 
 
@@ -114,6 +116,8 @@ async def _retold(run: Run, turn: Turn, taken: Mapping[str, bool]) -> list[Model
     """A turn that left no messages, as it did not end well or another agent took over: what was asked, what came of it,
     and whatever was done, so that no model does it again for want of knowing."""
     prompt, _ = decode_input(turn.input)
+    if await input_was_stopped(run.state.env.store, turn.run_id):
+        prompt = _STOPPED
     if turn.answered:
         said = turn.output if isinstance(turn.output, str) else canonical_json(turn.output).decode()
     else:

@@ -28,7 +28,9 @@ from plimsoll.core.events import (
     RunParkedEvent,
     RunResumed,
     RunStarted,
+    ValueRecorded,
 )
+from plimsoll.core.guards import place_of, screening_in
 from plimsoll.observability.telemetry import names
 
 __all__ = ["AgentMetrics", "Metrics", "Waiting"]
@@ -36,6 +38,7 @@ __all__ = ["AgentMetrics", "Metrics", "Waiting"]
 _SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _TOKENS = tuple(4**power for power in range(14))
 _WAITS = (1, 5, 15, 60, 300, 900, 3600, 14400, 86400, 604800)
+_QUICKLY = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096)
 _SYNCS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 5.0)
 _OPERATIONS = {CallKind.MODEL: names.CHAT, CallKind.TOOL: names.EXECUTE_TOOL, CallKind.HTTP: names.EXECUTE_TOOL}
 
@@ -55,6 +58,8 @@ _FINDINGS = "plimsoll.findings"
 _REQUESTED = "plimsoll.approvals.requested"
 _DECIDED = "plimsoll.approvals.decided"
 _WAIT = "plimsoll.approvals.wait"
+_VERDICTS = "plimsoll.guard.verdicts"
+_JUDGING = "plimsoll.guard.duration"
 _BARRIER = "plimsoll.journal.barrier.duration"
 _PENDING = "plimsoll.approvals.pending"
 _OLDEST = "plimsoll.approvals.oldest"
@@ -73,11 +78,13 @@ _COUNTERS = {
     _FINDINGS: ("{finding}", "Findings raised."),
     _REQUESTED: ("{request}", "Approvals asked for."),
     _DECIDED: ("{request}", "Approvals decided, expired or voided."),
+    _VERDICTS: ("{verdict}", "Texts that a guard judged, or failed to."),
 }
 _HISTOGRAMS = {
     _DURATION: ("s", "How long a call of a model or a tool took, or a run was active.", _SECONDS),
     _TOKEN_USAGE: ("{token}", "Tokens used by a call of a model, all its attempts together.", _TOKENS),
     _WAIT: ("s", "From asking for an approval until it was decided.", _WAITS),
+    _JUDGING: ("s", "How long a guard took over a text.", _QUICKLY),
     _BARRIER: ("s", "How long a run waited until its records were durable.", _SYNCS),
 }
 
@@ -192,6 +199,7 @@ class AgentMetrics:
             DoubtResolved: self._resolved,
             ApprovalRequested: self._requested,
             ApprovalDecided: self._decided,
+            ValueRecorded: self._judged,
         }
 
     def committed(self, records: Sequence[Record]) -> Iterator[tuple[Record, Event]]:
@@ -286,6 +294,18 @@ class AgentMetrics:
 
     def _resolved(self, event: DoubtResolved, at: float) -> None:
         self._metrics.count(_RESOLVED, {**self._agent, names.ANSWERED: event.answer})
+
+    def _judged(self, event: ValueRecorded, at: float) -> None:
+        screening = screening_in(event)
+        if screening is None:
+            return
+        for verdict in screening.verdicts:
+            told: dict[str, Any] = {**self._agent, names.GUARD: verdict.guard, names.GUARD_ON: place_of(event.key)}
+            self._metrics.measure(_JUDGING, told, verdict.duration_s)
+            told |= {names.GUARD_ACTION: verdict.action or "pass", names.OBSERVED: verdict.observed}
+            if verdict.fault:
+                told[names.FAULT] = verdict.fault
+            self._metrics.count(_VERDICTS, told)
 
     def _requested(self, event: ApprovalRequested, at: float) -> None:
         self.waiting[event.request_id] = self._waits(event, at)
