@@ -39,6 +39,7 @@ _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "policies": (policies.policies, ("policies",)),
     "tail": (policies.tail, ("tail",)),
     "transfer": (learning.transfer, ("transfer",)),
+    "guards": (learning.guards, ("guards",)),
     "transfer.shipped": (learning.shipped, ("transfer",)),
     "silent": (findings.silent, ("silent",)),
     **{f"policies.{policy}": (policies.cost_of(policy), ("policies",)) for policy in policies.POLICIES},

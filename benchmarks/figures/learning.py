@@ -2,7 +2,7 @@
 
 from benchmarks.figures.layout import Result, measured, table, text
 
-__all__ = ["shipped", "transfer"]
+__all__ = ["guards", "shipped", "transfer"]
 
 
 def transfer(result: Result) -> str:
@@ -32,6 +32,16 @@ def transfer(result: Result) -> str:
 def shipped(result: Result) -> str:
     """What an answer of the shipped classifier costs."""
     return text(f"CLINC150, 150 intents: {_bytes_and_time(result)} (median). {measured(result)}")
+
+
+def guards(result: Result) -> str:
+    """What a guard's verdict costs."""
+    each = ", ".join(f"{ms:g} ms for {words} words" for words, ms in result["verdict_ms"].items())
+    size, around = f"{result['model_bytes'] / 1e6:.1f} MB", f"{result['screening_us']:g} µs"
+    return text(
+        f"CPU of one verdict on one thread: {each} (MiniLM, {size}). What a run pays around it, to find, record and act"
+        f" on it: {around}. A text that was judged lately costs nothing. By `benchmarks/guards.py`. {measured(result)}"
+    )
 
 
 def _method(name: str) -> str:

@@ -16,6 +16,7 @@ from plimsoll.core.errors import MissingExtra
         ("encoder", "numpy", "learning"),
         ("linear", "numpy", "inference"),
         ("classifier", "numpy", "inference"),
+        ("guards", "tokenizers", "inference"),
         ("calibration", "numpy", "learning"),
         ("transfer", "numpy", "learning"),
         ("decoder.tools", "jsonschema", "served"),

@@ -132,6 +132,7 @@ class Desk(Lives):
         self.models: dict[str, Any] = {"primary": sure, "backup": sure}
         self.agent: Any = agent
         self.tools: list[Any] = [self.shop.look, self.shop.refund]
+        self.judges: dict[str, Any] = {}
         self.fingerprint = "v1"
 
     def live(self, store: Any = None) -> Harness:
@@ -141,6 +142,7 @@ class Desk(Lives):
             agent=self.agent,
             surroundings=self.surroundings(store),
             children=self.children(),
+            guards=self.judges,
             fingerprint=self.fingerprint,
             **self.means(),
         )

@@ -53,6 +53,14 @@ _PROTECTIONS = """
 [protections]
 #limits = "observe"
 #approvals = "observe"
+
+# Small models of your own may judge texts on their way: what is asked, what tools bring, what is answered.
+#[guards.injection]
+#model = "registry:injection@champion"  # or the directory that `plimsoll learn export` wrote
+#on = ["input", "tool_result"]
+#label = "injection"  # which of its labels to look for,
+#above = 0.9  # and from which probability on
+#action = "halt"  # or only a finding; or hand_over, to people; or replace
 """
 
 _PRIMARY = """

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from plimsoll.contract.model import AgentSection, JournalSection, Limits, Model
+from plimsoll.contract.model import AgentSection, GuardSection, JournalSection, Limits, Model
 from plimsoll.core.calls import Ending, Usage
 from plimsoll.core.clock import LoopClock
 from plimsoll.core.events import Finding
+from plimsoll.core.guards import PhraseGuard
 from plimsoll.journal.keys import new_master_key
 from plimsoll.observability.telemetry import OpenTelemetry
 from plimsoll.runtime.dispatch import Dispatcher
@@ -305,3 +306,31 @@ def test_harnesses_that_tell_the_same_provider_each_tell_what_waits(heard: Heard
     assert asked == [("desk", 1), ("second", 2)]
     known = {told["gen_ai.agent.name"] for _, told, _ in heard.points("plimsoll.approvals.pending")}
     assert known == {"desk", "second"}
+
+
+def test_the_verdicts_of_guards_are_counted_and_nothing_of_the_texts_is_told(heard: Heard) -> None:
+    section = {"model": "m", "label": "injection", "above": 0.9}
+    guards = {
+        "injection": GuardSection(on=("input", "tool_result"), action="finding", **section),  # type: ignore[arg-type]
+        "broken": GuardSection(on=("output",), on_failure="pass", **section),  # type: ignore[arg-type]
+    }
+
+    async def main() -> None:
+        desk = ToldDesk(heard, guards=guards)
+        desk.judges = {"injection": PhraseGuard("injection", "W1"), "broken": PhraseGuard("other")}
+        desk.judges["broken"].labels = ("injection", "other")
+        desk.judges["broken"].judge = fails
+        await desk.live().run({"order": "W1"}, run_id="r")
+
+    async def fails(text: str) -> dict[str, float]:
+        raise RuntimeError(text)
+
+    simulated(main)
+    assert values(heard, "plimsoll.guard.verdicts") == {
+        ("False", "finding", "injection", "input"): 1,
+        ("False", "finding", "injection", "tool_result"): 1,
+        ("exception", "False", "pass", "broken", "output"): 1,
+    }
+    measured = heard.points("plimsoll.guard.duration")
+    assert sum(value[0] for _, _, value in measured) == 3  # the refund's result is a number, and no text
+    assert "W1" not in str([event for event in heard.events() if event[0] == "plimsoll.finding"])
