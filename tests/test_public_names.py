@@ -27,6 +27,7 @@ HEAVY = (
     "plimsoll.learning.decoder.served",
     "plimsoll.learning.encoder",
     "plimsoll.learning.export",
+    "plimsoll.learning.guards",
     "plimsoll.learning.journals",
     "plimsoll.learning.manifest",
     "plimsoll.learning.options",

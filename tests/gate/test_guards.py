@@ -6,16 +6,18 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as replace_section
 
-from plimsoll.contract.model import Contract, GuardSection, Mode, Protections
+from plimsoll.contract.model import AgentSection, Contract, GuardSection, Mode, Protections
 from plimsoll.core.guards import Guard, PhraseGuard
 from plimsoll.gate.campaign import run_campaign
 from plimsoll.gate.enumeration import first_cells
+from plimsoll.gate.family import whole_family
 from plimsoll.gate.healthy import healthy_runs
 from plimsoll.gate.mutants import MUTANTS
 from plimsoll.gate.plain import plain_subject
 from plimsoll.gate.planting import asked_with, planted
 from plimsoll.gate.scenario import Scenario
 from plimsoll.gate.self_test import Fate, self_test
+from plimsoll.gate.sites import SiteKind, site_kind
 from plimsoll.gate.subject import Subject
 from plimsoll.gate.trying import Report, report_on, try_task
 from plimsoll.gate.verdict import Reach
@@ -149,6 +151,16 @@ def test_a_whole_campaign_ships_an_agent_with_guards() -> None:
     verdict = run_campaign(subject(judged), [hostile_scenario()], workers=2, storm_count=40)
     assert [str(each) for each in verdict.failures] == []
     assert {"guard_fails", "guard_hangs", "hostile_request", "hostile_result"} <= {cell.kind for cell in verdict.cells}
+
+
+def test_a_childs_guards_judge_its_own_tools_and_no_request_of_the_client() -> None:
+    child = contract(agent=AgentSection(name="billing"), guards={"money": guard("input", "tool_result", "output")})
+    whole = whole_family(promised(guard("input")), [child])
+    assert set(whole.guards) == {"guard0", "billing.money"}
+    judging = whole.guards["billing.money"]
+    assert judging.on == ("tool_result", "output") and judging.judges("billing.refund")
+    assert not judging.judges("refund") and whole.guards["guard0"].on == ("input",)
+    assert site_kind("billing.money@child/guard:output", whole) is SiteKind.GUARD
 
 
 def test_a_text_is_planted_where_a_person_might_have_written_it() -> None:

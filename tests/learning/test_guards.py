@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from plimsoll import ModelReply, harden
 from plimsoll.adapters.plain import PlainAgent
@@ -16,6 +17,11 @@ from plimsoll.core.calls import Ending
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import Misuse
 from plimsoll.core.guards import PhraseGuard, screening_in
+from plimsoll.gate.enumeration import first_cells
+from plimsoll.gate.healthy import healthy_runs
+from plimsoll.gate.plain import plain_subject
+from plimsoll.gate.trying import try_all
+from plimsoll.gate.verdict import Reach
 from plimsoll.learning.errors import WeightsError
 from plimsoll.learning.export import export, rows_of
 from plimsoll.learning.guards import MAX_CHARACTERS, ClassifierGuard, load_guard, load_guards
@@ -23,6 +29,8 @@ from plimsoll.learning.manifest import FILE
 from plimsoll.learning.options import FitOptions, Method
 from plimsoll.learning.rows import read_rows
 from plimsoll.learning.transfer import fit
+from tests.gate.sample import agent as gate_agent
+from tests.gate.sample import contract, scenario, shop_tools, shop_verifiers
 from tests.learning.tiny import FILLERS
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]  # libraries that take long to import
@@ -99,9 +107,8 @@ def test_a_text_that_was_judged_is_known(guard: ClassifierGuard, monkeypatch: py
 
 
 def test_guards_of_one_model_share_it_and_another_is_loaded_anew(folder: Path, tmp_path: Path) -> None:
-    contract = load_contract(folder / "plimsoll.toml")
-    section = contract.guards["money"]
-    twice = load_guards(type(contract)(agent=contract.agent, guards={"a": section, "b": section}), directory=folder)
+    section = load_contract(folder / "plimsoll.toml").guards["money"]
+    twice = load_guards(contract(guards={"a": section, "b": section}), directory=folder)
     assert twice["a"] is twice["b"]
     other = shutil.copytree(folder / "models/money", tmp_path / "other")
     written = (other / FILE).read_text()
@@ -184,6 +191,22 @@ def test_a_hardened_agent_is_guarded_by_its_contract_alone(folder: Path, asked: 
     assert {verdict.model for screening in said for verdict in screening.verdicts} == {guard.digest}
     other = harden(agent(heard), load_contract(folder / "plimsoll.toml"), guards={"money": PhraseGuard("refund")})
     assert hardened.fingerprint != other.fingerprint
+
+
+def test_the_gate_asks_the_model_itself_in_virtual_time(folder: Path, guard: ClassifierGuard) -> None:
+    """In processes of their own, as a campaign does."""
+    section = load_contract(folder / "plimsoll.toml").guards["money"]
+    judged = contract(guards={"money": replace(section, on=("tool_result",), tools=("find_order",), timeout_s=5.0)})
+    subject = plain_subject(
+        gate_agent, judged, tools=shop_tools, verifiers=shop_verifiers, guards={"money": guard}
+    )  # fmt: skip
+    held = scenario("W2", hostile=(HOSTILE, "where can you track the order now"))
+    healthy = healthy_runs(subject, [held], promised=judged, seed=7)
+    assert healthy.reasons == ()
+    tasks = [task for task in first_cells(0, healthy.stages[0]) if task.injections[0].kind == "hostile_result"]
+    stopped, passed = try_all(healthy.stages, tasks, seed=7, workers=2)
+    assert (stopped.trial.reach, stopped.trial.violations) == (Reach.REFUSED, ())
+    assert "hostile_passed" in {each.code for each in passed.trial.violations}  # of which it knows nothing
 
 
 def test_a_registry_that_is_not_there_is_told() -> None:
