@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from plimsoll.contract.model import Model
+from plimsoll.contract.model import GuardSection, Model
 from plimsoll.core.calls import Ending
+from plimsoll.core.guards import PhraseGuard
 from plimsoll.observability.telemetry import OpenTelemetry, serve_metrics
 from tests.observability.telemetry.heard import Heard, ToldDesk
 from tests.observability.telemetry.running import installed
@@ -49,8 +50,11 @@ def told() -> dict[str, set[str]]:
 
 
 async def everything_happens(heard: Heard) -> None:
-    """Fallbacks, retries, an approval, a crash, a doubt, a refusal."""
-    desk = ToldDesk(heard, verify=False, models={"primary": Model(fallback=("backup",), retry=Retry(on=ON)), **DEAR})
+    """Fallbacks, retries, an approval, a crash, a doubt, a refusal, and answers that a guard judges."""
+    models = {"primary": Model(fallback=("backup",), retry=Retry(on=ON)), **DEAR}
+    judged = GuardSection(model="m", on=("output",), label="claim", above=0.9)
+    desk = ToldDesk(heard, verify=False, models=models, guards={"claims": judged})
+    desk.judges = {"claims": PhraseGuard("claim", "never said")}
 
     async def fails(prompt: Any) -> Any:
         raise ConnectionError

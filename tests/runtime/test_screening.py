@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from plimsoll.contract.model import AgentSection, Contract, GuardSection, Limits, Mode, Model, Protections, Tool
 from plimsoll.core.calls import CallInfo, CallKind, Effect, Ending
@@ -579,6 +580,37 @@ def test_another_model_in_a_guard_makes_another_version() -> None:
     ]
     first, same, other = (harness.env.fingerprint for harness in made)
     assert first == same != other
+
+
+def test_what_is_taken_back_is_read_by_no_agent_and_not_judged() -> None:
+    async def main() -> None:
+        desk = Desk(section("input", "tool_result", "output"))
+        desk.contract = replace(
+            desk.contract, tools={"pay": Tool(effect=Effect.WRITE, compensate="bank:unpay"), "read": Tool()}
+        )
+
+        async def unpay(args: Mapping[str, Any], result: Any) -> str:
+            return HOSTILE
+
+        async def serve(run: Run, asked: Any) -> str:
+            await run.call("pay", {"amount": 5})
+            raise ValueError("the rest went wrong")
+
+        harness = Harness(
+            desk.contract,
+            agent=serve,
+            surroundings=desk.surroundings(),
+            tools=[desk.pay],
+            compensators={"pay": unpay},
+            guards={"injection": desk.guard},
+            fingerprint="v1",
+        )
+        assert (await harness.run("?", run_id="r")).ending is Ending.FAILED
+        asked = list(desk.guard.asked)
+        result = await harness.compensate("r", by="ana")
+        assert (result.ending, desk.guard.asked) == (Ending.COMPLETE, asked), result.reason
+
+    simulated(main)
 
 
 def test_no_key_of_an_agents_own_is_a_guards() -> None:

@@ -43,12 +43,13 @@ async def screen_input(state: RunState) -> None:
 
 
 async def screen_result(state: RunState, settled: Settled, key: str, effect: Effect) -> Settled:
-    """What a call brought, as far as the guards let it through: as it is, or as a failure that says why not.
+    """What a call brought, as far as the guards let it through: as it is, or as a failure that says why not. What takes
+    back what another run did is read by no agent, and not judged.
 
     What a tool says of its failure is judged, too, for it comes from outside as well. Raises as `screen_input` does.
     """
     guards, exchange, outcome = state.env.guards, settled.exchange, settled.outcome
-    if guards is None or exchange.kind is CallKind.MODEL:
+    if guards is None or exchange.kind is CallKind.MODEL or state.started.undoes:
         return settled
     judging = guards.on_result(exchange.dependency)
     if not judging:

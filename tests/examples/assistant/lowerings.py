@@ -196,7 +196,13 @@ def of_protections() -> list[Lowered]:
         "loops": ("bounded, unbounded loop in ", "order_status", ("loop",)),
         "silent_failures": ("honesty, silent failure in ", "small_refund", ("false_claim",)),
     }
-    unused = {"hedge", "circuit_breaker", "rate_limit", "bulkhead"}  # the assistant's contract has none of these
+    unused = {
+        "hedge",
+        "circuit_breaker",
+        "rate_limit",
+        "bulkhead",
+        "guards",
+    }  # the assistant's contract has none of these
     assert seen.keys() | unused == set(Protections.__struct_fields__)
     return [
         Lowered(

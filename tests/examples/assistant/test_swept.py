@@ -43,7 +43,7 @@ HARMLESS = {
     r"(gate|gate\.scenarios) left out": "nothing is tried then, so that nothing ships",
     r"gate\.(seed|storms) .*": "what is drawn; too few storms are INCONCLUSIVE",
     r"gate\.finding_within_s = 12\.0": "stricter",
-    r"protections\.(hedge|circuit_breaker|rate_limit|bulkhead) = observe": "there is nothing of it in this contract",
+    r"protections\.(hedge|circuit_breaker|rate_limit|bulkhead|guards) = observe": "this contract has nothing of it",
     r"models\.\w+\.answer_within_s = .*": "nothing is handed over to a person here",
     r"alerts\.\w+ = .*": "a decision: which alerts reach people, and how many; the gate sees all of them",
     r"service_levels\.\w+ = .*": "a decision: what goes well, over many runs, and a trial is one",
