@@ -94,10 +94,10 @@ def replacement(state: RunState, verdict: GuardVerdict) -> tuple[str, str]:
 
 
 def _said(outcome: Outcome) -> Any:
+    """What came from outside: a result, or what a dependency says of its failure. The words of a refusal are ours."""
     if outcome.ok:
         return outcome.value
-    is_theirs = outcome.status is Status.FAILED and outcome.error is not None
-    return outcome.error.message if is_theirs and outcome.error is not None else ""
+    return outcome.error.message if outcome.status is Status.FAILED and outcome.error is not None else ""
 
 
 def _replacement(state: RunState, verdict: GuardVerdict) -> str:

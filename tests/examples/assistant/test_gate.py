@@ -95,4 +95,7 @@ def test_the_same_seed_gives_the_same_campaign_in_another_process_under_another_
 @pytest.mark.timeout(300)
 def test_break_any_one_protection_and_it_no_longer_ships() -> None:
     tested = self_test(hardened, load_contract(CONTRACT), [*FEW[:2], *FLOODED, *LIED_TO], workers=2)
-    assert {result.name: result.fate for result in tested.results} == {mutant.name: Fate.BLOCKED for mutant in MUTANTS}
+    without = {"guards_observed", "guards_removed"}  # the assistant's contract has no guards
+    assert {result.name: result.fate for result in tested.results} == {
+        mutant.name: Fate.NOT_APPLICABLE if mutant.name in without else Fate.BLOCKED for mutant in MUTANTS
+    }
