@@ -1,12 +1,13 @@
 """A model's directory says what it is, and what is no longer that is not taken for it."""
 
+import hashlib
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from plimsoll.learning.errors import WeightsError
-from plimsoll.learning.manifest import FILE, Manifest, Scores, digests, read_manifest, write_manifest
+from plimsoll.learning.manifest import FILE, Manifest, Scores, digests, model_digest, read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -47,6 +48,19 @@ def test_it_is_read_as_it_was_written(directory: Path) -> None:
 def test_what_people_read_may_change(directory: Path) -> None:
     (directory / "README.md").write_text("more for people")
     read_manifest(directory, kind="model")
+
+
+def test_a_models_digest_is_that_of_its_manifest(directory: Path) -> None:
+    made = model_digest(directory)
+    assert made == hashlib.sha256((directory / FILE).read_bytes()).hexdigest()
+    (directory / "encoder" / "model.safetensors").write_bytes(b"others")
+    write_manifest(directory, manifest(directory))
+    assert model_digest(directory) != made
+
+
+def test_what_has_no_manifest_has_no_digest(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"plimsoll-model\.json cannot be read: No such file"):
+        model_digest(tmp_path)
 
 
 def damage(directory: Path, kind: str) -> None:

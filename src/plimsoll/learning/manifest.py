@@ -8,7 +8,7 @@ import msgspec
 
 from plimsoll.learning.errors import WeightsError
 
-__all__ = ["FILE", "Manifest", "Scores", "digests", "read_manifest", "write_manifest"]
+__all__ = ["FILE", "Manifest", "Scores", "digests", "model_digest", "read_manifest", "write_manifest"]
 
 FILE = "plimsoll-model.json"
 FORMAT = 1
@@ -99,6 +99,17 @@ def read_manifest(directory: Path, *, kind: str) -> Manifest:
         raise WeightsError(str(directory), f"it is of kind `{manifest.kind}`, and `{kind}` is wanted: {hint}")
     _verify(directory, manifest.files)
     return manifest
+
+
+def model_digest(directory: Path) -> str:
+    """What names the very model in a directory: SHA-256 of its manifest, which names the digests of all else.
+
+    Whether the other files are still those is what `read_manifest` looks at. Raises `WeightsError`.
+    """
+    try:
+        return _digest(directory / FILE)
+    except OSError as error:
+        raise WeightsError(str(directory), f"its {FILE} cannot be read: {error.strerror}") from error
 
 
 def _verify(directory: Path, files: Mapping[str, str]) -> None:
