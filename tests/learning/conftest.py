@@ -11,7 +11,14 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
-LIGHT = {"test_extra.py", "test_journals.py", "test_manifest.py", "test_options.py", "test_rows.py"}
+LIGHT = {
+    "test_extra.py",
+    "test_journals.py",
+    "test_lineage.py",
+    "test_manifest.py",
+    "test_options.py",
+    "test_rows.py",
+}
 HERE = Path(__file__).parent
 if importlib.util.find_spec("torch") is None:
     collect_ignore = [file.name for file in HERE.glob("test_*.py") if file.name not in LIGHT]

@@ -12,9 +12,13 @@ import pytest
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import Misuse
 from plimsoll.learning.classifier import Classifier
+from plimsoll.learning.curves import FILE as CURVES
+from plimsoll.learning.curves import read_curves
 from plimsoll.learning.encoder import Encoder
 from plimsoll.learning.errors import DataError, WeightsError
 from plimsoll.learning.export import export, rows_of
+from plimsoll.learning.lineage import FILE as LINEAGE
+from plimsoll.learning.lineage import read_lineage
 from plimsoll.learning.manifest import FILE, Manifest, digests, read_manifest, write_manifest
 from plimsoll.learning.options import FitOptions, Method, Progress
 from plimsoll.learning.rows import Rows, read_rows
@@ -46,6 +50,16 @@ def test_the_vectors_are_nearly_those_of_the_model(model: Path, exported: Path) 
     assert ours.shape == (3, 32) and ours.dtype == np.float32
     assert (ours * exact).sum(axis=1).min() > 0.97
     assert np.allclose(np.linalg.norm(ours, axis=1), 1, atol=1e-5)
+
+
+def test_what_is_known_of_its_rows_and_its_training_goes_with_it(model: Path, exported: Path, splits: Path) -> None:
+    rows = read_rows(splits)
+    for directory, kind in ((model, "model"), (exported, "export")):
+        assert {LINEAGE, CURVES} <= set(read_manifest(directory, kind=kind).files)
+        lineage = read_lineage(directory, data_digest=rows.digest)
+        assert lineage is not None and lineage.sources == rows.sources
+        assert (directory / LINEAGE).stat().st_mode & 0o777 == 0o600
+        assert [curve.epoch for curve in read_curves(directory)] == [1, 2, 3, 4]
 
 
 def test_the_scores_are_those_of_what_was_written(model: Path, exported: Path, splits: Path) -> None:

@@ -76,7 +76,9 @@ def rows_of(path: Path, **chosen: Any) -> JournalRows:
 def test_the_label_is_the_first_tool_of_a_run_that_completed(tmp_path: Path) -> None:
     path = journal_of(tmp_path, "hello", "find it", "find and pay", "please fail")
     assert rows_of(path) == JournalRows(
-        (Row("hello", ANSWER), Row("find it", "find"), Row("find and pay", "find")), left_out=0
+        (Row("hello", ANSWER), Row("find it", "find"), Row("find and pay", "find")),
+        ("run-0", "run-1", "run-2"),
+        left_out=0,
     )
 
 
@@ -100,13 +102,13 @@ def test_a_request_is_read_in_every_form_that_an_adapter_records(tmp_path: Path,
 
 def test_what_has_no_text_is_counted(tmp_path: Path) -> None:
     path = journal_of(tmp_path, None, 7, " ", "[erased]", {"order": "W1"}, "x" * (MAX_CHARACTERS + 1), "good")
-    assert rows_of(path) == JournalRows((Row("good", ANSWER),), left_out=6)
+    assert rows_of(path) == JournalRows((Row("good", ANSWER),), ("run-6",), left_out=6)
 
 
 def test_runs_of_another_agent_are_not_these(tmp_path: Path) -> None:
     path = journal_of(tmp_path, "hello")
     assert len(rows_of(path, agent="shop").rows) == 1
-    assert rows_of(path, agent="other") == JournalRows((), left_out=0)
+    assert rows_of(path, agent="other") == JournalRows((), (), left_out=0)
 
 
 def test_the_command_writes_what_fit_reads_for_one_person_alone(tmp_path: Path) -> None:
@@ -118,6 +120,7 @@ def test_the_command_writes_what_fit_reads_for_one_person_alone(tmp_path: Path) 
         "rows": 3,
         "left_out": 1,
         "labels": {ANSWER: 1, "find": 2},
+        "lineage": f"{out}.lineage.json",
     }
     assert [row.label for row in read_file(out)] == [ANSWER, "find", "find"]
     assert out.stat().st_mode & 0o777 == 0o600

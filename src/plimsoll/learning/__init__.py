@@ -2,6 +2,7 @@
 
 rows         texts and their labels, read from files and checked
 journals     rows from a journal: what runs were asked, and which tool each called first
+lineage      which runs a model's rows come from, carried from the rows' file into its directory
 weights      a transformer's directory, read and checked
 encoder      a pre-trained transformer of the BERT family, which turns texts into vectors
 linear       the head over those vectors, and what its logits mean
@@ -12,6 +13,7 @@ options      the methods, and what each does where nothing else is said
 training     fine-tuning of all weights or of adapters, resumable
 contrast     fine-tuning by few examples
 transfer     `fit`: rows and an encoder become a model's directory
+curves       how a training went, in numbers
 manifest     what stands in such a directory
 card         what is said of it to people
 export       the same model in int8, for ONNX Runtime
@@ -21,6 +23,6 @@ guards       judges an agent's texts with exported models, as its contract says
 local        what a rung of a ladder asks: the seam to agents
 loading      such a model, by what a contract calls it
 
-Nothing is imported here: `rows`, `journals`, `options`, `manifest`, `local` and `loading` need no extra, `classifier`,
-`guards` and `linear` need `inference`, the others `learning`.
+Nothing is imported here: `rows`, `journals`, `lineage`, `options`, `curves`, `manifest`, `local` and `loading` need no
+extra, `classifier`, `guards` and `linear` need `inference`, the others `learning`.
 """

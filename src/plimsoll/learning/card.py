@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from plimsoll.core.errors import MissingExtra
+from plimsoll.learning.curves import Curve
 from plimsoll.learning.manifest import Manifest, Scores
 from plimsoll.learning.rows import Rows
-from plimsoll.learning.training import Curve
 
 try:
     from matplotlib.figure import Figure

@@ -17,10 +17,12 @@ import msgspec
 from plimsoll.core.errors import MissingExtra, Misuse
 from plimsoll.learning.card import write_card
 from plimsoll.learning.classifier import ONNX, TOKENIZER, Vectors
+from plimsoll.learning.curves import FILE as CURVES
 from plimsoll.learning.encoder import Encoder
 from plimsoll.learning.errors import DataError, WeightsError
 from plimsoll.learning.head import fitted_head
 from plimsoll.learning.judging import Split, calibrated, scores
+from plimsoll.learning.lineage import FILE as LINEAGE
 from plimsoll.learning.linear import Head, load_head, save_head
 from plimsoll.learning.manifest import Manifest, digests, read_manifest, write_manifest
 from plimsoll.learning.options import Progress
@@ -38,6 +40,8 @@ except ImportError as error:
 __all__ = ["export", "rows_of"]
 
 _OPSET = 17
+_CARRIED = (LINEAGE, CURVES)
+"""What an export has of its model as it stands: where its rows come from, and how its training went."""
 
 
 def rows_of(model: Path, data: Path) -> Rows:
@@ -64,6 +68,9 @@ def export(model: Path, *, rows: Rows, out: Path, listener: Listener = lambda to
     scratch.mkdir(parents=True)
     try:
         _write_onnx(Encoder.load(model / ENCODER, max_tokens=manifest.max_tokens), scratch)
+        for name in _CARRIED:
+            if (model / name).exists():
+                shutil.copy(model / name, scratch / name)
         made = _refitted(scratch, model, manifest, rows, listener)
         write_manifest(scratch, made)
         write_card(scratch, made, rows=rows, curves=())

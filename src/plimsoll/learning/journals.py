@@ -13,7 +13,7 @@ from plimsoll.core.events import CallIntended, CallSettled, Event, RunStarted
 from plimsoll.journal.store import Store
 from plimsoll.learning.rows import MAX_CHARACTERS, Row
 
-__all__ = ["ANSWER", "JournalRows", "journal_rows"]
+__all__ = ["ANSWER", "JournalRows", "journal_identity", "journal_rows"]
 
 ANSWER = "answer"
 """The label of a request that was answered without any tool."""
@@ -25,15 +25,17 @@ _PEOPLE = frozenset({"user", "human"})
 
 @dataclass(frozen=True, slots=True)
 class JournalRows:
-    """The rows, the earliest first, and how many completed runs gave none: no text, too long a one, or erased."""
+    """The rows, the earliest first, the run behind each, and how many completed runs gave none: no text, too long a
+    one, or erased."""
 
     rows: tuple[Row, ...]
+    runs: tuple[str, ...]
     left_out: int
 
 
 async def journal_rows(store: Store, *, agent: str | None = None) -> JournalRows:
     """The rows of an open journal, of one agent or (None) of all. Raises `JournalCorrupt` for what cannot be read."""
-    rows, left_out = [], 0
+    rows, runs, left_out = [], [], 0
     for head in reversed(await store.heads()):
         if head.ending is not Ending.COMPLETE or agent not in (None, head.agent):
             continue
@@ -42,7 +44,15 @@ async def journal_rows(store: Store, *, agent: str | None = None) -> JournalRows
             left_out += 1
         else:
             rows.append(row)
-    return JournalRows(tuple(rows), left_out)
+            runs.append(head.run_id)
+    return JournalRows(tuple(rows), tuple(runs), left_out)
+
+
+async def journal_identity(store: Store) -> str:
+    """What names a journal wherever it lies: the digest of the first record of its first run. Empty: it has no run."""
+    heads = await store.heads()
+    first = await store.read(heads[-1].run_id, limit=1) if heads else []
+    return first[0].digest.hex() if first else ""
 
 
 def _row(events: Sequence[Event]) -> Row | None:

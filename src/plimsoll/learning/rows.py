@@ -12,13 +12,14 @@ import hashlib
 import io
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 
 from plimsoll.core.rng import seeded_rng
 from plimsoll.learning.errors import DataError
+from plimsoll.learning.lineage import Source, source_of
 
 __all__ = ["MAX_CHARACTERS", "OUT_OF_SCOPE", "Row", "Rows", "read_file", "read_rows"]
 
@@ -42,13 +43,15 @@ class Rows:
     """What a model is fitted on, chosen by and judged by. No `test` rows: it is judged by none.
 
     Every label of `validation` and `test` is a label of `train`, or `out_of_scope`. `left_out` counts the training rows
-    that are out of scope; `repeated` the test rows whose very text was trained on.
+    that are out of scope; `repeated` the test rows whose very text was trained on. `sources` are the files that they
+    were read from, and what is known of where those come from.
     """
 
     train: tuple[Row, ...]
     validation: tuple[Row, ...]
     test: tuple[Row, ...] = ()
     left_out: int = 0
+    sources: tuple[Source, ...] = field(default=(), compare=False)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -78,6 +81,7 @@ class Rows:
         share: float = 0.2,
         seed: int = 0,
         source: str = "the rows",
+        sources: tuple[Source, ...] = (),
     ) -> "Rows":
         """Checks the rows, and takes `share` (between 0 and 1) of each label for validation where there are none.
 
@@ -94,6 +98,7 @@ class Rows:
             validation=chosen,
             test=tuple(test),
             left_out=sum(row.label == OUT_OF_SCOPE for row in given),
+            sources=sources,
         )
         _check(made, source)
         return made
@@ -105,18 +110,23 @@ def read_rows(path: Path, *, share: float = 0.2, seed: int = 0) -> Rows:
     `share` and `seed` are for what has no validation rows. Raises `DataError`, with the line where there is one.
     """
     if not path.is_dir():
-        return Rows.of(read_file(path), share=share, seed=seed, source=str(path))
+        rows, source = _read(path)
+        return Rows.of(rows, share=share, seed=seed, source=str(path), sources=(source,))
     files = {name: _split_file(path, name) for name in _SPLITS}
     if files["train"] is None:
         raise DataError(str(path), 0, "this directory has no train.jsonl and no train.csv")
-    read = {name: read_file(file) if file is not None else [] for name, file in files.items()}
-    return Rows.of(
-        read["train"], validation=read["validation"], test=read["test"], share=share, seed=seed, source=str(path)
-    )
+    read = {name: _read(file) for name, file in files.items() if file is not None}
+    train, validation, test = (read[name][0] if name in read else [] for name in _SPLITS)
+    sources = tuple(source for _, source in read.values())
+    return Rows.of(train, validation=validation, test=test, share=share, seed=seed, source=str(path), sources=sources)
 
 
 def read_file(path: Path) -> list[Row]:
     """The rows of one `.jsonl` or `.csv` file. Raises `DataError`, with the line."""
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[list[Row], Source]:
     if path.suffix not in _SUFFIXES:
         raise DataError(str(path), 0, "its name ends in neither .jsonl nor .csv")
     try:
@@ -128,7 +138,7 @@ def read_file(path: Path) -> list[Row]:
     rows = [_checked(row, str(path), line) for line, row in read(text, str(path))]
     if not rows:
         raise DataError(str(path), 0, "it has no rows")
-    return rows
+    return rows, source_of(path, raw)
 
 
 def _split_file(directory: Path, name: str) -> Path | None:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from plimsoll.core.errors import MissingExtra, Misuse
+from plimsoll.learning.curves import Curve
 from plimsoll.learning.encoder import Embedder, Encoder
 from plimsoll.learning.errors import TrainingFailed
 from plimsoll.learning.linear import Head
@@ -34,7 +33,7 @@ try:
 except ImportError as error:
     raise MissingExtra(error.name or "transformers", extra="learning") from error
 
-__all__ = ["Curve", "Finite", "Listener", "Tuned", "arguments", "callbacks", "examples", "run", "tuned"]
+__all__ = ["Finite", "Listener", "Tuned", "arguments", "callbacks", "examples", "run", "tuned"]
 
 Listener = Callable[[Progress], object]
 
@@ -46,14 +45,6 @@ _HEAD_RATE = 20.0
 """How much faster the head learns than the encoder under it."""
 _WEIGHT_DECAY = 0.01
 _LORA = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.1, target_modules="all-linear", exclude_modules=".*pooler.*")
-
-
-class Curve(msgspec.Struct, frozen=True):
-    """How an epoch ended. `loss` is the training rows', `accuracy` the validation rows'."""
-
-    epoch: float
-    loss: float
-    accuracy: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,15 +20,17 @@ from plimsoll.core.clock import Clock
 from plimsoll.core.errors import MissingExtra, Misuse
 from plimsoll.learning.card import write_card
 from plimsoll.learning.contrast import contrasted
+from plimsoll.learning.curves import Curve, write_curves
 from plimsoll.learning.encoder import Encoder
 from plimsoll.learning.errors import DataError, TrainingFailed
 from plimsoll.learning.head import fitted_head
 from plimsoll.learning.judging import Calibration, Split, calibrated, scores
+from plimsoll.learning.lineage import write_sources
 from plimsoll.learning.linear import Head, load_head, save_head
 from plimsoll.learning.manifest import Manifest, Scores, digests, write_manifest
 from plimsoll.learning.options import FitOptions, Method, Progress
 from plimsoll.learning.rows import Rows
-from plimsoll.learning.training import Curve, Listener, Tuned, tuned
+from plimsoll.learning.training import Listener, Tuned, tuned
 
 try:
     import numpy as np
@@ -71,6 +73,8 @@ def fit(
         began = clock.monotonic()
         session = _Session(loaded, rows, options, work, listener, finish=finish)
         fitted = session.fitted()
+        write_sources(work / MODEL, rows.digest, rows.sources)
+        write_curves(work / MODEL, fitted.tuned.curves)
         manifest = session.manifest(fitted, base=base, train_s=clock.monotonic() - began)
         write_manifest(work / MODEL, manifest)
         write_card(work / MODEL, manifest, rows=rows, curves=fitted.tuned.curves)
