@@ -81,7 +81,7 @@ bench: $(VENV)/.dev ## List the benchmarks, or run those named by BENCH="..."
 constraints: ## Remake constraints.txt from the newest versions that pyproject.toml allows
 	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(PYTHON) -m venv "$$scratch/venv"; \
-	"$$scratch/venv/bin/python" -m pip --quiet --disable-pip-version-check install '.[dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry,gateway,learning,browser,servers,mutation]'; \
+	"$$scratch/venv/bin/python" -m pip --quiet --disable-pip-version-check install '.[dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry,gateway,learning,registry,browser,servers,mutation]'; \
 	"$$scratch/venv/bin/python" -m pip freeze --exclude plimsoll-ai > "$$scratch/freeze"; \
 	sed -n '/^#/p' constraints.txt > "$$scratch/constraints"; \
 	grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' "$$scratch/freeze" >> "$$scratch/constraints"; \
@@ -102,7 +102,7 @@ $(VENV)/.made:
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.dev: EXTRAS := dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry,gateway
 $(VENV)/.browser: EXTRAS := browser,servers
-$(VENV)/.learning: EXTRAS := learning
+$(VENV)/.learning: EXTRAS := learning,registry
 $(VENV)/.mutation: EXTRAS := mutation
 
 $(VENV)/.demo $(VENV)/.dev $(VENV)/.browser $(VENV)/.learning $(VENV)/.mutation: $(PINNED) | $(VENV)/.made
