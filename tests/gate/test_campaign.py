@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -13,8 +14,11 @@ from plimsoll.contract.model import Contract, GateSection, Mode, Model, Protecti
 from plimsoll.gate.campaign import run_campaign
 from plimsoll.gate.faults import KINDS
 from plimsoll.gate.healthy import healthy_runs
+from plimsoll.gate.report import render_json
 from plimsoll.gate.trial import Plan, try_plan
 from plimsoll.gate.verdict import CLAIMS, Decision, Reach, Verdict
+from plimsoll.learning.errors import PromotionRefused
+from plimsoll.learning.registry.verdicts import check_verdict, read_verdict
 from plimsoll.runtime.models import ModelReply
 from plimsoll.runtime.run import Run
 from tests.gate.bare import bare
@@ -57,6 +61,18 @@ def test_the_hardened_agent_ships(ship: Verdict) -> None:
     assert [claim.name for claim in ship.claims] == list(CLAIMS)
     assert all(claim.held for claim in ship.claims)
     assert "all 7 claims held" in ship.reasons[0]
+
+
+def test_what_ships_is_taken_for_it_where_models_are_promoted(ship: Verdict, block: Verdict) -> None:
+    def taken(verdict: Verdict) -> None:
+        said = msgspec.structs.replace(read_verdict(render_json(verdict)), local_models={"local": "mine"})
+        check_verdict(said, digest="mine", now=datetime.fromisoformat(verdict.made_at).timestamp())
+
+    taken(ship)
+    with pytest.raises(PromotionRefused, match="the gate says BLOCK"):
+        taken(block)
+    with pytest.raises(PromotionRefused, match="was altered"):
+        taken(msgspec.structs.replace(block, decision=Decision.SHIP))
 
 
 def test_every_kind_of_fault_struck_the_hardened_agent(ship: Verdict) -> None:

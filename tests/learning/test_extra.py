@@ -20,6 +20,8 @@ from plimsoll.core.errors import MissingExtra
         ("calibration", "numpy", "learning"),
         ("transfer", "numpy", "learning"),
         ("decoder.tools", "jsonschema", "served"),
+        ("registry.clients", "mlflow", "registry"),
+        ("registry.tracking", "mlflow", "registry"),
     ],
 )
 def test_a_missing_library_is_named_with_its_extra(
@@ -43,5 +45,5 @@ def test_the_command_says_so_in_one_line(tmp_path: object, monkeypatch: pytest.M
 
 @pytest.mark.heavy
 def test_the_heavy_tests_are_collected() -> None:
-    for library in ("torch", "transformers", "sklearn", "peft", "onnxruntime", "llguidance", "jsonschema"):
+    for library in ("torch", "transformers", "sklearn", "peft", "onnxruntime", "llguidance", "jsonschema", "mlflow"):
         importlib.import_module(library)

@@ -21,6 +21,7 @@
     │   ├── SessionBusy             a turn of this session has not ended yet
     │   ├── Superseded              another owner has taken this run over
     │   ├── TrainingFailed          a training that cannot go on; see learning/errors.py
+    │   ├── RegistryUnavailable     the registry of models does not answer; see learning/errors.py
     │   └── NotSure                 a local model had better not answer; see learning/errors.py
     └── Misuse                      the caller must change something
         ├── ContractError           the contract is wrong; carries every problem with its place
@@ -28,6 +29,8 @@
         ├── SimulationError, …      the gate's simulator; see gate/simulator/errors.py
         ├── DataError, WeightsError rows and models that nothing can be made of; see learning/errors.py
         ├── ToolSchemaError         a schema that no model can be held to; see learning/errors.py
+        ├── RegistryError           what the registry of models does not have, or will not do
+        │   └── PromotionRefused    no verdict of the gate speaks for this model
         ├── ReplayMismatch          the agent's code no longer does what its journal says
         ├── UnknownRun / UnknownRequest / UnknownDependency
         ├── RunErased               a run whose personal data somebody has erased

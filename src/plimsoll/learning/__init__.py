@@ -20,9 +20,11 @@ export       the same model in int8, for ONNX Runtime
 classifier   answers with the exported model, without PyTorch
 decoder      models that write, from a directory or behind a server
 guards       judges an agent's texts with exported models, as its contract says
+registry     which models there are, who is champion by the gate's word, and back
 local        what a rung of a ladder asks: the seam to agents
 loading      such a model, by what a contract calls it
 
 Nothing is imported here: `rows`, `journals`, `lineage`, `options`, `curves`, `manifest`, `local` and `loading` need no
-extra, `classifier`, `guards` and `linear` need `inference`, the others `learning`.
+extra, `classifier`, `guards` and `linear` need `inference`, `registry` needs `registry` when it is asked, the others
+`learning`.
 """

@@ -2,7 +2,16 @@
 
 from plimsoll.core.errors import Misuse, OperationFailed
 
-__all__ = ["DataError", "NotSure", "ToolSchemaError", "TrainingFailed", "WeightsError"]
+__all__ = [
+    "DataError",
+    "NotSure",
+    "PromotionRefused",
+    "RegistryError",
+    "RegistryUnavailable",
+    "ToolSchemaError",
+    "TrainingFailed",
+    "WeightsError",
+]
 
 
 class DataError(Misuse):
@@ -32,6 +41,18 @@ class ToolSchemaError(Misuse):
 
 class TrainingFailed(OperationFailed):
     """A training that cannot go on. What it had reached by the end of its last whole epoch is kept."""
+
+
+class RegistryError(Misuse):
+    """What the registry does not have, or will not do."""
+
+
+class PromotionRefused(RegistryError):
+    """No verdict of the gate speaks for this model. The champion is who it was."""
+
+
+class RegistryUnavailable(OperationFailed):
+    """The registry did not answer, or its file cannot be used. What was fetched before is still there."""
 
 
 class NotSure(OperationFailed):

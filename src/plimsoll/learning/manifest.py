@@ -8,7 +8,7 @@ import msgspec
 
 from plimsoll.learning.errors import WeightsError
 
-__all__ = ["FILE", "Manifest", "Scores", "digests", "model_digest", "read_manifest", "write_manifest"]
+__all__ = ["FILE", "Manifest", "Scores", "digest_of", "digests", "model_digest", "read_manifest", "write_manifest"]
 
 FILE = "plimsoll-model.json"
 FORMAT = 1
@@ -68,7 +68,7 @@ def digests(directory: Path) -> dict[str, str]:
     """SHA-256 of every file under `directory` but the manifest and what is there for people to read."""
     files = (path.relative_to(directory) for path in sorted(directory.rglob("*")) if path.is_file())
     return {
-        path.as_posix(): _digest(directory / path) for path in files if path.suffix in _WEIGHED and path.name != FILE
+        path.as_posix(): digest_of(directory / path) for path in files if path.suffix in _WEIGHED and path.name != FILE
     }
 
 
@@ -107,7 +107,7 @@ def model_digest(directory: Path) -> str:
     Whether the other files are still those is what `read_manifest` looks at. Raises `WeightsError`.
     """
     try:
-        return _digest(directory / FILE)
+        return digest_of(directory / FILE)
     except OSError as error:
         raise WeightsError(str(directory), f"its {FILE} cannot be read: {error.strerror}") from error
 
@@ -117,13 +117,14 @@ def _verify(directory: Path, files: Mapping[str, str]) -> None:
         path = directory / name
         if not path.is_file():
             raise WeightsError(str(directory), f"{name} is missing: copy the directory anew")
-        if _digest(path) != digest:
+        if digest_of(path) != digest:
             raise WeightsError(
                 str(directory),
                 f"{name} is not the file that {FILE} was written for: cut short or exchanged? Copy it anew",
             )
 
 
-def _digest(file: Path) -> str:
+def digest_of(file: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,5 +1,6 @@
 """Real servers for tests: started on a free port, waited for within bounds, and stopped."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -102,10 +103,12 @@ def installed(program: str) -> str:
 
 
 def mlflow_python(folder: Path) -> str:
-    """The Python of a virtual environment with MLflow: PLIMSOLL_MLFLOW names it, or it is made in `folder`."""
+    """A Python with MLflow: what PLIMSOLL_MLFLOW names, or this one, or that of an environment made in `folder`."""
     named = os.environ.get("PLIMSOLL_MLFLOW")
     if named:
         return named
+    if importlib.util.find_spec("mlflow") is not None:
+        return sys.executable
     venv.create(folder, with_pip=True)
     python = str(folder / "bin" / "python")
     subprocess.run([python, "-m", "pip", "install", "--quiet", MLFLOW], check=True, stdout=sys.stderr, timeout=900)
