@@ -20,6 +20,7 @@ ILLUSTRATIONS = {
     "docs/adapters/pydantic-ai.md": "run by tests/adapters/test_adapter_docs.py",
     "docs/patterns/transfer-learning.md": "run by tests/learning/test_learning_docs.py",
     "docs/patterns/transformer-architectures.md": "run by tests/learning/test_learning_docs.py",
+    "docs/registry.md": "run by tests/cli/test_learn_registry.py",
     "docs/gateway.md": "run by tests/services/gateway/test_gateway_docs.py",
     "examples/assistant/README.md": "run by tests/examples/assistant/test_agents.py",
 }

@@ -29,8 +29,10 @@ HEAVY = (
     "plimsoll.learning.export",
     "plimsoll.learning.guards",
     "plimsoll.learning.journals",
+    "plimsoll.learning.lineage",
     "plimsoll.learning.manifest",
     "plimsoll.learning.options",
+    "plimsoll.learning.registry",
     "plimsoll.learning.rows",
     "plimsoll.learning.transfer",
 )

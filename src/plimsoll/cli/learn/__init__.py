@@ -1,9 +1,11 @@
-"""`plimsoll learn`: a small transformer of one's own, fitted, exported, and asked."""
+"""`plimsoll learn`: a small transformer of one's own, fitted, exported, registered, and asked."""
 
 import click
 
 from plimsoll.cli.learn.classify import classify
 from plimsoll.cli.learn.fitting import export, fit
+from plimsoll.cli.learn.lineage import lineage
+from plimsoll.cli.learn.registry import fetch, models, promote, register, rollback
 from plimsoll.cli.learn.rows import rows
 
 __all__ = ["learn"]
@@ -19,8 +21,11 @@ def learn() -> None:
       plimsoll learn fit --data intents.jsonl --out intents
       plimsoll learn export intents --data intents.jsonl --out intents-int8
       plimsoll learn classify intents-int8 "Where is my order?"
+      plimsoll learn register intents-int8 --name intents     # in MLflow
+      plimsoll learn promote intents --version 1 --verdict gate-report/verdict.json
+      plimsoll learn rollback intents
     """
 
 
-for command in (rows, fit, export, classify):
+for command in (rows, fit, export, classify, register, models, promote, rollback, fetch, lineage):
     learn.add_command(command)

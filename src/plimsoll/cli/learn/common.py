@@ -16,9 +16,21 @@ from plimsoll.cli.journal_access import JSON_HELP
 from plimsoll.cli.printing import console, line, table
 from plimsoll.learning.manifest import Manifest
 from plimsoll.learning.options import Progress as Told
+from plimsoll.learning.registry import resolving
+from plimsoll.learning.registry.places import ENVIRONMENT
 from plimsoll.learning.rows import Rows
 
-__all__ = ["data_option", "json_option", "leaf", "out_option", "report", "shown"]
+__all__ = [
+    "data_option",
+    "json_option",
+    "leaf",
+    "model_option",
+    "opened",
+    "out_option",
+    "registry_option",
+    "report",
+    "shown",
+]
 
 _OFFLINE = "HF_HUB_OFFLINE"
 
@@ -32,6 +44,14 @@ data_option = click.option(
 out_option = click.option(
     "--out", type=click.Path(path_type=Path), required=True, help="The directory to make; it must not be there yet."
 )
+model_option = click.argument("model", metavar="MODEL")
+registry_option = click.option(
+    "--tracking-uri",
+    envvar=ENVIRONMENT,
+    show_envvar=True,
+    metavar="URI",
+    help="The registry: an MLflow server, or a database.  [default: sqlite:///.plimsoll/mlflow.db]",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help=JSON_HELP)
 
 
@@ -42,6 +62,12 @@ def leaf(name: str) -> Any:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     return importlib.import_module(f"plimsoll.learning.{name}")
+
+
+def opened(tracking_uri: str | None, *, make: bool = False) -> Any:
+    """The registry that a command means. It says that it takes its time: MLflow takes seconds to import."""
+    with console(stderr=True).status("opening the registry"):
+        return resolving.opened(tracking_uri, make=make)
 
 
 @contextmanager
