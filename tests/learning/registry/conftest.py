@@ -43,6 +43,7 @@ def database(no_waiting_for_the_disk: None, tmp_path_factory: pytest.TempPathFac
     from plimsoll.learning.registry.tracking import Tracking
 
     place = place_of(root=tmp_path_factory.mktemp("database"), environ={})
+    (place.cache.parent / "mlflow.db.killed").mkdir(parents=True)
     with ThreadPoolExecutor(2) as both:
         for opened in [both.submit(Tracking.open, place, make=True) for _ in range(2)]:
             assert opened.result().models() == ()

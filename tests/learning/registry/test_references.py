@@ -56,6 +56,12 @@ def test_what_is_said_goes_before_the_environment(tmp_path: Path) -> None:
     assert (said.file, said.cache) == (tmp_path / "other" / "m.db", tmp_path / "kept")
 
 
+@pytest.mark.parametrize("name", ["100%", "what?"])
+def test_a_file_that_mlflow_would_take_for_another_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(RegistryError, match="MLflow cannot use"):
+        place_of(root=tmp_path / name, environ={})
+
+
 def test_a_password_is_not_shown(tmp_path: Path) -> None:
     place = place_of("https://maria:secret@mlflow.shop:5000/team", root=tmp_path, environ={})
     assert str(place) == "https://mlflow.shop:5000/team"

@@ -48,6 +48,8 @@ def make_file(file: Path) -> None:
     """
     if file.exists():
         return
+    for left in file.parent.glob(f"{file.name}.*/"):  # by a process that was killed right here
+        shutil.rmtree(left)
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=f"{file.name}.") as scratch:
         made, whole = Path(scratch, "made.db"), Path(scratch, "whole.db")
         client_of(f"sqlite:///{made}")  # keeps it open: what is moved is a copy

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from plimsoll.learning.errors import RegistryError
+
 __all__ = ["ENVIRONMENT", "Place", "place_of"]
 
 ENVIRONMENT = "MLFLOW_TRACKING_URI"
@@ -46,9 +48,12 @@ def place_of(
 ) -> Place:
     """The registry at `tracking_uri`; else at what MLFLOW_TRACKING_URI says; else `.plimsoll/mlflow.db` under `root`.
 
-    `cache` is `.plimsoll/models` under `root` where nothing is said.
+    `cache` is `.plimsoll/models` under `root` where nothing is said. Raises `RegistryError`.
     """
     uri = tracking_uri or environ.get(ENVIRONMENT) or f"{_SQLITE}{root / _FOLDER / _DATABASE}"
     if uri.startswith(_SQLITE):
-        uri = f"{_SQLITE}{(root / uri.removeprefix(_SQLITE)).resolve()}"
+        file = (root / uri.removeprefix(_SQLITE)).resolve()
+        if "%" in str(file) or "?" in str(file):
+            raise RegistryError(f"MLflow cannot use {file}, since % and ? mean something to it: take another")
+        uri = f"{_SQLITE}{file}"
     return Place(uri=uri, cache=(cache or root / _FOLDER / _CACHE).resolve())
