@@ -23,7 +23,8 @@ pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]
 
 
 @pytest.fixture
-def server(database: Path, tmp_path: Path) -> Iterator[Server]:
+def server(database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setenv("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # some ten processes more
     folder = tmp_path / "server"
     folder.mkdir()
     shutil.copy(database, folder / "mlflow.db")
