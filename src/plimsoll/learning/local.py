@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
-__all__ = ["LocalCall", "LocalModel", "LocalReply"]
+__all__ = ["LocalCall", "LocalModel", "LocalReply", "ToolChecking"]
 
 
 class LocalCall(msgspec.Struct, frozen=True):
@@ -45,4 +45,13 @@ class LocalModel(Protocol):
 
         Raises `NotSure` where it had better not answer: the rung below is asked then, at once, and nothing has failed.
         """
+        ...
+
+
+@runtime_checkable
+class ToolChecking(Protocol):
+    """A model that can say before it is asked whether it could call an agent's tools."""
+
+    def check(self, tools: Sequence[Mapping[str, Any]]) -> None:
+        """Raises `Misuse`, naming the tool, where it could not."""
         ...

@@ -378,3 +378,19 @@ def test_one_for_the_first_rung_or_for_a_providers_is_refused(bench: Bench) -> N
     both = contract(models={"primary": Model(fallback=("own",)), "own": Model(id="x", local="models/assistant")})
     with pytest.raises(Misuse, match=r"models\.own\.id: a local model has no id"):
         bench.adapter.harden(bench.agent(), both)
+
+
+class Picky(Own):
+    """One that knows beforehand which tools it could not call."""
+
+    def check(self, tools: Sequence[Mapping[str, Any]]) -> None:
+        names = sorted(tool["function"]["name"] for tool in tools)
+        assert all(tool["function"]["parameters"] for tool in tools)
+        raise Misuse(f"it could not call {', '.join(names)}")
+
+
+def test_a_tool_that_it_could_not_call_is_told_before_the_agent_begins(bench: Bench) -> None:
+    desk = desk_of(bench, refunding)
+    desk.own = Picky(refunding)
+    with pytest.raises(Misuse, match="it could not call find_order, refund"):
+        desk.live()

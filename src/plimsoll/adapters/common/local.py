@@ -10,12 +10,13 @@ from typing import Any
 import msgspec
 
 from plimsoll.contract.model import Contract
+from plimsoll.contract.shapes import AgentShape
 from plimsoll.core.calls import Fault
 from plimsoll.core.canonical import canonical_json
 from plimsoll.core.errors import Misuse, OperationFailed, OutputRejected
 from plimsoll.learning.errors import NotSure
 from plimsoll.learning.loading import load_local
-from plimsoll.learning.local import LocalModel, LocalReply
+from plimsoll.learning.local import LocalModel, LocalReply, ToolChecking
 
 __all__ = ["LocalModels", "answered", "function_tool", "marked", "texts_alone"]
 
@@ -40,6 +41,16 @@ class LocalModels:
     def here(self) -> dict[str, LocalModel]:
         """Those that answer in this process: all but those behind an address."""
         return {name: model for name, model in sorted(self._models.items()) if name not in self._served}
+
+    def check(self, shape: AgentShape) -> None:
+        """Asks those that can say so whether they could call the agent's tools. Raises `Misuse` where one could not.
+
+        Tools whose arguments nobody knows are left out.
+        """
+        tools = [function_tool(tool.name, tool.description, tool.parameters) for tool in shape.tools if tool.parameters]
+        for model in self._models.values():
+            if isinstance(model, ToolChecking):
+                model.check(tools)
 
     def digests(self) -> dict[str, str]:
         """Which weights answer here, by rung."""

@@ -114,6 +114,7 @@ class HardenedGraph(AskedAgent):
             contract, models, kind=kind, make=init_chat_model, own=own_model, directory=directory, eager=eager
         )
         own = fingerprint or found.fingerprinted(_fingerprint(agent, contract))
+        found.local.check(describe(agent))
         super().__init__(contract, models=found, fingerprint=own, directory=directory, **options)
         self.agent = agent
         # The journal is the record: from a checkpoint, or by a cache, a graph would not make the calls that it holds.

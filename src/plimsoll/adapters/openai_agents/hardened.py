@@ -117,6 +117,7 @@ class HardenedAgent(AskedAgent):
             contract, models, kind=kind, make=make, own=OwnModel, directory=directory, eager=eager
         )
         own = fingerprint or found.fingerprinted(_fingerprint(agent, contract))
+        found.local.check(describe(agent))
         super().__init__(contract, models=found, fingerprint=own, directory=directory, **options)
         self.agent = agent
         self._own_model = run_config.model

@@ -65,6 +65,7 @@ def harden(
     found: Models[ModelFunction] = Models(
         contract, given, kind=kind, make=_no_model, own=own_function, directory=directory
     )
+    found.local.check(describe(agent))
     return HardenedFunction(
         agent,
         contract,

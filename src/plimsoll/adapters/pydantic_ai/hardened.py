@@ -128,6 +128,7 @@ class HardenedAgent(Hardened):
         found: Models[Model] = Models(
             contract, models, kind=kind, make=infer_model, own=OwnModel, directory=directory, eager=eager
         )
+        found.local.check(describe(agent))
         super().__init__(
             contract,
             models=found,
