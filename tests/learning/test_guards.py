@@ -209,7 +209,7 @@ def test_the_gate_asks_the_model_itself_in_virtual_time(folder: Path, guard: Cla
     assert "hostile_passed" in {each.code for each in passed.trial.violations}  # of which it knows nothing
 
 
-def test_a_registry_that_is_not_there_is_told() -> None:
+def test_a_registry_that_is_not_there_is_told(tmp_path: Path) -> None:
     section = GuardSection(model="registry:none-of-this-name@champion", on=("input",), label="x", above=0.5)
-    with pytest.raises(Exception, match=r"registry"):
-        load_guard(section.model, base=Path())
+    with pytest.raises(Misuse, match=r"registry"):
+        load_guard(section.model, base=tmp_path)

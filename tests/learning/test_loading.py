@@ -12,6 +12,7 @@ from plimsoll.learning.errors import NotSure, WeightsError
 from plimsoll.learning.loading import load_local
 from plimsoll.learning.local import LocalModel
 from plimsoll.learning.manifest import FILE
+from plimsoll.learning.registry import resolving
 from plimsoll.runtime.compiled import DECLINED
 
 
@@ -78,11 +79,11 @@ def test_a_name_in_the_registry_is_a_directory(tmp_path: Path, monkeypatch: pyte
     folder = made(tmp_path / "cache" / "3", manifest='{"kind": "policy"}')
     asked: list[tuple[str, Path]] = []
 
-    def resolve(reference: str, *, root: Path) -> Path:
+    def resolve(reference: str, *, root: Path, tracking_uri: str | None) -> Path:
         asked.append((reference, root))
         return folder
 
-    known(monkeypatch, loading._RESOLVE, resolve)
+    monkeypatch.setattr(resolving, "resolve", resolve)
     known(monkeypatch, loading._BY_KIND["policy"], Loaded)
     assert source_of(load_local("registry:assistant@champion", base=tmp_path)) == folder
     assert asked == [("registry:assistant@champion", tmp_path)], "its registry is the contract's, too"

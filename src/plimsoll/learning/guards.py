@@ -6,18 +6,17 @@ one part holds of the text: otherwise who begins with a long story would pass wi
 
 import asyncio
 import hashlib
-import importlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from plimsoll.contract.checking_guards import REGISTRY
 from plimsoll.contract.model import Contract
 from plimsoll.core.errors import MissingExtra, Misuse
 from plimsoll.learning.classifier import TOKENIZER, Classifier
 from plimsoll.learning.manifest import FILE
+from plimsoll.learning.registry import located
 
 try:
     from tokenizers import Tokenizer
@@ -86,7 +85,7 @@ def load_guards(
 
 def load_guard(reference: str, *, base: Path) -> ClassifierGuard:
     """The guard of a directory, from `base` on, or of a model in the registry. Two of one model share it."""
-    directory = _resolved(reference) if reference.startswith(REGISTRY) else base / reference
+    directory = located(reference, root=base)
     manifest = directory / FILE
     written = manifest.read_bytes() if manifest.is_file() else b""
     return _loaded(directory.resolve(), hashlib.sha256(written).hexdigest())
@@ -100,14 +99,3 @@ def _loaded(directory: Path, digest: str) -> ClassifierGuard:
     tokenizer.enable_truncation(tokens, stride=max(0, (tokens - _SPECIAL) // _OVERLAP))
     tokenizer.no_padding()
     return ClassifierGuard(classifier, tokenizer, digest=digest)
-
-
-def _resolved(reference: str) -> Path:
-    try:
-        registry: Any = importlib.import_module("plimsoll.learning.registry")
-    except ModuleNotFoundError as error:
-        if error.name != "plimsoll.learning.registry":
-            raise
-        raise Misuse(f"{reference}: there is no registry here; name the directory of an export") from error
-    found: Path = registry.resolve(reference)
-    return found

@@ -9,16 +9,15 @@ import msgspec
 from plimsoll.learning.errors import WeightsError
 from plimsoll.learning.local import LocalModel
 from plimsoll.learning.manifest import FILE
+from plimsoll.learning.registry import located
 
 __all__ = ["load_local"]
 
-_REGISTRY = "registry:"
 _ADDRESS = ("http://", "https://")
 _TRANSFORMERS = "config.json"
 """What stands in the directory of a model that `transformers` knows."""
 
 # Imported when they are first needed: each has an extra of its own.
-_RESOLVE = ("plimsoll.learning.registry", "resolve")
 _SERVED = ("plimsoll.learning.decoder.served", "Served")
 _DECODER = ("plimsoll.learning.decoder.causal", "Decoder")
 _BY_KIND = {"policy": ("plimsoll.learning.policy", "Policy")}
@@ -39,9 +38,7 @@ def load_local(reference: str, *, base: Path) -> LocalModel:
     if reference.startswith(_ADDRESS):
         model: LocalModel = _known(_SERVED, reference).at(reference)
         return model
-    if reference.startswith(_REGISTRY):
-        return _in(_known(_RESOLVE, reference)(reference, root=base))
-    return _in(base / reference)
+    return _in(located(reference, root=base))
 
 
 def _in(directory: Path) -> LocalModel:

@@ -1,7 +1,6 @@
 """`plimsoll learn classify`: asks an exported model."""
 
 import json
-from pathlib import Path
 
 import click
 import msgspec
@@ -9,7 +8,7 @@ import msgspec
 from plimsoll.cli.command import Command
 from plimsoll.cli.learn.common import json_option, leaf, registry_option
 from plimsoll.cli.printing import console, table
-from plimsoll.learning.registry import is_reference, resolve
+from plimsoll.learning.registry import located
 
 __all__ = ["classify"]
 
@@ -29,7 +28,7 @@ def classify(exported: str, texts: tuple[str, ...], tracking_uri: str | None, as
       plimsoll learn classify intents-int8 "Where is my order?"
       plimsoll learn classify registry:intents@champion "Where is my order?"
     """
-    directory = resolve(exported, tracking_uri=tracking_uri) if is_reference(exported) else Path(exported)
+    directory = located(exported, tracking_uri=tracking_uri)
     answers = leaf("classifier").Classifier.load(directory).classify(texts)
     if as_json:
         click.echo(json.dumps({"answers": [msgspec.to_builtins(answer) for answer in answers]}))

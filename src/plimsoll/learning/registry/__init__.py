@@ -15,10 +15,10 @@ fetching     a version's files, verified by their digests
 telling      what is known of a version: its verdict, its scores, where its rows come from
 resolving    from a reference to a directory, as agents and services ask for it
 
-`resolve` and `RegistrySource` import MLflow only when they are asked.
+`resolve`, `located` and `RegistrySource` import MLflow only when they are asked.
 """
 
 from plimsoll.learning.registry.references import Reference, is_reference
-from plimsoll.learning.registry.resolving import RegistrySource, resolve
+from plimsoll.learning.registry.resolving import RegistrySource, located, resolve
 
-__all__ = ["Reference", "RegistrySource", "is_reference", "resolve"]
+__all__ = ["Reference", "RegistrySource", "is_reference", "located", "resolve"]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from plimsoll.learning.registry.places import place_of
-from plimsoll.learning.registry.references import Reference
+from plimsoll.learning.registry.references import Reference, is_reference
 
-__all__ = ["RegistrySource", "opened", "resolve"]
+__all__ = ["RegistrySource", "located", "opened", "resolve"]
 
 
 def resolve(reference: str, *, tracking_uri: str | None = None, root: Path = Path(), cache: Path | None = None) -> Path:
@@ -25,6 +25,11 @@ def resolve(reference: str, *, tracking_uri: str | None = None, root: Path = Pat
     that are not as they were registered, and `MissingExtra`.
     """
     return RegistrySource(reference, tracking_uri=tracking_uri, root=root, cache=cache).current()
+
+
+def located(model: str, *, root: Path = Path(), tracking_uri: str | None = None) -> Path:
+    """Where a model stands, as contracts and commands name it: a directory, from `root`, or a reference."""
+    return resolve(model, tracking_uri=tracking_uri, root=root) if is_reference(model) else root / model
 
 
 class RegistrySource:
