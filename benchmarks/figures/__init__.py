@@ -41,6 +41,7 @@ _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "transfer": (learning.transfer, ("transfer",)),
     "guards": (learning.guards, ("guards",)),
     "transfer.shipped": (learning.shipped, ("transfer",)),
+    "next_call": (learning.next_call, ("next_call",)),
     "silent": (findings.silent, ("silent",)),
     **{f"policies.{policy}": (policies.cost_of(policy), ("policies",)) for policy in policies.POLICIES},
     **{f"costs.{page}": (partial(findings.cost_of_watching, page=page), ("detectors",)) for page in findings.WATCHING},

@@ -2,7 +2,7 @@
 
 from benchmarks.figures.layout import Result, measured, table, text
 
-__all__ = ["guards", "shipped", "transfer"]
+__all__ = ["guards", "next_call", "shipped", "transfer"]
 
 
 def transfer(result: Result) -> str:
@@ -42,6 +42,22 @@ def guards(result: Result) -> str:
         f"CPU of one verdict on one thread: {each} (MiniLM, {size}). What a run pays around it, to find, record and act"
         f" on it: {around}. A text that was judged lately costs nothing. By `benchmarks/guards.py`. {measured(result)}"
     )
+
+
+def next_call(result: Result) -> str:
+    """What a policy decides rightly for strangers, beside the two simplest ways."""
+    heading = ("decided by", "tool right", "with all arguments")
+    rows = [(name, f"{each['tool']:.0%}", f"{each['whole']:.0%}") for name, each in result["decided"].items()]
+    ours = result["decided"]["policy"]
+    right = "" if ours["precision"] is None else f", of which {ours['precision']:.0%} are right"
+    said = (
+        f"{result['decisions']} decisions of {result['tasks']} tasks of {result['customers']} customers; medians over"
+        f" {result['folds']} folds by customer. Where it abstains as it does in production, it decides"
+        f" {ours['answered']:.0%}{right} ({result['asked_precision']:.0%} were asked for). Ranked by probability,"
+        f" 95% of the first {ours['coverage_at_95']:.0%} are right."
+        f" A fit takes {ours['fit_s']:.0f} s, a decision {ours['decision_ms']:.0f} ms. {measured(result)}"
+    )
+    return f"{table([heading, *rows])}\n\n{text(said)}"
 
 
 def _method(name: str) -> str:

@@ -12,7 +12,9 @@ os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 
 LIGHT = {
+    "test_conversations.py",
     "test_extra.py",
+    "test_guard_rows.py",
     "test_journals.py",
     "test_lineage.py",
     "test_manifest.py",

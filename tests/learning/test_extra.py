@@ -22,6 +22,9 @@ from plimsoll.core.errors import MissingExtra
         ("decoder.tools", "jsonschema", "served"),
         ("registry.clients", "mlflow", "registry"),
         ("registry.tracking", "mlflow", "registry"),
+        ("policy", "numpy", "inference"),
+        ("policy.model", "jsonschema", "inference"),
+        ("policy.fitting_pointers", "torch", "learning"),
     ],
 )
 def test_a_missing_library_is_named_with_its_extra(

@@ -3,6 +3,8 @@
 rows         texts and their labels, read from files and checked
 journals     rows from a journal: what runs were asked, and which tool each called first
 lineage      which runs a model's rows come from, carried from the rows' file into its directory
+conversations whole runs from a journal: each call from what came before it
+guard_rows   rows for guards from a journal: handed to a person, changed something
 weights      a transformer's directory, read and checked
 encoder      a pre-trained transformer of the BERT family, which turns texts into vectors
 linear       the head over those vectors, and what its logits mean
@@ -22,9 +24,10 @@ decoder      models that write, from a directory or behind a server
 guards       judges an agent's texts with exported models, as its contract says
 registry     which models there are, who is champion by the gate's word, and back
 local        what a rung of a ladder asks: the seam to agents
+policy       a model of one's own for such a rung: the next call, and its arguments
 loading      such a model, by what a contract calls it
 
-Nothing is imported here: `rows`, `journals`, `lineage`, `options`, `curves`, `manifest`, `local` and `loading` need no
-extra, `classifier`, `guards` and `linear` need `inference`, `registry` needs `registry` when it is asked, the others
-`learning`.
+Nothing is imported here: `rows`, `journals`, `conversations`, `guard_rows`, `lineage`, `options`, `curves`,
+`manifest`, `local` and `loading` need no extra, `classifier`, `guards`, `linear` and `policy` need `inference`,
+`registry` needs `registry` when it is asked, the others `learning`.
 """

@@ -49,6 +49,10 @@ class Embedder(torch.nn.Module):  # type: ignore[misc]  # torch is untyped to us
 
     def forward(self, input_ids: Any, attention_mask: Any) -> Any:
         hidden = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        return self.pooled(hidden, attention_mask)
+
+    def pooled(self, hidden: Any, attention_mask: Any) -> Any:
+        """The vectors of the texts, from those of their tokens, of shape (texts, tokens, dimensions)."""
         if self.first_token:
             pooled = hidden[:, 0]
         else:

@@ -18,7 +18,7 @@ from plimsoll.core.errors import MissingExtra, Misuse
 from plimsoll.learning.card import write_card
 from plimsoll.learning.classifier import ONNX, TOKENIZER, Vectors
 from plimsoll.learning.curves import FILE as CURVES
-from plimsoll.learning.encoder import Encoder
+from plimsoll.learning.encoder import Embedder, Encoder
 from plimsoll.learning.errors import DataError, WeightsError
 from plimsoll.learning.head import fitted_head
 from plimsoll.learning.judging import Split, calibrated, scores
@@ -37,7 +37,7 @@ try:
 except ImportError as error:
     raise MissingExtra(error.name or "onnxruntime", extra="learning") from error
 
-__all__ = ["export", "rows_of"]
+__all__ = ["export", "rows_of", "write_onnx"]
 
 _OPSET = 17
 _CARRIED = (LINEAGE, CURVES)
@@ -67,7 +67,7 @@ def export(model: Path, *, rows: Rows, out: Path, listener: Listener = lambda to
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        _write_onnx(Encoder.load(model / ENCODER, max_tokens=manifest.max_tokens), scratch)
+        write_onnx(Encoder.load(model / ENCODER, max_tokens=manifest.max_tokens), scratch)
         for name in _CARRIED:
             if (model / name).exists():
                 shutil.copy(model / name, scratch / name)
@@ -80,22 +80,46 @@ def export(model: Path, *, rows: Rows, out: Path, listener: Listener = lambda to
     return made
 
 
-def _write_onnx(encoder: Encoder, directory: Path) -> None:
+class _WithTokens(torch.nn.Module):  # type: ignore[misc]  # torch is untyped to us
+    """An encoder that gives the vector of each token, of shape (texts, tokens, dimensions), beside the texts' own.
+
+    They are those of the middle layer, with mean 0 and variance 1: which word is a name or a number is clearer there
+    than in the last layer, which is made for the text as a whole (Tenney et al. 2019, https://arxiv.org/abs/1905.05950).
+    """
+
+    def __init__(self, embedder: Embedder) -> None:
+        super().__init__()
+        self.embedder = embedder
+
+    def forward(self, input_ids: Any, attention_mask: Any) -> tuple[Any, Any]:
+        layers = self.embedder.model(
+            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
+        ).hidden_states
+        middle = layers[len(layers) // 2]
+        tokens = torch.nn.functional.layer_norm(middle, (self.embedder.model.config.hidden_size,))
+        return self.embedder.pooled(layers[-1], attention_mask), tokens
+
+
+def write_onnx(encoder: Encoder, directory: Path, *, tokens: bool = False) -> None:
+    """Writes encoder and tokenizer into `directory`, in int8; with `tokens`, each token's vector is an output, too.
+
+    Raises `WeightsError` for a tokenizer that cannot be written.
+    """
     if not encoder.tokenizer.is_fast:
         raise WeightsError(str(encoder.directory), f"its tokenizer cannot be written as {TOKENIZER}")
     encoder.tokenizer.backend_tokenizer.save(str(directory / TOKENIZER))
     exact, prepared = directory / "exact.onnx", directory / "prepared.onnx"
     example = encoder.tokens(["an example", "and another one"], padding=True, return_tensors="pt")
-    axes = {0: "texts", 1: "tokens"}
+    axes, embedder = {0: "texts", 1: "tokens"}, encoder.embedder.to("cpu")
     with warnings.catch_warnings():  # the exporter that traces needs no further library; it says that there is another
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            encoder.embedder.to("cpu").eval(),
+            (_WithTokens(embedder) if tokens else embedder).eval(),
             (example["input_ids"], example["attention_mask"]),
             str(exact),
             input_names=["input_ids", "attention_mask"],
-            output_names=["vectors"],
-            dynamic_axes={"input_ids": axes, "attention_mask": axes, "vectors": {0: "texts"}},
+            output_names=["vectors", "tokens"][: 1 + tokens],
+            dynamic_axes={name: axes for name in ("input_ids", "attention_mask", "tokens")} | {"vectors": {0: "texts"}},
             opset_version=_OPSET,
             dynamo=False,
         )

@@ -70,7 +70,7 @@ class FitOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far a fit is: `what` is `embed` or `train`, `done` of `total` are texts or steps.
+    """How far a fit is: `what` is `embed`, `train` or `point`, `done` of `total` are texts, steps or tools.
 
     At the end of an epoch, `epoch` counts from 1 and `accuracy` is that on the validation rows, 0 to 1.
     """

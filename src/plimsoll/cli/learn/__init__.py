@@ -5,6 +5,7 @@ import click
 from plimsoll.cli.learn.classify import classify
 from plimsoll.cli.learn.fitting import export, fit
 from plimsoll.cli.learn.lineage import lineage
+from plimsoll.cli.learn.policy import policy
 from plimsoll.cli.learn.registry import fetch, models, promote, register, rollback
 from plimsoll.cli.learn.rows import rows
 
@@ -27,5 +28,5 @@ def learn() -> None:
     """
 
 
-for command in (rows, fit, export, classify, register, models, promote, rollback, fetch, lineage):
+for command in (rows, fit, export, classify, policy, register, models, promote, rollback, fetch, lineage):
     learn.add_command(command)

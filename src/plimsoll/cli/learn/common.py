@@ -86,7 +86,7 @@ def shown() -> Iterator[Callable[[Told], None]]:
         yield told
 
 
-_WORK = {"embed": "texts to vectors", "train": "training"}
+_WORK = {"embed": "texts to vectors", "train": "training", "point": "arguments of tools"}
 
 
 def report(manifest: Manifest, rows: Rows | None, out: Path, *, as_json: bool) -> None:

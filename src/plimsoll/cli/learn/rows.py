@@ -3,7 +3,9 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -14,38 +16,74 @@ from plimsoll.cli.learn.common import json_option
 from plimsoll.cli.printing import console, line, table
 from plimsoll.core.errors import Misuse
 from plimsoll.journal.store import Store
-from plimsoll.learning.journals import JournalRows, journal_identity, journal_rows
+from plimsoll.learning.conversations import Conversation, journal_conversations
+from plimsoll.learning.guard_rows import guard_rows
+from plimsoll.learning.journals import ANSWER, JournalRows, journal_identity, journal_rows
 from plimsoll.learning.lineage import JournalLineage, lineage_file, write_lineage, write_private
+from plimsoll.learning.rows import Row
 
 __all__ = ["rows"]
+
+
+_TASKS = {
+    "first-tool": "first tool",
+    "next-call": "next",
+    "needs-human": "request",
+    "claims-action": "answer",
+}
+"""What there is to learn, and what its rows are counted by."""
 
 
 @click.command(cls=Command)
 @journal_options
 @click.option("--agent", help="Runs of this agent alone.")
+@click.option(
+    "--task",
+    type=click.Choice(list(_TASKS)),
+    default="first-tool",
+    show_default=True,
+    help="What is to be learned: a router, a policy, or a guard.",
+)
+@click.option("--tool", "tools", multiple=True, help="For needs-human: a tool that hands over.  [default: by name]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="The .jsonl file to make.")
 @json_option
-def rows(contract_path: Path, journal: Path | None, agent: str | None, out: Path, as_json: bool) -> None:
-    """Writes rows from a journal: what each completed run was asked, and its first tool.
+def rows(
+    *,
+    contract_path: Path,
+    journal: Path | None,
+    agent: str | None,
+    task: str,
+    tools: tuple[str, ...],
+    out: Path,
+    as_json: bool,
+) -> None:
+    """Writes rows from a journal, from runs that completed.
 
-    The label of what was answered without a tool is `answer`. The file holds what
-    people wrote, readable for you alone: it goes when their data goes. Beside it,
-    `.lineage.json` names the runs that it comes from; a model that is fitted on it
-    carries that. The journal is only read. Exits with 0 when it is done, with 1 on an
-    error.
+    \b
+    first-tool     what each was asked, and its first tool; `answer` where it had none
+    next-call      whole conversations: each call from what came before it
+    needs-human    what each was asked: handed to a person, or not
+    claims-action  what each answered: in a run that changed something, or not
+
+    The file holds what people wrote, readable for you alone: it goes when their data
+    goes. Beside it, `.lineage.json` names the runs that it comes from; a model that is
+    fitted on it carries that. The journal is only read. Exits with 0 when it is done,
+    with 1 on an error.
 
     \b
     Examples:
       plimsoll learn rows --out requests.jsonl
-      plimsoll learn fit --data requests.jsonl --out router
+      plimsoll learn rows --task next-call --out conversations.jsonl
     """
     if out.suffix != ".jsonl":
         raise Misuse(f"{out} does not end in .jsonl, and would not be read again: name it so")
     if out.exists():
         raise Misuse(f"{out} is there already: name another file")
+    if tools and task != "needs-human":
+        raise Misuse(f"--tool is for --task needs-human, and not for {task}")
 
-    async def read(store: Store) -> tuple[JournalRows, str]:
-        return await journal_rows(store, agent=agent), await journal_identity(store)
+    async def read(store: Store) -> tuple[JournalRows[Any], str]:
+        return await _found(store, task, agent, tools), await journal_identity(store)
 
     found, identity = with_store(look_store(contract_path, journal), read)
     if not found.rows:
@@ -62,10 +100,28 @@ def rows(contract_path: Path, journal: Path | None, agent: str | None, out: Path
     )
     write_lineage(out, lineage)
     write_private(out, content)
-    counts = Counter(row.label for row in found.rows)
+    counts = Counter(label for row in found.rows for label in _labels(row))
     if as_json:
-        told = {"out": str(out), "rows": counts.total(), "left_out": found.left_out, "labels": counts}
+        told = {"out": str(out), "rows": len(found.rows), "left_out": found.left_out, "labels": counts}
         click.echo(json.dumps({**told, "lineage": str(lineage_file(out))}))
         return
-    table(console(), ("first tool", "rows"), [(label, f"{count:,}") for label, count in counts.most_common()])
-    line(console(), f"{out}: {counts.total():,} rows. {found.left_out:,} completed runs had no text to learn from.")
+    table(console(), (_TASKS[task], "rows"), [(label, f"{count:,}") for label, count in counts.most_common()])
+    line(console(), f"{out}: {len(found.rows):,} rows. {found.left_out:,} completed runs had no text to learn from.")
+
+
+async def _found(store: Store, task: str, agent: str | None, tools: Sequence[str]) -> JournalRows[Any]:
+    match task:
+        case "first-tool":
+            return await journal_rows(store, agent=agent)
+        case "next-call":
+            return await journal_conversations(store, agent=agent)
+        case guard:
+            return await guard_rows(store, guard.replace("-", "_"), agent=agent, tools=tools)
+
+
+def _labels(row: Row | Conversation) -> Iterator[str]:
+    """What is counted: a row's label; what was done next, at each moment of a conversation."""
+    if isinstance(row, Row):
+        yield row.label
+    else:
+        yield from (ANSWER if decision.next is None else decision.next.tool for decision in row.decisions)
