@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.common import RESULTS
-from benchmarks.figures import costs, durability, findings, learning, overview, policies, testing
+from benchmarks.figures import costs, durability, findings, inference, learning, overview, policies, testing
 
 __all__ = ["filled", "pages"]
 
@@ -42,6 +42,7 @@ _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "guards": (learning.guards, ("guards",)),
     "transfer.shipped": (learning.shipped, ("transfer",)),
     "next_call": (learning.next_call, ("next_call",)),
+    "inference": (inference.inference, ("inference",)),
     "silent": (findings.silent, ("silent",)),
     **{f"policies.{policy}": (policies.cost_of(policy), ("policies",)) for policy in policies.POLICIES},
     **{f"costs.{page}": (partial(findings.cost_of_watching, page=page), ("detectors",)) for page in findings.WATCHING},

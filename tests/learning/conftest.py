@@ -40,3 +40,19 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.learning.tiny import write_splits
 
     return write_splits(tmp_path_factory.mktemp("rows") / "splits")
+
+
+@pytest.fixture(scope="session")
+def model(splits: Path, encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model, fitted on the rows."""
+    from tests.learning.tiny import write_model
+
+    return write_model(tmp_path_factory.mktemp("model") / "model", splits=splits, encoder=encoder_dir)
+
+
+@pytest.fixture(scope="session")
+def exported(model: Path, splits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its export in int8."""
+    from tests.learning.tiny import write_export
+
+    return write_export(tmp_path_factory.mktemp("exported") / "int8", model=model, splits=splits)

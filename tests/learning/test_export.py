@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plimsoll.core.clock import SystemClock
 from plimsoll.core.errors import Misuse
 from plimsoll.learning.classifier import Classifier
 from plimsoll.learning.curves import FILE as CURVES
@@ -20,29 +19,14 @@ from plimsoll.learning.export import export, rows_of
 from plimsoll.learning.lineage import FILE as LINEAGE
 from plimsoll.learning.lineage import read_lineage
 from plimsoll.learning.manifest import FILE, Manifest, digests, read_manifest, write_manifest
-from plimsoll.learning.options import FitOptions, Method, Progress
+from plimsoll.learning.options import Progress
 from plimsoll.learning.rows import Rows, read_rows
-from plimsoll.learning.transfer import ENCODER, fit
+from plimsoll.learning.transfer import ENCODER
 from tests.learning.tiny import some_rows
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]  # libraries that take long to import
 
 TEXTS = ["please cancel my order", "where can you track the order now", "my money back today"]
-
-
-@pytest.fixture(scope="module")
-def model(splits: Path, encoder_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("model") / "model"
-    options = FitOptions(method=Method.FULL, max_tokens=16, epochs=4, learning_rate=3e-3, batch_size=8)
-    fit(read_rows(splits), encoder=encoder_dir, out=out, options=options, clock=SystemClock())
-    return out
-
-
-@pytest.fixture(scope="module")
-def exported(model: Path, splits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("exported") / "int8"
-    export(model, rows=rows_of(model, splits), out=out)
-    return out
 
 
 def test_the_vectors_are_nearly_those_of_the_model(model: Path, exported: Path) -> None:
@@ -86,8 +70,20 @@ def test_probabilities_are_those_of_the_answers(exported: Path) -> None:
         assert answer.out_of_scope is (answer.energy < classifier.manifest.threshold)
 
 
-def test_an_answer_does_not_depend_on_its_neighbours(exported: Path) -> None:
+def test_an_answer_does_not_depend_on_its_neighbours(exported: Path, splits: Path) -> None:
     classifier = Classifier.load(exported)
+    assert classifier.manifest.batches
+    texts = [*(row.text for row in read_rows(splits).train), "cancel", "please " * 40]
+    alone = np.concatenate([classifier.embed([text]) for text in texts])
+    assert np.abs(classifier.embed(texts) - alone).max() < 1e-6
+    assert np.abs(classifier.embed(texts[::-1])[::-1] - alone).max() < 1e-6
+
+
+def test_what_does_not_say_so_is_read_alone(exported: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(exported, tmp_path / "earlier")
+    told = (directory / FILE).read_text()
+    (directory / FILE).write_text(told.replace('"batches": true,', ""))
+    classifier = Classifier.load(directory)
     assert np.array_equal(classifier.embed(TEXTS), np.concatenate([classifier.embed([text]) for text in TEXTS]))
 
 

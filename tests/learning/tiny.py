@@ -11,8 +11,12 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
+from plimsoll.core.clock import SystemClock
 from plimsoll.core.rng import seeded_rng
-from plimsoll.learning.rows import OUT_OF_SCOPE, Row
+from plimsoll.learning.export import export, rows_of
+from plimsoll.learning.options import FitOptions, Method
+from plimsoll.learning.rows import OUT_OF_SCOPE, Row, read_rows
+from plimsoll.learning.transfer import fit
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 TOPICS = {
@@ -70,4 +74,17 @@ def write_splits(directory: Path) -> Path:
     directory.mkdir()
     for name, each, strange, seed in (("train", 24, 3, 1), ("validation", 6, 4, 2), ("test", 6, 6, 3)):
         write_rows(directory / f"{name}.jsonl", some_rows(each, strange=strange, seed=seed))
+    return directory
+
+
+def write_model(directory: Path, *, splits: Path, encoder: Path, seed: int = 0) -> Path:
+    """A model of those rows, fitted in some seconds, which is right most of the time."""
+    options = FitOptions(method=Method.FULL, seed=seed, max_tokens=16, epochs=4, learning_rate=3e-3, batch_size=8)
+    fit(read_rows(splits), encoder=encoder, out=directory, options=options, clock=SystemClock())
+    return directory
+
+
+def write_export(directory: Path, *, model: Path, splits: Path) -> Path:
+    """The model in int8."""
+    export(model, rows=rows_of(model, splits), out=directory)
     return directory

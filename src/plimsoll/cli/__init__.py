@@ -11,6 +11,7 @@ from plimsoll.cli.contract_commands import check_command, init_command
 from plimsoll.cli.erase import erase
 from plimsoll.cli.gate import gate, reproduce
 from plimsoll.cli.gateway import gateway
+from plimsoll.cli.inference import inference
 from plimsoll.cli.keys import keys
 from plimsoll.cli.kill import kill
 from plimsoll.cli.learn import learn
@@ -41,6 +42,7 @@ def main() -> None:
       plimsoll audit verify              is the journal as it was written?
       plimsoll gateway                   OpenAI's interface, for agents in any language
       plimsoll learn fit --data FILE     a small transformer of your own, from rows of text and label
+      plimsoll inference MODEL_DIR       that transformer behind HTTP
 
     \b
     Exit codes: 0 done, 1 an error, 2 wrong usage, 130 after ctrl-C. `gate`: 0 SHIP, 1 BLOCK, 2 INCONCLUSIVE.
@@ -62,6 +64,7 @@ for command in (
     erase,
     keys,
     gateway,
+    inference,
     learn,
 ):
     main.add_command(command)

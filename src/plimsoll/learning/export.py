@@ -1,13 +1,13 @@
 """Export: a fitted model in int8 for ONNX Runtime, in a directory that says what it is.
 
-Weights are rounded to 8 bits, activations as they come. Rounding moves the vectors a little, so what was fitted on them
-is fitted again on the rounded ones: a head beside the trained one (whichever does better on the validation rows is
-taken), the temperature, and the threshold.
+Weights are rounded to 8 bits, and so is what they are multiplied with, by scales found on the training rows. This moves
+the vectors a little, so what was fitted on them is fitted again on the rounded ones: a head beside the trained one
+(whichever does better on the validation rows is taken), the temperature, and the threshold.
 """
 
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,22 +26,23 @@ from plimsoll.learning.lineage import FILE as LINEAGE
 from plimsoll.learning.linear import Head, load_head, save_head
 from plimsoll.learning.manifest import Manifest, digests, read_manifest, write_manifest
 from plimsoll.learning.options import Progress
+from plimsoll.learning.rounding import write_rounded
 from plimsoll.learning.rows import Rows, read_rows
 from plimsoll.learning.training import Listener
 from plimsoll.learning.transfer import ENCODER
 
 try:
     import torch
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-    from onnxruntime.quantization.shape_inference import quant_pre_process
 except ImportError as error:
-    raise MissingExtra(error.name or "onnxruntime", extra="learning") from error
+    raise MissingExtra(error.name or "torch", extra="learning") from error
 
 __all__ = ["export", "rows_of", "write_onnx"]
 
 _OPSET = 17
 _CARRIED = (LINEAGE, CURVES)
 """What an export has of its model as it stands: where its rows come from, and how its training went."""
+_CALIBRATING = 1000
+"""So many training texts, spread over all of them, are read for the scales."""
 
 
 def rows_of(model: Path, data: Path) -> Rows:
@@ -67,7 +68,8 @@ def export(model: Path, *, rows: Rows, out: Path, listener: Listener = lambda to
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
     try:
-        write_onnx(Encoder.load(model / ENCODER, max_tokens=manifest.max_tokens), scratch)
+        encoder = Encoder.load(model / ENCODER, max_tokens=manifest.max_tokens)
+        write_onnx(encoder, [row.text for row in rows.train], scratch)
         for name in _CARRIED:
             if (model / name).exists():
                 shutil.copy(model / name, scratch / name)
@@ -100,15 +102,15 @@ class _WithTokens(torch.nn.Module):  # type: ignore[misc]  # torch is untyped to
         return self.embedder.pooled(layers[-1], attention_mask), tokens
 
 
-def write_onnx(encoder: Encoder, directory: Path, *, tokens: bool = False) -> None:
-    """Writes encoder and tokenizer into `directory`, in int8; with `tokens`, each token's vector is an output, too.
+def write_onnx(encoder: Encoder, texts: Sequence[str], directory: Path, *, tokens: bool = False) -> None:
+    """Writes encoder and tokenizer into `directory`, in int8, by scales from `texts`, some of those it was fitted on.
 
-    Raises `WeightsError` for a tokenizer that cannot be written.
+    With `tokens`, each token's vector is an output, too. Raises `WeightsError` for a tokenizer that cannot be written.
     """
     if not encoder.tokenizer.is_fast:
         raise WeightsError(str(encoder.directory), f"its tokenizer cannot be written as {TOKENIZER}")
     encoder.tokenizer.backend_tokenizer.save(str(directory / TOKENIZER))
-    exact, prepared = directory / "exact.onnx", directory / "prepared.onnx"
+    exact = directory / "exact.onnx"
     example = encoder.tokens(["an example", "and another one"], padding=True, return_tensors="pt")
     axes, embedder = {0: "texts", 1: "tokens"}, encoder.embedder.to("cpu")
     with warnings.catch_warnings():  # the exporter that traces needs no further library; it says that there is another
@@ -123,16 +125,14 @@ def write_onnx(encoder: Encoder, directory: Path, *, tokens: bool = False) -> No
             opset_version=_OPSET,
             dynamo=False,
         )
-    quant_pre_process(exact, prepared, skip_symbolic_shape=True)
-    # A scale for each output channel: with one for a whole matrix, the vectors move several times as far.
-    quantize_dynamic(prepared, directory / ONNX, weight_type=QuantType.QInt8, per_channel=True)
+    spread = texts[:: -(-len(texts) // _CALIBRATING)]
+    write_rounded(exact, directory / ONNX, encoder.tokens(spread)["input_ids"])
     exact.unlink()
-    prepared.unlink()
 
 
 def _refitted(directory: Path, model: Path, manifest: Manifest, rows: Rows, listener: Listener) -> Manifest:
     train, validation, test = (Split.of(split, rows.labels) for split in (rows.train, rows.validation, rows.test))
-    embed = _told(Vectors(directory, max_tokens=manifest.max_tokens), listener)
+    embed = _told(Vectors(directory, max_tokens=manifest.max_tokens, batches=True), listener)
     inside = embed(validation.texts)
 
     def right(head: Head) -> float:
@@ -147,6 +147,7 @@ def _refitted(directory: Path, model: Path, manifest: Manifest, rows: Rows, list
     return msgspec.structs.replace(
         manifest,
         kind="export",
+        batches=True,
         refitted=refitted,
         temperature=calibration.temperature,
         threshold=calibration.threshold,

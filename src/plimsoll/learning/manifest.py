@@ -61,6 +61,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     test: Scores | None = None
     refitted: bool = False
     """The head was fitted anew on the int8 vectors; otherwise the trained one did no worse on the validation rows."""
+    batches: bool = False
+    """Texts may be read together: none of them changes another's answer. Otherwise each is read alone."""
     format: int = FORMAT
 
 

@@ -31,6 +31,7 @@ from plimsoll.learning.options import Progress
 from plimsoll.learning.policy.answers import check_templates, look_of
 from plimsoll.learning.policy.candidates import key_of
 from plimsoll.learning.policy.card import write_card
+from plimsoll.learning.policy.course import course
 from plimsoll.learning.policy.fitting_pointers import Example, fitted_pointers
 from plimsoll.learning.policy.model import Choice, Mind, Policy
 from plimsoll.learning.policy.options import PolicyOptions
@@ -75,7 +76,7 @@ def fit_policy(
     try:
         began = clock.monotonic()
         loaded = Encoder.load(encoder, max_tokens=options.max_tokens)
-        write_onnx(loaded, scratch, tokens=True)
+        write_onnx(loaded, _texts(train), scratch, tokens=True)
         data = digest_of(conversations)
         write_sources(scratch, data, sources)
         fitting = _Fitting(scratch, train, validation, options, listener)
@@ -86,6 +87,13 @@ def fit_policy(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return Policy.load(out)
+
+
+def _texts(conversations: Sequence[Conversation]) -> list[str]:
+    """What is read of these conversations: each request, and each course."""
+    decisions = [decision for each in conversations for decision in each.decisions]
+    courses = dict.fromkeys(course(decision.before) for decision in decisions)
+    return [*dict.fromkeys(each.request for each in conversations), *courses]
 
 
 def parted(
@@ -180,7 +188,7 @@ class _Fitting:
         self.directory = directory
         self.options = options
         self.listener = listener
-        self.reader = Reader(directory, max_tokens=options.max_tokens)
+        self.reader = Reader(directory, max_tokens=options.max_tokens, batches=True)
         self.train = [decision for each in train for decision in each.decisions]
         self.validation = [decision for each in validation for decision in each.decisions]
         self.conversations = len(train)

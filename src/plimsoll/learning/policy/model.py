@@ -120,7 +120,7 @@ class Policy:
     def load(cls, directory: Path, *, threads: int = 1) -> "Policy":
         """The policy that `plimsoll learn policy` wrote to `directory`. Raises `WeightsError`, saying what is wrong."""
         manifest, spec = read_manifest(directory, kind="policy"), load_spec(directory)
-        reader = Reader(directory, max_tokens=manifest.max_tokens, threads=threads)
+        reader = Reader(directory, max_tokens=manifest.max_tokens, batches=True, threads=threads)
         head = load_head(directory, labels=manifest.labels)
         dimensions = head.weight.shape[1] // 2
         if reader.embed(["."]).shape[1] != dimensions:

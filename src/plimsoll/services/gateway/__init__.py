@@ -8,7 +8,7 @@ exchange   one call, sent to whichever rung of the ladder is tried
 upstreams  the services that answer
 endpoint   what differs from endpoint to endpoint: chat, responses (and response_events), embeddings
 streams    an answer as events, shown as it comes
-failures   errors, in OpenAI's own shape
+failures   its errors, in OpenAI's own shape
 remote     an agent of any language on trial, over stand_ins for the upstreams
 """
 

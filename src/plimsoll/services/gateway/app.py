@@ -7,9 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
@@ -33,13 +31,14 @@ from plimsoll.services.gateway.chat import CHAT
 from plimsoll.services.gateway.embeddings import EMBEDDINGS
 from plimsoll.services.gateway.endpoint import Endpoint, named
 from plimsoll.services.gateway.exchange import Part
-from plimsoll.services.gateway.failures import Failure, halted, limited
-from plimsoll.services.gateway.reading import RUN, authenticated, check_headers, understood
+from plimsoll.services.gateway.failures import halted, limited
+from plimsoll.services.gateway.reading import RUN, authenticated, understood
 from plimsoll.services.gateway.responses import RESPONSES
 from plimsoll.services.gateway.runs import Answer, Request, Runs, Screen
 from plimsoll.services.gateway.streams import EventStream, again, shown
 from plimsoll.services.gateway.tenants import KeyFile, Quotas
 from plimsoll.services.gateway.upstreams import Sender, Upstreams
+from plimsoll.services.http import NO_ROUTE, Failure, check_headers, json_response
 
 __all__ = ["create_gateway"]
 
@@ -49,12 +48,7 @@ _ENDPOINTS = (CHAT, RESPONSES, EMBEDDINGS)
 _PATHS = frozenset({"/healthz", "/readyz", "/v1/models", *(f"/v1{endpoint.path}" for endpoint in _ENDPOINTS)})
 """What the log has of the paths that are asked for: any other may hold whatever its client has put there."""
 _LOG = logging.getLogger("plimsoll.gateway")
-_encode = msgspec.json.Encoder().encode
 _AGAIN = {"retry-after": "1"}
-_NO_ROUTE = {
-    404: ("not_found", "there is nothing here"),
-    405: ("method_not_allowed", "this is asked by another method"),
-}
 _OF_OURS: tuple[tuple[tuple[type[Exception], ...], int, str, str, Mapping[str, str]], ...] = (
     ((RunBusy, Superseded), 409, "run_busy", "another request of this run is under way; ask again", _AGAIN),
     ((RunErased,), 410, "run_erased", "this run was erased; begin another", {}),
@@ -124,19 +118,19 @@ class _Gateway:
             await self._upstreams.close()
 
     async def alive(self, http: HttpRequest) -> Response:
-        return _json({"status": "alive"})
+        return json_response({"status": "alive"})
 
     async def ready(self, http: HttpRequest) -> Response:
         """Whether the journal can be read. Raises what it raises."""
         await self._runs.harness.store.head("readyz")
-        return _json({"status": "ready"})
+        return json_response({"status": "ready"})
 
     async def models(self, http: HttpRequest) -> Response:
         check_headers(http)
         authenticated(http, self._keys)
         names = [name for name, section in self._runs.harness.env.contract.models.items() if section.is_model]
         each = [{"id": name, "object": "model", "created": 0, "owned_by": "plimsoll"} for name in names]
-        return _json({"object": "list", "data": each})
+        return json_response({"object": "list", "data": each})
 
     async def asked(self, endpoint: Endpoint, http: HttpRequest) -> Response:
         check_headers(http)
@@ -156,7 +150,7 @@ class _Gateway:
     async def _whole(self, request: Request) -> Response:
         answer = await self._runs.ask(request)
         body = named(answer.reply.body, request.asked.model)
-        return _json(body, status=answer.reply.status, headers=_told(answer))
+        return json_response(body, status=answer.reply.status, headers=_told(answer))
 
     async def _shown(self, request: Request) -> Response:
         """A stream, once its first part has come: until then it may still become an error with a status of its own."""
@@ -175,7 +169,7 @@ class _Gateway:
             return EventStream(events, _told_early(first, request, screen.run), closing)
         answer = await task
         if not answer.reply.ok:
-            return _json(answer.reply.body, status=answer.reply.status, headers=_told(answer))
+            return json_response(answer.reply.body, status=answer.reply.status, headers=_told(answer))
         return EventStream(again(request, answer), _told(answer), closing)
 
     async def _closed(self, tenant: str, screen: Screen, task: "asyncio.Task[Answer]") -> None:
@@ -210,10 +204,6 @@ def _rung_told(rung: str, *, degraded: bool) -> dict[str, str]:
     return {"x-plimsoll-rung": rung, "x-plimsoll-degraded": str(degraded).lower()}
 
 
-def _json(body: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(_encode(body), status_code=status, headers=headers, media_type="application/json")
-
-
 def _failure_of(error: Exception) -> Failure:
     """What a client is told of an error."""
     if isinstance(error, Failure):
@@ -232,7 +222,7 @@ def _failure_of(error: Exception) -> Failure:
 def _refused(http: HttpRequest, failure: Failure) -> Response:
     path = http.scope["path"]
     _LOG.info("- %s %d %s", path if path in _PATHS else "-", failure.status, failure.code)
-    return _json(failure.body, status=failure.status, headers=failure.headers)
+    return json_response(failure.body, status=failure.status, headers=failure.headers)
 
 
 def _guarded(handler: Callable[[HttpRequest], Awaitable[Response]]) -> Callable[[HttpRequest], Awaitable[Response]]:
@@ -249,5 +239,5 @@ def _guarded(handler: Callable[[HttpRequest], Awaitable[Response]]) -> Callable[
 
 async def _no_route(http: HttpRequest, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    code, what = _NO_ROUTE.get(error.status_code, ("http_error", "this cannot be asked"))
+    code, what = NO_ROUTE.get(error.status_code, ("http_error", "this cannot be asked"))
     return _refused(http, Failure(error.status_code, code, what, error.headers or {}))

@@ -21,7 +21,7 @@ from plimsoll.services.gateway.endpoint import (
     named,
     usage_of,
 )
-from plimsoll.services.gateway.failures import Failure
+from plimsoll.services.http import Failure
 
 __all__ = ["CHAT"]
 

@@ -5,7 +5,7 @@ from typing import Any
 from plimsoll.core.calls import Fault, Usage
 from plimsoll.policies.output_check import OutputProblem
 from plimsoll.services.gateway.endpoint import Endpoint, Json, invalid, usage_of
-from plimsoll.services.gateway.failures import Failure
+from plimsoll.services.http import Failure
 
 __all__ = ["EMBEDDINGS"]
 

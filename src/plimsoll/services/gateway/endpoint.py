@@ -8,7 +8,7 @@ from plimsoll.contract.model import Upstream
 from plimsoll.core.calls import Fault, Usage
 from plimsoll.core.canonical import is_json
 from plimsoll.policies.output_check import OutputProblem
-from plimsoll.services.gateway.failures import Failure
+from plimsoll.services.http import Failure
 
 __all__ = [
     "Endpoint",

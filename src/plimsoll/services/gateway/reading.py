@@ -1,12 +1,10 @@
 """A request, as far as it is taken from its client: bounded in size, headers and time, and then understood."""
 
-import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 
 from plimsoll.contract.checking_gateway import upstream_of
@@ -16,24 +14,17 @@ from plimsoll.core.errors import Misuse
 from plimsoll.policies.ladder import Ladder
 from plimsoll.services.gateway.endpoint import Endpoint, invalid
 from plimsoll.services.gateway.exchange import Asked
-from plimsoll.services.gateway.failures import Failure
 from plimsoll.services.gateway.runs import Request
 from plimsoll.services.gateway.tenants import KeyFile
+from plimsoll.services.http import Failure, read_body
 
-__all__ = ["authenticated", "check_headers", "understood"]
+__all__ = ["authenticated", "understood"]
 
 RUN = "x-plimsoll-run"
-MAX_HEADERS = 100
 MAX_KEY_CHARS = 256
 MAX_DEPTH = 100
 """Of JSON. What is nested deeper, some later reader could not go through."""
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-
-
-def check_headers(http: HttpRequest) -> None:
-    """Raises `Failure` for a request with too many headers."""
-    if len(http.headers.raw) > MAX_HEADERS:
-        raise Failure(431, "too_many_headers", f"a request has {MAX_HEADERS} headers at most")
 
 
 def authenticated(http: HttpRequest, keys: KeyFile) -> str:
@@ -62,7 +53,8 @@ async def understood(
     key = http.headers.get("idempotency-key", "")
     if len(key) > MAX_KEY_CHARS:
         raise Failure(400, "invalid_idempotency_key", f"Idempotency-Key has {MAX_KEY_CHARS} characters at most")
-    body = _object(await _body(http, section))
+    raw = await read_body(http, most_bytes=section.max_request_bytes, timeout_s=section.read_timeout_s)
+    body = _object(raw)
     model = body.get("model")
     if not isinstance(model, str) or model not in ladders:
         raise Failure(404, "model_not_found", f"the models here are: {', '.join(sorted(ladders))}")
@@ -85,25 +77,6 @@ def _lacking(endpoint: Endpoint, ladder: Ladder, section: GatewaySection) -> str
     """The upstream of a rung that does not have the endpoint; empty where all have it."""
     names = [upstream_of(rung.model.id or "")[0] for rung in ladder.rungs if rung.model.is_model]
     return next((name for name in names if not endpoint.is_at(section.upstreams[name])), "")
-
-
-async def _body(http: HttpRequest, section: GatewaySection) -> bytes:
-    most = section.max_request_bytes
-    too_large = Failure(413, "request_too_large", f"a request has {most} bytes at most", {"connection": "close"})
-    parts: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(section.read_timeout_s):
-            async for part in http.stream():
-                size += len(part)
-                if size > most:
-                    raise too_large
-                parts.append(part)
-    except TimeoutError:
-        raise Failure(408, "request_timeout", "the request did not come in time", {"connection": "close"}) from None
-    except ClientDisconnect:
-        raise Failure(400, "disconnected", "the client left before its request had come") from None
-    return b"".join(parts)
 
 
 def _object(raw: bytes) -> dict[str, Any]:

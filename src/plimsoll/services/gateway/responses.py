@@ -22,8 +22,8 @@ from plimsoll.services.gateway.endpoint import (
     named,
     usage_of,
 )
-from plimsoll.services.gateway.failures import Failure
 from plimsoll.services.gateway.response_events import ENDS, as_far_as_it_came, says, unfolded
+from plimsoll.services.http import Failure
 
 __all__ = ["RESPONSES"]
 

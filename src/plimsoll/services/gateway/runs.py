@@ -24,8 +24,9 @@ from plimsoll.runtime.showing import Restarted
 from plimsoll.runtime.streaming import ModelStream
 from plimsoll.runtime.surroundings import Surroundings
 from plimsoll.services.gateway.exchange import Asked, GatewayExchange, Part, Past
-from plimsoll.services.gateway.failures import Failure, failure_of, halted
+from plimsoll.services.gateway.failures import failure_of, halted
 from plimsoll.services.gateway.upstreams import Reply, Sender
+from plimsoll.services.http import Failure
 
 __all__ = ["Answer", "Request", "Runs", "Screen"]
 

@@ -9,34 +9,17 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from plimsoll.journal.store import Store
+from plimsoll.services.serving import answer
 
 __all__ = ["serve", "served"]
 
-MAX_CONNECTIONS = 2048
-MAX_HEAD_BYTES = 65_536
-GRACE_S = 30
 _TRIAL_GRACE_S = 1
 
 
 async def serve(app: ASGIApp, *, store: Store, host: str, port: int) -> None:
-    """Answers at `host` and `port` until it is told to end, and then closes the journal.
-
-    Requests under way have 30 s to end. The log has no line for a request but the gateway's own.
-    """
-    config = uvicorn.Config(
-        app,
-        host=host,
-        port=port,
-        http="h11",
-        lifespan="on",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
-        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-        timeout_graceful_shutdown=GRACE_S,
-    )
+    """Answers at `host` and `port` until it is told to end, and then closes the journal."""
     try:
-        await uvicorn.Server(config).serve()
+        await answer(app, host=host, port=port)
     finally:
         await store.close()
 

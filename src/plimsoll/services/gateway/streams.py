@@ -13,8 +13,8 @@ from starlette.responses import StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from plimsoll.services.gateway.exchange import Part, unfolded
-from plimsoll.services.gateway.failures import Failure
 from plimsoll.services.gateway.runs import Answer, Request, Screen
+from plimsoll.services.http import Failure
 
 __all__ = ["EventStream", "again", "shown"]
 
