@@ -18,7 +18,11 @@ try:
 except ImportError as error:
     raise MissingExtra(error.name or "numpy", extra="inference") from error
 
-__all__ = ["Explanation", "Word", "attributions", "attributions_of", "check_label", "readings"]
+__all__ = [
+    "LEAVE_ONE_OUT", "Explanation", "Word", "attributions", "attributions_of", "check_label", "readings",
+]
+
+LEAVE_ONE_OUT = "leave-one-out"
 
 
 class Word(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +41,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Which words speak for `label`, as likely as `probability` says (0 to 1), and which against it.
 
     `words` are in the order of the text, which the model has read up to the last of them; `cut` says that there was
-    more. `out_of_scope` and `energy` are those of the whole text, as in `Answer`.
+    more. `out_of_scope` and `energy` are those of the whole text, as in `Answer`. `method` is how it was found; `delta`,
+    by how much the attributions do not sum to what they should, is told of integrated gradients alone.
     """
 
     label: str
@@ -46,6 +51,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     energy: float
     words: tuple[Word, ...]
     cut: bool
+    method: str = LEAVE_ONE_OUT
+    delta: float | None = None
 
 
 def attributions(classifier: Classifier, text: str, *, label: str | None = None) -> Explanation:
