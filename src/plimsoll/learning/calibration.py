@@ -4,6 +4,8 @@ Temperature: Guo et al., On Calibration of Modern Neural Networks, 2017 (https:/
 
 from typing import Any
 
+import msgspec
+
 from plimsoll.core.errors import MissingExtra
 
 try:
@@ -14,10 +16,18 @@ try:
 except ImportError as error:
     raise MissingExtra(error.name or "scipy", extra="learning") from error
 
-__all__ = ["auroc", "calibration_error", "fitted_temperature", "threshold"]
+__all__ = ["Bin", "auroc", "calibration_error", "fitted_temperature", "reliability", "threshold"]
 
 _BINS = 15
 _COLDEST, _HOTTEST = 0.02, 50.0
+
+
+class Bin(msgspec.Struct, frozen=True, kw_only=True):
+    """Answers of about one confidence: how many, how sure they are on average, and how many are right."""
+
+    rows: int
+    confidence: float
+    right: int
 
 
 def fitted_temperature(logits: Any, labels: Any) -> float:
@@ -39,13 +49,23 @@ def threshold(energies: Any, *, rejected: float) -> float:
     return float(np.quantile(energies, rejected))
 
 
-def calibration_error(chances: Any, labels: Any) -> float:
-    """The expected calibration error, 0 to 1: by how much confidence and accuracy differ, over 15 equal bins."""
+def reliability(chances: Any, labels: Any) -> tuple[Bin, ...]:
+    """Confidence beside accuracy, over those of 15 equal bins of confidence that hold any answer, the least sure first.
+
+    `chances` are the probabilities, of shape (texts, labels), and `labels` the right columns.
+    """
     sure = chances.max(axis=1)
     right = chances.argmax(axis=1) == labels
     bins = np.minimum((sure * _BINS).astype(int), _BINS - 1)
-    gaps = (abs(right[bins == at].mean() - sure[bins == at].mean()) * (bins == at).mean() for at in np.unique(bins))
-    return float(sum(gaps))
+    return tuple(
+        Bin(rows=int((bins == at).sum()), confidence=float(sure[bins == at].mean()), right=int(right[bins == at].sum()))
+        for at in np.unique(bins)
+    )
+
+
+def calibration_error(chances: Any, labels: Any) -> float:
+    """The expected calibration error, 0 to 1: by how much confidence and accuracy differ, over 15 equal bins."""
+    return sum(abs(each.right - each.rows * each.confidence) for each in reliability(chances, labels)) / len(labels)
 
 
 def auroc(inside: Any, outside: Any) -> float:

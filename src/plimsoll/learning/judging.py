@@ -15,7 +15,7 @@ try:
 except ImportError as error:
     raise MissingExtra(error.name or "numpy", extra="learning") from error
 
-__all__ = ["Calibration", "Split", "calibrated", "scores"]
+__all__ = ["Calibration", "Split", "calibrated", "scored", "scores"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,14 +55,18 @@ def calibrated(head: Head, vectors: Any, numbers: Any, *, rejected: float) -> Ca
 
 def scores(head: Head, calibration: Calibration, *, inside: Any, numbers: Any, outside: Any) -> Scores:
     """What the head does with the vectors of rows in scope, whose labels are `numbers`, and of rows out of scope."""
-    logits = head.logits(inside)
-    energies, out = energy(logits), energy(head.logits(outside)) if len(outside) else None
+    return scored(head.logits(inside), head.logits(outside) if len(outside) else None, calibration, numbers=numbers)
+
+
+def scored(logits: Any, outside: Any, calibration: Calibration, *, numbers: Any) -> Scores:
+    """The same from logits. `outside`: None, where no row is out of scope."""
+    energies, out = energy(logits), energy(outside) if outside is not None else None
     return Scores(
         rows=len(numbers),
         accuracy=float((logits.argmax(1) == numbers).mean()),
         calibration_error=calibration_error(probabilities(logits, calibration.temperature), numbers),
         rejected=float((energies < calibration.threshold).mean()),
-        oos_rows=len(outside),
+        oos_rows=0 if out is None else len(out),
         oos_recall=None if out is None else float((out < calibration.threshold).mean()),
         auroc=None if out is None else auroc(energies, out),
     )

@@ -81,8 +81,8 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     scratch.replace(directory / FILE)
 
 
-def read_manifest(directory: Path, *, kind: str) -> Manifest:
-    """The manifest of a directory that must be of this `kind`, and hold the files that it names, unaltered.
+def read_manifest(directory: Path, *, kind: str | None) -> Manifest:
+    """The manifest of a directory that must be of this `kind` (None: of any), and hold the files it names, unaltered.
 
     Raises `WeightsError`.
     """
@@ -96,7 +96,7 @@ def read_manifest(directory: Path, *, kind: str) -> Manifest:
         raise WeightsError(str(directory), f"its {FILE} cannot be read: {error}") from error
     if manifest.format != FORMAT:
         raise WeightsError(str(directory), f"its format is {manifest.format}; this version reads {FORMAT}")
-    if manifest.kind != kind:
+    if kind is not None and manifest.kind != kind:
         hint = "`plimsoll learn export` makes an export of a model" if kind == "export" else "this wants the model"
         raise WeightsError(str(directory), f"it is of kind `{manifest.kind}`, and `{kind}` is wanted: {hint}")
     _verify(directory, manifest.files)

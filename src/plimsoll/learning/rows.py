@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -21,7 +22,7 @@ from plimsoll.core.rng import seeded_rng
 from plimsoll.learning.errors import DataError
 from plimsoll.learning.lineage import Source, source_of
 
-__all__ = ["MAX_CHARACTERS", "OUT_OF_SCOPE", "Row", "Rows", "read_file", "read_rows"]
+__all__ = ["MAX_CHARACTERS", "OUT_OF_SCOPE", "Row", "Rows", "named", "read_column", "read_file", "read_rows", "split_file"]
 
 OUT_OF_SCOPE = "out_of_scope"
 MAX_CHARACTERS = 20_000
@@ -112,7 +113,7 @@ def read_rows(path: Path, *, share: float = 0.2, seed: int = 0) -> Rows:
     if not path.is_dir():
         rows, source = _read(path)
         return Rows.of(rows, share=share, seed=seed, source=str(path), sources=(source,))
-    files = {name: _split_file(path, name) for name in _SPLITS}
+    files = {name: split_file(path, name) for name in _SPLITS}
     if files["train"] is None:
         raise DataError(str(path), 0, "this directory has no train.jsonl and no train.csv")
     read = {name: _read(file) for name, file in files.items() if file is not None}
@@ -141,7 +142,24 @@ def _read(path: Path) -> tuple[list[Row], Source]:
     return rows, source_of(path, raw)
 
 
-def _split_file(directory: Path, name: str) -> Path | None:
+def read_column(path: Path, column: str) -> list[str]:
+    """Another column of a file that `read_file` reads, in the order of its rows; empty where a row has none.
+
+    Raises `DataError` where no row has it.
+    """
+    text = _decoded(path.read_bytes(), str(path))
+    if path.suffix == ".csv":
+        found = [cells.get(column) for cells in csv.DictReader(io.StringIO(text, newline=""))]
+    else:
+        lines = (line for line in text.split("\n") if line.strip())
+        found = [msgspec.json.decode(line, type=dict[str, Any]).get(column) for line in lines]
+    if not any(cell is not None for cell in found):
+        raise DataError(str(path), 0, f"no row has a column {column!r}")
+    return ["" if cell is None else str(cell) for cell in found]
+
+
+def split_file(directory: Path, name: str) -> Path | None:
+    """The file of that split; None, where there is none. Raises `DataError` where there are two."""
     found = [file for suffix in _SUFFIXES if (file := directory / f"{name}{suffix}").exists()]
     if len(found) > 1:
         raise DataError(str(directory), 0, f"it has both {found[0].name} and {found[1].name}: take one away")
@@ -201,7 +219,7 @@ def _parted(rows: Sequence[Row], share: float, seed: int, source: str) -> tuple[
     few = sorted(label for label, drawn in by_label.items() if len(drawn) < 2)
     if few:
         raise DataError(
-            source, 0, f"one row each of {_named(few)}: two at least are needed, one to train on and one for validation"
+            source, 0, f"one row each of {named(few)}: two at least are needed, one to train on and one for validation"
         )
     chosen = {
         number
@@ -222,11 +240,12 @@ def _check(rows: Rows, source: str) -> None:
             raise DataError(
                 source,
                 0,
-                f"{name} has labels that no training row has: {_named(unseen)}. Give each some rows to train on, "
+                f"{name} has labels that no training row has: {named(unseen)}. Give each some rows to train on, "
                 f"or call them {OUT_OF_SCOPE}",
             )
 
 
-def _named(labels: Sequence[str], most: int = 5) -> str:
+def named(labels: Sequence[str], most: int = 5) -> str:
+    """The first of the labels, and how many more there are."""
     more = f" and {len(labels) - most} more" if len(labels) > most else ""
     return ", ".join(map(repr, labels[:most])) + more
