@@ -41,8 +41,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     """Which words speak for `label`, as likely as `probability` says (0 to 1), and which against it.
 
     `words` are in the order of the text, which the model has read up to the last of them; `cut` says that there was
-    more. `out_of_scope` and `energy` are those of the whole text, as in `Answer`. `method` is how it was found; `delta`,
-    by how much the attributions do not sum to what they should, is told of integrated gradients alone.
+    more. `out_of_scope` and `energy` are those of the whole text, as in `Answer`. `method` is how it was found;
+    `delta`, by how much the attributions do not sum to what they should, is told of integrated gradients alone.
     """
 
     label: str

@@ -22,7 +22,17 @@ from plimsoll.core.rng import seeded_rng
 from plimsoll.learning.errors import DataError
 from plimsoll.learning.lineage import Source, source_of
 
-__all__ = ["MAX_CHARACTERS", "OUT_OF_SCOPE", "Row", "Rows", "named", "read_column", "read_file", "read_rows", "split_file"]
+__all__ = [
+    "MAX_CHARACTERS",
+    "OUT_OF_SCOPE",
+    "Row",
+    "Rows",
+    "named",
+    "read_column",
+    "read_file",
+    "read_rows",
+    "split_file",
+]
 
 OUT_OF_SCOPE = "out_of_scope"
 MAX_CHARACTERS = 20_000

@@ -86,7 +86,13 @@ def shown() -> Iterator[Callable[[Told], None]]:
         yield told
 
 
-_WORK = {"embed": "texts to vectors", "train": "training", "point": "arguments of tools"}
+_WORK = {
+    "embed": "texts to vectors",
+    "train": "training",
+    "point": "arguments of tools",
+    "judge": "judging",
+    "delete": "deletion test",
+}
 
 
 def report(manifest: Manifest, rows: Rows | None, out: Path, *, as_json: bool) -> None:

@@ -95,7 +95,7 @@ def deletion_test(
 
 
 def _losses(classifier: Classifier, text: str, explained: Explanation, most: int, rng: Rng) -> Any:
-    """Of shape (numbers of words, 2): what is lost of the probability without the top words, and without random ones."""
+    """Of shape (numbers of words, 2): what the probability loses without the top words, and without random ones."""
     tokens = classifier.tokens(text)
     words = range(len(explained.words))
     ranked = sorted(words, key=lambda word: -explained.words[word].attribution)

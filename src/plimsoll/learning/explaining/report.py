@@ -1,8 +1,8 @@
 """The report: how far a model's answers can be relied on, by rows that it was not fitted on."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -61,15 +61,14 @@ class ModelReport(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judging:
-    """The rows that a model is judged by, which they are, and (None: not asked for) the cells of a column of theirs."""
+    """The rows that a model is judged by, which they are, and the cells of other columns of theirs, by their names."""
 
     rows: tuple[Row, ...]
     rows_from: str
-    column: str | None = None
-    cells: tuple[str, ...] | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def judging_rows(manifest: Manifest, data: Path, *, column: str | None = None) -> Judging:
+def judging_rows(manifest: Manifest, data: Path, *, columns: Sequence[str] = ()) -> Judging:
     """The rows at `data` that the model was not fitted on, as far as that can be told.
 
     Of a directory, its test rows, or else those for validation; of the very file that the model was fitted on, those
@@ -77,12 +76,13 @@ def judging_rows(manifest: Manifest, data: Path, *, column: str | None = None) -
     """
     file, held_out, rows_from = _held_out(manifest, data)
     rows = read_file(file)
-    cells = read_column(file, column) if column is not None else None
+    cells = {column: read_column(file, column) for column in columns}
     if held_out is not None:
         # Equal rows are one as good as another: of those, the first of the file are taken.
         wanted = Counter(held_out)
         at = [number for number, row in enumerate(rows) if wanted[row] > 0 and not wanted.subtract([row])]
-        rows, cells = [rows[each] for each in at], cells and [cells[each] for each in at]
+        rows = [rows[each] for each in at]
+        cells = {column: [found[each] for each in at] for column, found in cells.items()}
     unknown = sorted({row.label for row in rows} - {*manifest.labels, OUT_OF_SCOPE})
     if unknown:
         raise DataError(
@@ -90,7 +90,9 @@ def judging_rows(manifest: Manifest, data: Path, *, column: str | None = None) -
         )
     if all(row.label == OUT_OF_SCOPE for row in rows):
         raise DataError(str(file), 0, "no row has a label of the model: there is nothing to judge it by")
-    return Judging(rows=tuple(rows), rows_from=rows_from, column=column, cells=None if cells is None else tuple(cells))
+    return Judging(
+        rows=tuple(rows), rows_from=rows_from, columns={column: tuple(found) for column, found in cells.items()}
+    )
 
 
 def _held_out(manifest: Manifest, data: Path) -> tuple[Path, tuple[Row, ...] | None, str]:
@@ -130,8 +132,7 @@ def model_report(
     inside = [number for number, row in enumerate(judging.rows) if row.label != OUT_OF_SCOPE]
     said = tuple(judging.rows[number].text for number in inside)
     groupings = [by_length(said), *(by_pattern(said, pattern) for pattern in patterns)]
-    if judging.column is not None and judging.cells is not None:
-        groupings.append(by_column(judging.column, [judging.cells[number] for number in inside]))
+    groupings += [by_column(column, [cells[number] for number in inside]) for column, cells in judging.columns.items()]
     logits = _logits(classifier, judging.rows, listener)
     return ModelReport(
         kind=manifest.kind,
@@ -139,7 +140,9 @@ def model_report(
         labels=len(manifest.labels),
         rows_from=judging.rows_from,
         confusions=confusions(judging.rows, logits, manifest),
-        deletion=None if explain is None else _deleted(classifier, said, explain, texts, seed, listener),
+        deletion=None
+        if explain is None
+        else _deleted(classifier, said, explain, most=texts, seed=seed, listener=listener),
         **_judged(logits, inside, judging.rows, manifest, groupings),
     )
 
@@ -188,6 +191,7 @@ def _deleted(
     classifier: Classifier,
     texts: Sequence[str],
     explain: Callable[[str], Explanation],
+    *,
     most: int,
     seed: int,
     listener: Callable[[Progress], object],
