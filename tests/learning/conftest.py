@@ -14,6 +14,7 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 LIGHT = {
     "test_conversations.py",
     "test_extra.py",
+    "test_fit_journal.py",
     "test_guard_rows.py",
     "test_journals.py",
     "test_lineage.py",

@@ -45,15 +45,15 @@ async def pay(again: bool = False) -> str:
     return "paid"
 
 
-def journal_of(folder: Path, *asked: Any) -> Path:
-    """A journal of one run for each request."""
+def journal_of(folder: Path, *asked: Any, first: int = 0) -> Path:
+    """A journal of one run for each request, numbered from `first` on: it may be there already."""
     path = folder / "journal.db"
 
     async def work() -> None:
         async with Harness(
             CONTRACT, agent=agent, surroundings=local(CONTRACT, path=path, sinks=()), tools=[find, pay], models={}
         ) as harness:
-            for number, request in enumerate(asked):
+            for number, request in enumerate(asked, first):
                 result = await harness.run(request, run_id=f"run-{number}")
                 assert result.ending is (Ending.FAILED if "fail" in json.dumps(request) else Ending.COMPLETE), result
             await harness.store.close()

@@ -139,7 +139,11 @@ def read_file(path: Path) -> list[Row]:
 
 def _read(path: Path) -> tuple[list[Row], Source]:
     if path.suffix not in _SUFFIXES:
-        raise DataError(str(path), 0, "its name ends in neither .jsonl nor .csv")
+        raise DataError(
+            str(path),
+            0,
+            "its name ends in neither .jsonl nor .csv; `plimsoll learn rows` writes a journal's rows to such a file",
+        )
     try:
         raw = path.read_bytes()
     except OSError as error:

@@ -95,12 +95,13 @@ _WORK = {
 }
 
 
-def report(manifest: Manifest, rows: Rows | None, out: Path, *, as_json: bool) -> None:
-    """Says what was made in `out`, and how well it does."""
+def report(manifest: Manifest, rows: Rows | None, out: Path, *, rows_from: Path | None = None, as_json: bool) -> None:
+    """Says what was made in `out`, and how well it does. `rows_from` is the file of a journal's rows."""
     size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
     if as_json:
         scores = {"validation": msgspec.to_builtins(manifest.validation), "test": msgspec.to_builtins(manifest.test)}
-        click.echo(json.dumps({"out": str(out), "method": manifest.method, "bytes": size, **scores}))
+        wrote = {} if rows_from is None else {"rows_from": str(rows_from)}
+        click.echo(json.dumps({"out": str(out), "method": manifest.method, "bytes": size, **wrote, **scores}))
         return
     shown = console()
     if rows is not None and rows.left_out:

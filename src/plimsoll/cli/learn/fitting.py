@@ -7,7 +7,10 @@ import click
 
 from plimsoll.cli.command import Command
 from plimsoll.cli.learn.common import data_option, json_option, leaf, out_option, report, shown
+from plimsoll.cli.learn.journals import journal_at, rows_file
+from plimsoll.cli.printing import console, line
 from plimsoll.core.clock import SystemClock
+from plimsoll.core.errors import Misuse
 from plimsoll.learning.options import FitOptions, Method
 from plimsoll.learning.rows import read_rows
 
@@ -15,7 +18,15 @@ __all__ = ["export", "fit"]
 
 
 @click.command(cls=Command, if_interrupted="What was done is kept: say it again, and it goes on from there.")
-@data_option
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE|DIR|JOURNAL",
+    help="Rows with text and label: .jsonl, .csv, or a directory with train, and maybe validation and test. Or a "
+    "journal: its file, its contract, or the directory of that.",
+)
+@click.option("--agent", help="Of a journal, runs of this agent alone.")
 @out_option
 @click.option(
     "--method",
@@ -50,6 +61,7 @@ __all__ = ["export", "fit"]
 def fit(
     *,
     data: Path,
+    agent: str | None,
     out: Path,
     method: str,
     encoder: Path | None,
@@ -60,6 +72,10 @@ def fit(
 ) -> None:
     """Fits a model on rows of text and label, over a pre-trained encoder.
 
+    Of a journal, the rows are first written to OUT.rows.jsonl, for you alone, as
+    `plimsoll learn rows` does: they are what the model is exported by, and go when
+    the data of those who wrote them goes.
+
     What was killed goes on where it was when it is said again. The label
     `out_of_scope` marks texts that none fits: they are only measured. A GPU is used
     where there is one. Exits with 0 when it is done, with 1 on an error.
@@ -68,16 +84,34 @@ def fit(
     Examples:
       plimsoll learn fit --data intents.jsonl --out intents
       plimsoll learn fit --data clinc/ --method full --out clinc-full
+      plimsoll learn fit --data journal.db --out router
     """
     options = FitOptions(method=Method(method), balanced=not unbalanced, **chosen)
-    rows = read_rows(data, seed=options.seed)
+    rows_from = _rows_of_journal(data, agent, out, as_json=as_json)
+    rows = read_rows(rows_from or data, seed=options.seed)
     transfer, encoders = leaf("transfer"), leaf("encoder")
     base = encoder or encoders.default_weights()
     with shown() as listener:
         manifest = transfer.fit(
             rows, encoder=base, out=out, options=options, clock=SystemClock(), listener=listener, finish=finish
         )
-    report(manifest, rows, out, as_json=as_json)
+    report(manifest, rows, out, rows_from=rows_from, as_json=as_json)
+
+
+def _rows_of_journal(data: Path, agent: str | None, out: Path, *, as_json: bool) -> Path | None:
+    """Where the rows of the journal at `data` stand, and says so. None: it is no journal."""
+    named = journal_at(data)
+    if named is None:
+        if agent is not None:
+            raise Misuse(f"--agent is for a journal, and {data} is none: take it away")
+        return None
+    contract_path, journal = named
+    file = rows_file(contract_path, journal, agent=agent, out=out)
+    if not as_json:
+        now, before = "It holds what people wrote, and goes when their data goes", "The fit goes on from it"
+        said = f"{before}: the journal gave it earlier" if file.earlier else now
+        line(console(), f"{file.path}: the journal's rows. {said}.")
+    return file.path
 
 
 @click.command(cls=Command)

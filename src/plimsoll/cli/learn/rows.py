@@ -22,7 +22,7 @@ from plimsoll.learning.journals import ANSWER, JournalRows, journal_identity, jo
 from plimsoll.learning.lineage import JournalLineage, lineage_file, write_lineage, write_private
 from plimsoll.learning.rows import Row
 
-__all__ = ["rows"]
+__all__ = ["rows", "written"]
 
 
 _TASKS = {
@@ -77,10 +77,30 @@ def rows(
     """
     if out.suffix != ".jsonl":
         raise Misuse(f"{out} does not end in .jsonl, and would not be read again: name it so")
-    if out.exists():
-        raise Misuse(f"{out} is there already: name another file")
     if tools and task != "needs-human":
         raise Misuse(f"--tool is for --task needs-human, and not for {task}")
+    found = written(contract_path, journal, task=task, agent=agent, tools=tools, out=out)
+    counts = Counter(label for row in found.rows for label in _labels(row))
+    if as_json:
+        told = {"out": str(out), "rows": len(found.rows), "left_out": found.left_out, "labels": counts}
+        click.echo(json.dumps({**told, "lineage": str(lineage_file(out))}))
+        return
+    table(console(), (_TASKS[task], "rows"), [(label, f"{count:,}") for label, count in counts.most_common()])
+    line(console(), f"{out}: {len(found.rows):,} rows. {found.left_out:,} completed runs had no text to learn from.")
+
+
+def written(
+    contract_path: Path,
+    journal: Path | None,
+    *,
+    agent: str | None,
+    out: Path,
+    task: str = "first-tool",
+    tools: Sequence[str] = (),
+) -> JournalRows[Any]:
+    """Writes the journal's rows to `out`, whole or not at all, and their lineage beside it. Raises `Misuse`."""
+    if out.exists():
+        raise Misuse(f"{out} is there already: name another file")
 
     async def read(store: Store) -> tuple[JournalRows[Any], str]:
         return await _found(store, task, agent, tools), await journal_identity(store)
@@ -99,14 +119,11 @@ def rows(
         rows_digest=hashlib.sha256(content).hexdigest(),
     )
     write_lineage(out, lineage)
-    write_private(out, content)
-    counts = Counter(label for row in found.rows for label in _labels(row))
-    if as_json:
-        told = {"out": str(out), "rows": len(found.rows), "left_out": found.left_out, "labels": counts}
-        click.echo(json.dumps({**told, "lineage": str(lineage_file(out))}))
-        return
-    table(console(), (_TASKS[task], "rows"), [(label, f"{count:,}") for label, count in counts.most_common()])
-    line(console(), f"{out}: {len(found.rows):,} rows. {found.left_out:,} completed runs had no text to learn from.")
+    scratch = out.with_name(f"{out.name}.new")
+    scratch.unlink(missing_ok=True)
+    write_private(scratch, content)
+    scratch.replace(out)
+    return found
 
 
 async def _found(store: Store, task: str, agent: str | None, tools: Sequence[str]) -> JournalRows[Any]:
