@@ -1,43 +1,15 @@
 """The page in a real browser."""
 
-import importlib
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from plimsoll.gate.report import write_reports
+from tests.browsing import opened
 from tests.gate.report.sample import SAMPLES
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(180)]
-
-
-@pytest.fixture
-def browser() -> Iterator[Any]:
-    chromium = os.environ.get("PLIMSOLL_CHROMIUM") or "/usr/bin/chromium"
-    if "CI" not in os.environ:  # there it has to be; elsewhere one may do without
-        pytest.importorskip("playwright.sync_api")
-        if not Path(chromium).exists():
-            pytest.skip("no chromium: set PLIMSOLL_CHROMIUM")
-    sync_api = importlib.import_module("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
-def opened(browser: Any, path: Path, **options: Any) -> tuple[Any, list[str]]:
-    """A page on the report, and everything that it complained of or fetched."""
-    page = browser.new_page(**options)
-    troubles: list[str] = []
-    page.on("console", lambda message: troubles.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: troubles.append(f"error: {error}"))
-    page.on("dialog", lambda dialog: troubles.append("dialog"))
-    page.on("request", lambda request: troubles.append(request.url) if request.url != path.as_uri() else None)
-    page.goto(path.as_uri())
-    return page, troubles
 
 
 def test_the_page_in_a_browser(browser: Any, tmp_path: Path) -> None:

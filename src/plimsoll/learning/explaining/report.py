@@ -78,9 +78,7 @@ def judging_rows(manifest: Manifest, data: Path, *, columns: Sequence[str] = ())
     rows = read_file(file)
     cells = {column: read_column(file, column) for column in columns}
     if held_out is not None:
-        # Equal rows are one as good as another: of those, the first of the file are taken.
-        wanted = Counter(held_out)
-        at = [number for number, row in enumerate(rows) if wanted[row] > 0 and not wanted.subtract([row])]
+        at = _places(held_out, rows)
         rows = [rows[each] for each in at]
         cells = {column: [found[each] for each in at] for column, found in cells.items()}
     unknown = sorted({row.label for row in rows} - {*manifest.labels, OUT_OF_SCOPE})
@@ -112,6 +110,16 @@ def _held_out(manifest: Manifest, data: Path) -> tuple[Path, tuple[Row, ...] | N
     if parted is not None and parted.digest == manifest.data_digest:
         return file, parted.validation, "validation rows, which the model was chosen by"
     return file, None, "all rows of the file, which is not the one that the model was fitted on"
+
+
+def _places(held_out: Sequence[Row], rows: Sequence[Row]) -> list[int]:
+    """Where these rows stand in the file. Equal ones are one as good as another: the first are taken."""
+    wanted, at = Counter(held_out), []
+    for number, row in enumerate(rows):
+        if wanted[row]:
+            wanted[row] -= 1
+            at.append(number)
+    return at
 
 
 def model_report(
