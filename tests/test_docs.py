@@ -19,6 +19,7 @@ ILLUSTRATIONS = {
     "docs/adapters/plain.md": "run by tests/adapters/test_adapter_docs.py",
     "docs/adapters/pydantic-ai.md": "run by tests/adapters/test_adapter_docs.py",
     "docs/patterns/microservices.md": "run by tests/services/inference/test_inference_docs.py",
+    "docs/patterns/explanations.md": "run by tests/learning/test_learning_docs.py",
     "docs/patterns/transfer-learning.md": "run by tests/learning/test_learning_docs.py",
     "docs/patterns/transformer-architectures.md": "run by tests/learning/test_learning_docs.py",
     "docs/registry.md": "run by tests/cli/test_learn_registry.py",

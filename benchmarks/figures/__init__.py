@@ -38,6 +38,7 @@ _PLACES: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "mutation": (testing.mutation, ("mutation",)),
     "policies": (policies.policies, ("policies",)),
     "tail": (policies.tail, ("tail",)),
+    "explain": (learning.explain, ("explain",)),
     "transfer": (learning.transfer, ("transfer",)),
     "guards": (learning.guards, ("guards",)),
     "transfer.shipped": (learning.shipped, ("transfer",)),

@@ -2,7 +2,7 @@
 
 from benchmarks.figures.layout import Result, measured, table, text
 
-__all__ = ["guards", "next_call", "shipped", "transfer"]
+__all__ = ["explain", "guards", "next_call", "shipped", "transfer"]
 
 
 def transfer(result: Result) -> str:
@@ -58,6 +58,42 @@ def next_call(result: Result) -> str:
         f" A fit takes {ours['fit_s']:.0f} s, a decision {ours['decision_ms']:.0f} ms. {measured(result)}"
     )
     return f"{table([heading, *rows])}\n\n{text(said)}"
+
+
+def explain(result: Result) -> str:
+    """What an explanation costs, and how the deletion test came out."""
+    heading = (
+        "",
+        "CPU a text",
+        "as many as … answers",
+        "lost without the top word",
+        "one at random",
+        "the top three",
+        "three",
+    )
+    rows = []
+    for name, each in result["methods"].items():
+        curve = {point["words"]: point for point in each["deletion"]["curve"]}
+        lost = [f"{curve[words][which]['value']:.3f}" for words in (1, 3) for which in ("top", "random")]
+        rows.append((f"`{name.replace('_', '-')}`", f"{1e3 * each['cpu_s']:.0f} ms", f"{each['answers']:.0f}", *lost))
+    gradients = result["methods"]["integrated_gradients"]
+    held = " ".join(map(_holds, result["methods"].items()))
+    said = (
+        f"Means over {result['texts']} texts of {result['words']} words, {result['labels']} labels; lost of the"
+        f" answer's probability, over {gradients['deletion']['texts']} texts. {held} The sum of the gradients is off by"
+        f" {gradients['sum_off']:.2%} (median). {measured(result)}"
+    )
+    return f"{table([heading, *rows])}\n\n{text(said)}"
+
+
+def _holds(method: tuple[str, Result]) -> str:
+    name, each = method
+    more = each["deletion"]["difference"]
+    said = "hold" if each["holds"] else "are not shown to hold"
+    return (
+        f"Explanations by {name.replace('_', '-')} {said}: {more['value']:.3f} more is lost than at random"
+        f" ({more['low']:.3f} to {more['high']:.3f})."
+    )
 
 
 def _method(name: str) -> str:

@@ -45,6 +45,24 @@ def test_every_method_is_fitted_at_every_size_but_few_examples_on_all() -> None:
     assert [name for name, _, _ in wanted(("full", "head_10shot"))] == ["full", "head_10shot"]
 
 
+def test_what_an_explanation_costs_is_told() -> None:
+    mean = {"value": 0.5, "low": 0.4, "high": 0.6}
+    curve = [{"words": words, "texts": 9, "top": mean, "random": mean} for words in (1, 2, 3)]
+    each = {"cpu_s": 0.0411, "answers": 10.4, "sum_off": 0.00012, "holds": True}
+    each["deletion"] = {"texts": 9, "curve": curve, "difference": mean}
+    result = {
+        "methods": {"integrated_gradients": each, "leave_one_out": each | {"sum_off": None, "holds": False}},
+        "texts": 50,
+        "words": 8.4,
+        "labels": 150,
+        "date": "2026-01-01",
+        "machine": {"cores": 2, "cpu": "a", "python": "3.11"},
+    }
+    told = learning.explain(result)
+    assert "| `leave-one-out` | 41 ms | 10 | 0.500 | 0.500 | 0.500 | 0.500 |" in told
+    assert "by leave-one-out are not shown to hold" in told.replace("\n", " ")
+
+
 def test_its_table_says_what_was_measured() -> None:
     figures = {"in_scope_accuracy": 0.9651, "oos_recall": 0.936, "rejected": 0.052, "auroc": 0.985, "ece": 0.02}
     result = {

@@ -25,6 +25,9 @@ from plimsoll.core.errors import MissingExtra
         ("policy", "numpy", "inference"),
         ("policy.model", "jsonschema", "inference"),
         ("policy.fitting_pointers", "torch", "learning"),
+        pytest.param("explaining.gradients", "captum.attr", "learning", marks=pytest.mark.heavy),
+        ("explaining.plots", "matplotlib", "learning"),
+        ("explaining.html", "numpy", "inference"),
     ],
 )
 def test_a_missing_library_is_named_with_its_extra(

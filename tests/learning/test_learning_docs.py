@@ -60,5 +60,10 @@ def test_the_pages_say_what_is_so(encoder_dir: Path, tmp_path: Path, monkeypatch
         assert ended.exit_code == 0, ended.output
     assert "refund" in ended.output
     write_decoder(tmp_path / "models" / "qwen", likes="calls")
-    for snippet in snippets("transformer-architectures.md"):
-        exec(compile(snippet, "transformer-architectures.md", "exec"), {})
+    for page in ("transformer-architectures.md", "explanations.md"):
+        for snippet in snippets(page):
+            exec(compile(snippet, page, "exec"), {})
+    for words in commands("explanations.md"):
+        told = [{"intents/": "data"}.get(word, word.strip('"')) for word in words[1:]]
+        ended = CliRunner().invoke(main, told)
+        assert ended.exit_code == 0, ended.output
