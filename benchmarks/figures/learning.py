@@ -81,7 +81,7 @@ def explain(result: Result) -> str:
     said = (
         f"Means over {result['texts']} texts of {result['words']} words, {result['labels']} labels; lost of the"
         f" answer's probability, over {gradients['deletion']['texts']} texts. {held} The sum of the gradients is off by"
-        f" {gradients['sum_off']:.2%} (median). {measured(result)}"
+        f" {100 * gradients['sum_off']:.1g} % (median). {measured(result)}"
     )
     return f"{table([heading, *rows])}\n\n{text(said)}"
 

@@ -44,6 +44,8 @@ validation rows lie. Neither number has seen a test row.{leaks}
   above is told.
 - The validation rows chose the epoch, the temperature and the threshold: what is said of them is a little too good.
 - Its probabilities are right on average over rows like these. When the traffic changes, measure again.
+- What it confuses, and for whom it does worse, is said by `plimsoll learn report`: with texts, and so not here, since a
+  card goes wherever the model goes.
 {left_out}
 ## Labels
 

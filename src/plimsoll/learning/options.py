@@ -72,7 +72,7 @@ class FitOptions:
 class Progress:
     """How far a fit is: `what` is `embed`, `train` or `point`, `done` of `total` are texts, steps or tools.
 
-    A report is told of by the same: `judge` and `delete` count texts.
+    Reports and explanations are told of by the same: `judge`, `delete` and `explain` count texts.
 
     At the end of an epoch, `epoch` counts from 1 and `accuracy` is that on the validation rows, 0 to 1.
     """

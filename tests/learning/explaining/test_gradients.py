@@ -8,14 +8,17 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
+from transformers import RobertaConfig, RobertaModel
 
 from plimsoll.core.errors import Misuse
 from plimsoll.learning import leave_one_out
 from plimsoll.learning.classifier import Classifier
+from plimsoll.learning.encoder import Encoder
 from plimsoll.learning.errors import WeightsError
 from plimsoll.learning.explaining.fitted import FittedClassifier
 from plimsoll.learning.explaining.gradients import attributions
 from plimsoll.learning.manifest import digests, read_manifest, write_manifest
+from tests.learning.tiny import WORDS, write_encoder
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]  # libraries that take long to import
 
@@ -86,6 +89,33 @@ def read_manifest_of(directory: Path) -> object:
     from plimsoll.learning.manifest import FILE, Manifest
 
     return msgspec.json.decode((directory / FILE).read_bytes(), type=Manifest)
+
+
+def test_places_that_are_counted_by_what_is_no_padding_are_those_of_the_text(
+    fitted: FittedClassifier, tmp_path: Path
+) -> None:
+    directory = write_encoder(tmp_path / "encoder")
+    torch.manual_seed(1)
+    config = RobertaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=40,
+        pad_token_id=0,
+        initializer_range=0.3,
+    )
+    RobertaModel(config).save_pretrained(directory)
+    other = FittedClassifier(Encoder.load(directory, max_tokens=16), fitted.head, fitted.manifest)
+    explained = attributions(other, "please cancel my order now")
+    assert explained.delta is not None
+    assert explained.delta < 0.01 * max(abs(word.attribution) for word in explained.words)
+
+
+def test_a_text_without_any_token(fitted: FittedClassifier) -> None:
+    explained = attributions(fitted, "\u200b")
+    assert explained.words == () and explained.cut
 
 
 def test_what_was_not_read_is_not_explained(fitted: FittedClassifier) -> None:

@@ -92,6 +92,7 @@ _WORK = {
     "point": "arguments of tools",
     "judge": "judging",
     "delete": "deletion test",
+    "explain": "explaining",
 }
 
 

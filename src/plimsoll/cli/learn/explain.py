@@ -10,8 +10,9 @@ from rich.console import Console
 
 from plimsoll.cli.command import Command
 from plimsoll.cli.learn.asking import asked, check_page, html_option, method_option, write_page
-from plimsoll.cli.learn.common import json_option, leaf
+from plimsoll.cli.learn.common import json_option, leaf, shown
 from plimsoll.cli.printing import console, line, table
+from plimsoll.learning.options import Progress
 
 __all__ = ["explain"]
 
@@ -46,7 +47,11 @@ def explain(
     classifier, explainer = asked(model, method)
     classifier.classify(texts)  # tells which text is none, if one is, before any is explained
     reading = leaf("explaining.reading")
-    explained = [reading.read(text, explainer(text, label=label)) for text in texts]
+    explained = []
+    with shown() as listener:
+        for number, text in enumerate(texts, 1):
+            explained.append(reading.read(text, explainer(text, label=label)))
+            listener(Progress(what="explain", done=number, total=len(texts)))
     if html is not None:
         write_page(html, leaf("explaining.html").explanations_html(explained, model=model.name))
     if as_json:
@@ -67,8 +72,8 @@ def _show(out: Console, each: Any, strength: Any) -> None:
     line(out, *((piece.text, _style(piece.word, each.strongest, strength)) for piece in each.pieces))
     if each.unread:
         line(out, "not read: the model reads no further than here: ", (each.unread, "dim strike"))
-    shown = each.ranked[:_SHOWN]
-    rows = [(f"{word.attribution:+.2f}", _bar(word, each.strongest), word.text) for word in shown]
+    strongest = each.ranked[:_SHOWN]
+    rows = [(f"{word.attribution:+.2f}", _bar(word, each.strongest), word.text) for word in strongest]
     table(out, ("", "", "strongest words"), rows)
     left = f", {len(each.ranked) - _SHOWN} weaker words not shown" if len(each.ranked) > _SHOWN else ""
     off = "" if explained.delta is None else f", the sum is off by {explained.delta:.2g}"

@@ -47,11 +47,14 @@ def rows_file(contract_path: Path, journal: Path | None, *, agent: str | None, o
     if out.exists():
         raise Misuse(f"{out} is there already, and a model must not be lost: name another directory")
     file = out.with_name(f"{out.name}.rows.jsonl")
-    if not file.exists():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        written(contract_path, journal, agent=agent, out=file)
-        return RowsFile(path=file, earlier=False)
-    lineage = source_of(file, file.read_bytes()).lineage
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            written(contract_path, journal, agent=agent, out=file)
+            return RowsFile(path=file, earlier=False)
+        lineage = source_of(file, file.read_bytes()).lineage
+    except OSError as error:
+        raise Misuse(f"{file} cannot be read or written: {error.strerror}") from error
     identity = with_store(look_store(contract_path, journal), journal_identity)
     if lineage is None or (lineage.journal, lineage.agent) != (identity, agent):
         raise Misuse(

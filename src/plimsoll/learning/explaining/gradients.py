@@ -80,12 +80,23 @@ def _by_token(classifier: FittedClassifier, tokens: Tokens, column: int) -> tupl
         return logits[:, column] - logits[:, others].logsumexp(1)
 
     encoder.embedder.eval()
-    found, error = LayerIntegratedGradients(log_odds, encoder.embedder.model.get_input_embeddings()).attribute(
+    layer, mask = encoder.embedder.model.get_input_embeddings(), torch.ones_like(ids)
+    padded = torch.where(given, ids, torch.full_like(ids, padding))
+    found = LayerIntegratedGradients(log_odds, layer).attribute(
         ids,
-        baselines=torch.where(given, ids, torch.full_like(ids, padding)),
-        additional_forward_args=(torch.ones_like(ids),),
+        baselines=padded,
+        additional_forward_args=(mask,),
         n_steps=_STEPS,
         internal_batch_size=max(1, _AT_ONCE // ids.shape[1]),
-        return_convergence_delta=True,
     )
+    with torch.inference_mode():
+        # The way begins at padding in the places of this text, and some architectures count places by what is no
+        # padding: so this text is read, with padding's vectors. Captum's own error would begin elsewhere.
+        nothing = layer(padded)
+        hook = layer.register_forward_hook(lambda module, read, vectors: nothing)
+        try:
+            begin = log_odds(ids, mask)
+        finally:
+            hook.remove()
+        error = found.sum() - (log_odds(ids, mask) - begin)[0]
     return found.sum(-1)[0].detach().cpu().numpy(), abs(float(error))
