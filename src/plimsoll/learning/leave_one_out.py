@@ -19,7 +19,13 @@ except ImportError as error:
     raise MissingExtra(error.name or "numpy", extra="inference") from error
 
 __all__ = [
-    "LEAVE_ONE_OUT", "Explanation", "Word", "attributions", "attributions_of", "check_label", "readings",
+    "LEAVE_ONE_OUT",
+    "Explanation",
+    "Word",
+    "attributions",
+    "attributions_of",
+    "check_label",
+    "readings",
 ]
 
 LEAVE_ONE_OUT = "leave-one-out"
