@@ -141,6 +141,10 @@ def test_what_is_said_claims_nothing_that_no_result_shows() -> None:
     looks, templates = {"pay": OK}, {"pay": "I have paid: {{ result.status }}."}
     good, bad = made({"id": "1", "status": "sent"}, "pay"), made("the shop refused: it is gone", "pay")
     assert report([good], looks=looks, templates=templates) == f"{LABEL} I have paid: sent."
+    other = made({"id": "2", "status": "on its way"}, "pay")
+    both = report([good, made("1", "look"), other, good], looks=looks, templates=templates)
+    assert both == f"{LABEL} I have paid: sent. I have paid: on its way.", "each call of the last tool, once"
+    assert "look:" in report([good, bad, made("1", "look"), other], looks=looks, templates=templates), "one has failed"
     told = report([bad], looks=looks, templates=templates)
     assert "paid" not in told and "no clear result (the shop refused: it is gone)" in told
     assert "paid" not in report([good], looks={}, templates=templates)
@@ -158,3 +162,18 @@ def test_a_template_that_cannot_be_filled_is_not_used(template: str) -> None:
 def test_a_template_that_is_none() -> None:
     with pytest.raises(Misuse, match="the template for pay cannot be read"):
         check_templates({"pay": "{% if %}"})
+
+
+def test_keys_that_are_data_are_no_part_of_a_path() -> None:
+    products = {"Trail Lantern": "2045110026", "Rain Jacket": "2045110034"}
+    address = {"address1": "14 Harbour Lane", "address2": "", "zip": "97205"}
+    methods = {"gift_card_4100039": {"balance": 60.0}}
+    found = leaves([Made(tool="look", arguments={}, result=each) for each in (products, address, methods)])
+    assert [(leaf.path, leaf.value, sorted(leaf.context)) for leaf in found] == [
+        ("look.*", "2045110026", ["lantern", "trail"]),
+        ("look.*", "2045110034", ["jacket", "rain"]),
+        ("look.address1", "14 Harbour Lane", ["harbour", "lane"]),
+        ("look.address2", "", ["harbour", "lane"]),
+        ("look.zip", "97205", ["harbour", "lane"]),
+        ("look.*.balance", 60.0, ["card", "gift"]),
+    ]

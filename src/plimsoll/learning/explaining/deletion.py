@@ -103,7 +103,7 @@ def _losses(classifier: Classifier, text: str, explained: Explanation, most: int
     taken = [set(ranked[:count]) for count in counts]
     for count in counts:
         taken += [set(sorted(words, key=lambda _: rng.random())[:count]) for _ in range(_DRAWS)]
-    logits = classifier.logits([tokens.without(each) for each in taken])
+    logits = classifier.logits(classifier.embed_ids([tokens.without(each) for each in taken]))
     column = classifier.manifest.labels.index(explained.label)
     lost = explained.probability - probabilities(logits, classifier.manifest.temperature)[:, column]
     return np.stack([lost[: len(counts)], lost[len(counts) :].reshape(len(counts), _DRAWS).mean(1)], axis=1)

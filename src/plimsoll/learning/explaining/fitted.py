@@ -31,6 +31,7 @@ class _Vectors(Vectors):
         if not encoder.tokenizer.is_fast:
             raise WeightsError(str(encoder.directory), f"its tokenizer cannot be written as {TOKENIZER}")
         self._encoder = encoder
+        self.dimensions = encoder.dimensions
         self._tokenizer = Tokenizer.from_str(encoder.tokenizer.backend_tokenizer.to_str())
         self._tokenizer.enable_truncation(encoder.max_tokens)
         self._tokenizer.no_padding()

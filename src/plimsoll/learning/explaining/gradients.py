@@ -39,7 +39,7 @@ def attributions(classifier: FittedClassifier, text: str, *, label: str | None =
     if label is not None and label not in manifest.labels:
         raise Misuse(f"the model has no label {label!r}; it has {len(manifest.labels)}, {manifest.labels[0]!r} first")
     tokens = classifier.tokens(text)
-    logits = classifier.logits([tokens.ids])
+    logits = classifier.logits(classifier.embed_ids([tokens.ids]))
     column = int(logits[0].argmax()) if label is None else manifest.labels.index(label)
     by_token, error = _by_token(classifier, tokens, column)
     speaks = float(energy(logits)[0])

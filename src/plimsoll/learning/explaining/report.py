@@ -190,7 +190,7 @@ def _logits(classifier: Classifier, rows: Sequence[Row], listener: Callable[[Pro
     """Of shape (rows, labels)."""
     made = []
     for first in range(0, len(rows), 64):
-        made.append(classifier.logits([classifier.tokens(row.text).ids for row in rows[first : first + 64]]))
+        made.append(classifier.logits(classifier.embed([row.text for row in rows[first : first + 64]])))
         listener(Progress(what="judge", done=min(first + 64, len(rows)), total=len(rows)))
     return np.concatenate(made)
 

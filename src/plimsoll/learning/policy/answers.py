@@ -1,7 +1,7 @@
 """What a policy says when no call is left to make: a labelled text that claims nothing but what the results show.
 
 It cannot write, so it reports. Where the author gave a template for the tool that was called last, that is filled with
-its result (Jinja2, in its sandbox); otherwise each call is named with what came of it.
+each of its results (Jinja2, in its sandbox); otherwise each call is named with what came of it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -70,11 +70,12 @@ def report(calls: Sequence[Made], *, looks: Mapping[str, Look], templates: Mappi
     """What is said of these calls."""
     if not calls:
         return f"{LABEL} {NOTHING}"
-    last = calls[-1]
-    if last.tool in templates and looks_done(last.result, looks.get(last.tool)):
-        filled = _filled(templates[last.tool], last)
-        if filled:
-            return f"{LABEL} {filled}"
+    last = calls[-1].tool
+    if last in templates:
+        alike = [call for call in calls if call.tool == last]
+        filled = [_filled(templates[last], call) if looks_done(call.result, looks.get(last)) else "" for call in alike]
+        if all(filled):
+            return " ".join([LABEL, *dict.fromkeys(filled)])
     lines = [_line(call, looks.get(call.tool)) for call in calls[-_MOST_CALLS:]]
     return "\n".join([f"{LABEL} This is what was called, and what came back:", *lines])
 

@@ -1,7 +1,7 @@
 """Where an argument's value can be: in the words of the request, in the results so far, or among those that recur.
 
 A *span* is a run of whole words of the request. A *leaf* is a value inside an earlier result, with the path to it: list
-places and keys that are ids are `*` there, so that the path is the same for every customer.
+places, and keys that are ids or names, are `*` there, so that the path is the same for every customer.
 """
 
 import re
@@ -33,6 +33,7 @@ MOST_LEAVES = 1000
 _MAP_LIKE = 12
 _LONGEST = 200
 _WORD = re.compile(r"[^\W\d_]{3,}")
+_ID = re.compile(r"_\d|\d{3}")
 _RUN = re.compile(r"(.)\1+")
 _ALIKE = re.compile(r"(\S+)(?: \1)+(?!\S)")
 _NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?")
@@ -93,7 +94,7 @@ def leaves(calls: Sequence[Made]) -> list[Leaf]:
 
 def _of(value: Any, path: str, call: int, context: frozenset[str]) -> Iterator[Leaf]:
     if isinstance(value, Mapping):
-        alike = len(value) > _MAP_LIKE or any(any(map(str.isdigit, key)) for key in value)
+        alike = len(value) > _MAP_LIKE or not all(map(_is_field, value))
         beside = frozenset() if alike else _beside(value)
         for key, item in value.items():
             yield from _of(item, f"{path}.{'*' if alike else key}", call, beside | (words(key) if alike else context))
@@ -102,6 +103,11 @@ def _of(value: Any, path: str, call: int, context: frozenset[str]) -> Iterator[L
             yield from _of(item, f"{path}.*", call, context)
     elif value is not None and len(str(value)) <= _LONGEST:
         yield Leaf(value, path, call, context, key_of(value), shape(value))
+
+
+def _is_field(key: str) -> bool:
+    """Whether a key names a field (`address2`), and is no datum, as `card_1` is, or `Trail Lantern`."""
+    return key.isidentifier() and _ID.search(key) is None
 
 
 def _beside(document: Mapping[str, Any]) -> frozenset[str]:
