@@ -33,7 +33,7 @@ def order(order_id: str, card: str) -> dict[str, Any]:
 
 def conversation(kind: str, order_id: str, card: str, opening: str = "please") -> Conversation:
     """Somebody wants an order cancelled, refunded, or tracked; each is looked up first."""
-    looked = Made(tool="get_order", arguments={"order_id": order_id}, result=order(order_id, card))
+    looked = Made(tool="get_order", arguments={"order_id": order_id}, result=order(order_id, card), reads=True)
     request, done = {
         "cancel": (
             f"{opening} cancel my order {order_id}",

@@ -85,7 +85,7 @@ def conversations_of(path: Path, **chosen: Any) -> JournalRows[Conversation]:
     return asyncio.run(work())
 
 
-FOUND = Made(tool="find", arguments={"order": "W1"}, result={"order": "W1", "status": "sent"})
+FOUND = Made(tool="find", arguments={"order": "W1"}, result={"order": "W1", "status": "sent"}, reads=True)
 PAID = Made(tool="pay", arguments={"order": "W1", "usd": 12}, result={"paid": 12})
 
 

@@ -68,7 +68,9 @@ def test_it_serves_a_stranger_to_the_end(policy: Policy, played: Conversation) -
 
 
 def test_what_it_says_is_the_template_or_what_came_back(policy: Policy) -> None:
-    assert policy.decide(messages(TRACKED.request, *TRACKED.calls), TOOLS).text == f"{LABEL} Your order is pending."
+    assert policy.decide(messages(TRACKED.request, *TRACKED.calls), TOOLS).text == (
+        f"{LABEL} Your order is pending.\nNothing was changed."
+    )
     told = policy.decide(messages(CANCELLED.request, *CANCELLED.calls), TOOLS).text
     assert "- cancel_order (order_id W7777, reason unwanted): status cancelled, order_id W7777" in told
 

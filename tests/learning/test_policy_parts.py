@@ -140,15 +140,29 @@ def test_a_result_looks_done_where_it_looks_like_those_that_were(result: Any, lo
 def test_what_is_said_claims_nothing_that_no_result_shows() -> None:
     looks, templates = {"pay": OK}, {"pay": "I have paid: {{ result.status }}."}
     good, bad = made({"id": "1", "status": "sent"}, "pay"), made("the shop refused: it is gone", "pay")
-    assert report([good], looks=looks, templates=templates) == f"{LABEL} I have paid: sent."
+    assert report([good], looks=looks, templates=templates) == (
+        f"{LABEL} I have paid: sent.\nNothing else was changed."
+    )
     other = made({"id": "2", "status": "on its way"}, "pay")
-    both = report([good, made("1", "look"), other, good], looks=looks, templates=templates)
-    assert both == f"{LABEL} I have paid: sent. I have paid: on its way.", "each call of the last tool, once"
+    both = report([good, made("1", "look"), other, good], looks=looks, templates=templates, reads=["look"])
+    assert both == f"{LABEL} I have paid: sent. I have paid: on its way.\nNothing else was changed.", "each call, once"
     assert "look:" in report([good, bad, made("1", "look"), other], looks=looks, templates=templates), "one has failed"
     told = report([bad], looks=looks, templates=templates)
     assert "paid" not in told and "no clear result (the shop refused: it is gone)" in told
     assert "paid" not in report([good], looks={}, templates=templates)
     assert "changed nothing" in report([], looks=looks, templates=templates)
+
+
+def test_what_may_have_changed_something_is_always_named() -> None:
+    seen, paid = made({"id": "1", "status": "sent"}, "look"), made({"id": "7", "status": "done"}, "pay")
+    looks, templates = {"look": OK, "pay": OK}, {"look": "It is {{ result.status }}."}
+    told = report([paid, seen], looks=looks, templates=templates, reads=["look"])
+    assert told == f"{LABEL} It is sent.\n- pay: id 7, status done\nNothing else was changed."
+    assert report([seen], looks=looks, templates=templates, reads=["look"]) == (
+        f"{LABEL} It is sent.\nNothing was changed."
+    )
+    many = [paid, *[made({"id": str(n), "status": "sent"}, "look") for n in range(9)]]
+    assert "- pay: id 7" in report(many, looks=looks, templates={}, reads=["look"]), "however long ago"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from plimsoll.core.calls import CallKind, Outcome, Status
+from plimsoll.core.calls import CallKind, Effect, Outcome, Status
 from plimsoll.core.canonical import canonical_json, is_json, parse_json
 from plimsoll.core.events import CallIntended, CallSettled, DoubtResolved, Event, RunEnded, RunStarted
 from plimsoll.journal.store import Store
@@ -37,12 +37,16 @@ MAX_BYTES = 1_000_000
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
-    """A call that was made. `result` is JSON; where it is not `ok`, the text that says why not."""
+    """A call that was made. `result` is JSON; where it is not `ok`, the text that says why not.
+
+    `reads`: by its contract it changes nothing.
+    """
 
     tool: str
     arguments: dict[str, Any]
     result: Any = None
     ok: bool = True
+    reads: bool = False
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,11 +89,14 @@ def _conversation(events: Sequence[Event]) -> Conversation | None:
     if text is None:
         return None
     asked: dict[str, tuple[str, Any]] = {}
+    changing: set[str] = set()
     came: dict[str, tuple[Any, bool]] = {}
     answer, session = None, ""
     for event in events:
         if isinstance(event, CallIntended | CallSettled) and event.kind is CallKind.TOOL:
             asked.setdefault(event.key, (event.dependency, event.args))
+            if event.effect is not Effect.READ:
+                changing.add(event.key)
         match event:
             case CallSettled(kind=CallKind.TOOL):
                 came[event.key] = _came_of(event.outcome)
@@ -102,7 +109,7 @@ def _conversation(events: Sequence[Event]) -> Conversation | None:
     if not all(isinstance(arguments, dict) for _, arguments in asked.values()):
         return None  # erased, or sealed
     calls = (
-        Made(tool=tool, arguments=arguments, result=came[key][0], ok=came[key][1])
+        Made(tool=tool, arguments=arguments, result=came[key][0], ok=came[key][1], reads=key not in changing)
         for key, (tool, arguments) in asked.items()
         if key in came
     )

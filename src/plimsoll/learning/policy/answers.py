@@ -4,7 +4,7 @@ It cannot write, so it reports. Where the author gave a template for the tool th
 each of its results (Jinja2, in its sandbox); otherwise each call is named with what came of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -66,18 +66,31 @@ def check_templates(templates: Mapping[str, str]) -> None:
             raise Misuse(f"the template for {tool} cannot be read: {error}") from error
 
 
-def report(calls: Sequence[Made], *, looks: Mapping[str, Look], templates: Mapping[str, str]) -> str:
-    """What is said of these calls."""
+def report(
+    calls: Sequence[Made], *, looks: Mapping[str, Look], templates: Mapping[str, str], reads: Collection[str] = ()
+) -> str:
+    """What is said of these calls. `reads` are the tools that change nothing: a call of any other is always named."""
     if not calls:
         return f"{LABEL} {NOTHING}"
+    changing = [call for call in calls if call.tool not in reads]
+    told = _by_template(calls, looks, templates)
+    if told:
+        named = [call for call in changing if call.tool != calls[-1].tool]
+    else:
+        told = "This is what was called, and what came back:"
+        named = [call for call in calls if call in changing or call in calls[-_MOST_CALLS:]]
+    lines = [f"- {_line(call, looks.get(call.tool))}" for call in named]
+    return "\n".join([f"{LABEL} {told}", *lines, "Nothing else was changed." if changing else "Nothing was changed."])
+
+
+def _by_template(calls: Sequence[Made], looks: Mapping[str, Look], templates: Mapping[str, str]) -> str:
+    """What the template of the last tool makes of each of its calls; empty where it has none, or cannot."""
     last = calls[-1].tool
-    if last in templates:
-        alike = [call for call in calls if call.tool == last]
-        filled = [_filled(templates[last], call) if looks_done(call.result, looks.get(last)) else "" for call in alike]
-        if all(filled):
-            return " ".join([LABEL, *dict.fromkeys(filled)])
-    lines = [_line(call, looks.get(call.tool)) for call in calls[-_MOST_CALLS:]]
-    return "\n".join([f"{LABEL} This is what was called, and what came back:", *lines])
+    if last not in templates:
+        return ""
+    alike = [call for call in calls if call.tool == last]
+    filled = [_filled(templates[last], call) if looks_done(call.result, looks.get(last)) else "" for call in alike]
+    return " ".join(dict.fromkeys(filled)) if all(filled) else ""
 
 
 def _filled(template: str, call: Made) -> str:
@@ -91,7 +104,7 @@ def _filled(template: str, call: Made) -> str:
 def _line(call: Made, look: Look | None) -> str:
     arguments = ", ".join(f"{name} {_short(value)}" for name, value in call.arguments.items())
     came = _fields(call.result) if looks_done(call.result, look) else f"no clear result ({_short(call.result)})"
-    return f"- {call.tool}{f' ({arguments})' if arguments else ''}: {came}"
+    return f"{call.tool}{f' ({arguments})' if arguments else ''}: {came}"
 
 
 def _fields(result: Any) -> str:

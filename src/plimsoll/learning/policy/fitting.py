@@ -284,6 +284,7 @@ class _Fitting:
             rows=len(made),
             bound=bounds[tool],
             look=look_of(well) if well else None,
+            reads=bool(made) and all(call is not None and call.reads for call in made),
             parameters=tuple(parameter for parameter, _ in pointers[tool]) if tool in pointers else None,
             judged=judged([choice for choice, _ in pairs], [decision for _, decision in pairs], bounds),
         )

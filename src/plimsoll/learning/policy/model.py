@@ -157,7 +157,8 @@ class Policy:
             raise NotSure(f"{choice.tool} is likeliest, and not likely enough", probability=choice.probability)
         if choice.tool == ANSWER:
             looks = {tool: about.look for tool, about in self.spec.tools.items() if about.look is not None}
-            text = report(calls, looks=looks, templates=self.spec.templates)
+            reads = [tool for tool, about in self.spec.tools.items() if about.reads]
+            text = report(calls, looks=looks, templates=self.spec.templates, reads=reads)
             return LocalReply(text=text, probability=choice.probability)
         _check(choice, tools)
         return LocalReply(calls=(LocalCall(choice.tool, choice.arguments),), probability=choice.probability)

@@ -50,12 +50,13 @@ class Judged(msgspec.Struct, frozen=True, kw_only=True):
 class ToolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A tool, or `answer`: how often it came next in what was learned from, from which probability it is decided on
     (None: never), what its results look like, its parameters in the order in which they are chosen (None: they could
-    not be learned)."""
+    not be learned), and whether it `reads` alone: no call of it was to change anything."""
 
     rows: int
     bound: float | None
     look: Look | None
     parameters: tuple[Parameter, ...] | None
+    reads: bool = False
     judged: Judged | None = None
 
 
