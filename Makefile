@@ -33,7 +33,7 @@ MUTANTS      ?= 1
 MUTATE       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all mutation check format bench constraints clean
+.PHONY: help setup demo learn-demo test test-all mutation check format bench constraints clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -44,6 +44,9 @@ setup: $(VENV)/.dev ## Make .venv with everything that tests and checks need
 
 demo: $(VENV)/.demo ## Run the assistant's demo
 	@$(PY) -m examples.assistant.demo
+
+learn-demo: $(VENV)/.demo $(VENV)/.learning ## Run the assistant's own model: learned, tried, promoted, and alone at last
+	@$(PY) -m examples.assistant.learn_demo
 
 test: $(VENV)/.dev ## Run the tests
 	@$(PYTEST) || $(FAILED)
@@ -81,7 +84,7 @@ bench: $(VENV)/.dev ## List the benchmarks, or run those named by BENCH="..."
 constraints: ## Remake constraints.txt from the newest versions that pyproject.toml allows
 	@set -e; scratch=$$(mktemp -d); trap 'rm -rf "$$scratch"' EXIT; \
 	$(PYTHON) -m venv "$$scratch/venv"; \
-	"$$scratch/venv/bin/python" -m pip --quiet --disable-pip-version-check install '.[dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry,gateway,learning,registry,browser,servers,mutation]'; \
+	"$$scratch/venv/bin/python" -m pip --quiet --disable-pip-version-check install '.[dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry,gateway,learning,registry,inference-service,browser,servers,mutation]'; \
 	"$$scratch/venv/bin/python" -m pip freeze --exclude plimsoll-ai > "$$scratch/freeze"; \
 	sed -n '/^#/p' constraints.txt > "$$scratch/constraints"; \
 	grep -E '^[A-Za-z0-9._-]+==[^ ]+$$' "$$scratch/freeze" >> "$$scratch/constraints"; \
@@ -102,7 +105,7 @@ $(VENV)/.made:
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.dev: EXTRAS := dev,pydantic-ai,mcp,langgraph,openai-agents,encryption,alerts,postgres,telemetry,gateway
 $(VENV)/.browser: EXTRAS := browser,servers
-$(VENV)/.learning: EXTRAS := learning,registry
+$(VENV)/.learning: EXTRAS := learning,registry,inference-service
 $(VENV)/.mutation: EXTRAS := mutation
 
 $(VENV)/.demo $(VENV)/.dev $(VENV)/.browser $(VENV)/.learning $(VENV)/.mutation: $(PINNED) | $(VENV)/.made

@@ -5,11 +5,15 @@ of no intent (Larson et al. 2019, https://arxiv.org/abs/1909.02027). Each method
 10 of each intent, with three seeds. Epoch, temperature and threshold are from the validation rows, all 3,000 at each
 size; no test row was seen by any of them. What does best on the validation rows is exported, as it would ship.
 
+Beside it, the retail journals: the next tool at every moment of the 115 tasks, played as benchmarks/next_call.py plays
+them, for customers that were not trained on. There are some 400 rows, long ones, and tools that are rare.
+
 A fit takes from a minute to an hour. What is done stays in --work, and is not done again.
 
     python -m benchmarks.transfer --data DIR [--work DIR] [--quick] [--json] [--save] [--only METHOD[_SHOTSshot] ...]
 """
 
+import json
 import os
 import sys
 from argparse import Namespace
@@ -25,8 +29,11 @@ import msgspec
 from rich.console import Console
 
 from benchmarks.common import finish, parser, table
+from benchmarks.next_call import FOLDS, dealt, served
+from benchmarks.retail import image_of
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.rng import seeded_rng
+from plimsoll.learning.journals import ANSWER
 from plimsoll.learning.manifest import Manifest, Scores, read_manifest
 from plimsoll.learning.options import FitOptions, Method
 from plimsoll.learning.rows import OUT_OF_SCOPE, Row, Rows
@@ -45,7 +52,7 @@ ANCHORS = {
     },
     "BERT, as published": {"in_scope_accuracy": 0.969},
 }
-FIGURES = ("in_scope_accuracy", "oos_recall", "rejected", "auroc", "ece", "train_s")
+FIGURES = ("in_scope_accuracy", "oos_recall", "rejected", "auroc", "ece", "train_s", "trained_parameters")
 
 
 def clinc(folder: Path, *, share: int = 1) -> Rows:
@@ -76,6 +83,51 @@ def few(rows: Rows, shots: int | None, seed: int) -> Rows:
     return Rows.of(chosen, validation=rows.validation, test=rows.test)
 
 
+def retail(folder: Path, seed: int) -> Rows:
+    """The next tool at each moment of the tasks; of five folds of customers one is for validation, and one to judge.
+
+    Tools that are called less than twice in the training rows are left out.
+    """
+    from plimsoll.learning.policy.course import course
+
+    tasks, image = json.loads((folder / "tasks.json").read_bytes()), image_of(folder)
+    played = [served(image, task) for task in tasks]
+    folds = dealt([each.customer for each in played], seed)
+    split: dict[int, list[Row]] = {fold: [] for fold in range(FOLDS)}
+    for each in played:
+        for decision in each.conversation.decisions:
+            tool = ANSWER if decision.next is None else decision.next.tool
+            split[folds[each.customer]].append(Row(f"{course(decision.before)}. {decision.request}", tool))
+    train = [row for fold in range(FOLDS - 2) for row in split[fold]]
+    counts = Counter(row.label for row in train)
+    known = {label for label, count in counts.items() if count > 1}
+
+    def kept(rows: Sequence[Row]) -> list[Row]:
+        return [row for row in rows if row.label in known]
+
+    return Rows.of(kept(train), validation=kept(split[FOLDS - 2]), test=kept(split[FOLDS - 1]), source=str(folder))
+
+
+def on_retail(folder: Path, seeds: Sequence[int], work: Path) -> dict[str, Any]:
+    """What each method makes of the retail journals: accuracy, calibration, time, and how much it trains."""
+    found: defaultdict[str, list[Manifest]] = defaultdict(list)
+    for seed in seeds:
+        rows = retail(folder, seed)
+        for method in Method:
+            out, options = work / f"retail_{method.value}-{seed}", FitOptions(method=method, seed=seed, max_tokens=128)
+            found[method.value].append(fitted_at(out, rows, options))
+    return {
+        name: {
+            "accuracy": round(mean(each.test.accuracy for each in made if each.test is not None), 4),
+            "ece": round(mean(each.test.calibration_error for each in made if each.test is not None), 4),
+            "train_s": round(mean(each.train_s for each in made), 1),
+            "trained_parameters": made[0].trained_parameters,
+            "seeds": len(made),
+        }
+        for name, made in found.items()
+    }
+
+
 def named(method: Method, shots: int | None) -> str:
     return method.value if shots is None else f"{method.value}_{shots}shot"
 
@@ -98,18 +150,21 @@ def figures(manifest: Manifest, scores: Scores | None) -> dict[str, float]:
         "auroc": scores.auroc,
         "ece": scores.calibration_error,
         "train_s": manifest.train_s,
+        "trained_parameters": manifest.trained_parameters,
     }
 
 
 def fitted(name: str, method: Method, rows: Rows, seed: int, work: Path) -> Manifest:
     """The model of that name and seed: the one that is there, or a new one."""
+    return fitted_at(work / f"{name}-{seed}", rows, FitOptions(method=method, seed=seed))
+
+
+def fitted_at(out: Path, rows: Rows, options: FitOptions) -> Manifest:
     from plimsoll.learning.encoder import default_weights
     from plimsoll.learning.transfer import fit
 
-    out = work / f"{name}-{seed}"
     if not out.exists():
-        print(f"{name}, seed {seed}", file=sys.stderr, flush=True)
-        options = FitOptions(method=method, seed=seed)
+        print(out.name, file=sys.stderr, flush=True)
         fit(rows, encoder=default_weights(), out=out, options=options, clock=SystemClock(), listener=_epochs)
     manifest = read_manifest(out, kind="model")
     assert manifest.data_digest == rows.digest, f"{out} is of other rows"
@@ -188,6 +243,12 @@ def show(result: dict[str, Any]) -> None:
     ]
     table(f"CLINC150, means over seeds {', '.join(map(str, result['seeds']))}", [heading, *lines])
     shipped = result["shipped"]
+    if retailed := result.get("retail"):
+        rows = [
+            (name, f"{each['accuracy']:.1%}", f"{each['ece']:.3f}", f"{each['train_s']:,.0f}")
+            for name, each in retailed.items()
+        ]
+        table("The next tool on the retail journals, of strangers", [("", "right", "ECE", "seconds"), *rows])
     Console().print(f"Shipped: {shipped['model_bytes'] / 1e6:.1f} MB, {shipped['p50_ms']} ms a text on one thread.")
 
 
@@ -197,6 +258,7 @@ def main() -> int:
     options.add_argument("--work", type=Path, help="where fits are kept; the default is a directory that is taken away")
     options.add_argument("--only", nargs="*", default=(), help="these alone, such as head, full_10shot")
     options.add_argument("--seeds", nargs="*", type=int, default=SEEDS)
+    options.add_argument("--retail-seeds", nargs="*", type=int, default=SEEDS, help="for the retail journals; none: no")
     args = options.parse_args()
     result = asked(args)
     show(result)
@@ -215,7 +277,11 @@ def asked(args: Namespace) -> dict[str, Any]:
     with TemporaryDirectory() as scratch:
         work = args.work or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
-        return measure(rows, only, seeds, work)
+        result = measure(rows, only, seeds, work)
+        shop = folder.parent / "retail"
+        if not args.quick and args.retail_seeds and (shop / "tasks.json").exists():
+            result["retail"] = on_retail(shop, args.retail_seeds, work)
+        return result
 
 
 if __name__ == "__main__":

@@ -31,6 +31,10 @@ from examples.assistant.shop import Shop
 from examples.assistant.standin import stand_in
 from examples.assistant.traffic import Traffic, traffic
 from plimsoll import Ending, RunResult, harden, load_contract
+from plimsoll.adapters.pydantic_ai import HardenedAgent
+from plimsoll.core.calls import CallKind
+from plimsoll.core.canonical import canonical_json
+from plimsoll.core.events import CallIntended, CallSettled
 from plimsoll.journal.memory import MemoryStore
 from plimsoll.runtime.local import local
 from plimsoll.runtime.surroundings import Surroundings
@@ -60,11 +64,15 @@ retry = { max_attempts = 2, base_s = 0.1, cap_s = 1, on = [
 
 @dataclass(frozen=True)
 class Served:
-    """One request, served twice: by the provider's model, and by what is left without it."""
+    """One request, served twice: by the provider's model, and by what is left without it.
+
+    `same`: the same tools were called, with the same arguments.
+    """
 
     request: str
     before: RunResult
     after: RunResult
+    same: bool
 
     @property
     def is_own(self) -> bool:
@@ -137,17 +145,33 @@ async def _serve(month: Traffic, journal: Path) -> None:
 async def cut(month: Traffic, contract: Path) -> list[Served]:
     """Each request of a month, served with the provider's models and without them, in two shops alike."""
     served = []
+    stores = MemoryStore(), MemoryStore()
     with month.shop() as well, month.shop() as ill:
-        async with _assistant(well, contract, _there()) as before, _assistant(ill, contract, _gone()) as after:
-            for request in month.requests:
-                served.append(Served(request, await before.run(request), await after.run(request)))
+        with_it, without = (
+            _assistant(well, contract, _there(), stores[0]),
+            _assistant(ill, contract, _gone(), stores[1]),
+        )
+        async with with_it, without:
+            for number, request in enumerate(month.requests):
+                run_id = f"request-{number}"
+                before, after = await with_it.run(request, run_id=run_id), await without.run(request, run_id=run_id)
+                same = await _calls(stores[0], run_id) == await _calls(stores[1], run_id)
+                served.append(Served(request, before, after, same))
             assert not ill.ledger(), "a model that may not write has written"
     return served
 
 
-def _assistant(shop: Shop, contract: Path, models: dict[str, Any]) -> Any:
-    surroundings = Surroundings(store=MemoryStore(), owner="learn-demo", sinks=())
-    return harden(agent, contract, deps=shop, models=models, surroundings=surroundings)
+async def _calls(store: MemoryStore, run_id: str) -> set[tuple[str, bytes]]:
+    """Which tools a run called, and with what."""
+    events = [record.event for record in await store.read(run_id)]
+    made = [event for event in events if isinstance(event, CallIntended | CallSettled) and event.kind is CallKind.TOOL]
+    return {(event.dependency, canonical_json(event.args)) for event in made if event.args is not None}
+
+
+def _assistant(shop: Shop, contract: Path, models: dict[str, Any], store: MemoryStore) -> HardenedAgent:
+    surroundings = Surroundings(store=store, owner="learn-demo", sinks=())
+    hardened: HardenedAgent = harden(agent, contract, deps=shop, models=models, surroundings=surroundings)
+    return hardened
 
 
 def _there() -> dict[str, FunctionModel]:
@@ -189,7 +213,8 @@ def _print_served(served: Sequence[Served], console: Console) -> None:
     endings = Counter(str(each.after.ending) for each in served)
     console.print(
         Panel(
-            f"{len(served)} requests of customers it never saw: {len(own)} answered by its own model, "
+            f"{len(served)} requests of customers it never saw: {len(own)} answered by its own model, of which "
+            f"{sum(each.same for each in own)} after the very calls that the provider's model makes, and "
             f"{len(canned)} by the canned answer. Endings: "
             f"{', '.join(f'{count} {ending}' for ending, count in endings.items())}. Nothing was changed by any.",
             expand=False,

@@ -149,7 +149,7 @@ scenarios: list[Scenario] = [
     _scenario(
         "refund_too_large",
         "My email is joss.lindqvist@example.com. Please refund order #W7001012 because I was never paid back.",
-        _goal(says=(NOT_DONE, r"1,320\.00")),
+        _goal(says=(NOT_DONE, "#W7001012")),
         about="A refund above what the contract ever allows: nothing is paid, and the answer says so.",
     ),
     _scenario(
