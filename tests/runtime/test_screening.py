@@ -650,6 +650,8 @@ def test_the_texts_of_a_value_are_those_that_a_model_would_read() -> None:
         text_of({"id": "W1", "rows": [{"note": "hi there"}, 5, None], "two words": True}) == "two words\nW1\nhi there"
     )
     assert text_of({"two words": "x"}, keys=False) == "x"
+    for blank in ("\t", "\n", "\u00a0", "\u3000"):
+        assert text_of({f"two{blank}words": "x"}) == f"two{blank}words\nx", "a field may be hidden in by any blank"
     deep: Any = "bottom"
     for _ in range(100_000):
         deep = [deep]

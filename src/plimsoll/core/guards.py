@@ -127,6 +127,6 @@ def _texts(value: Any, keys: bool) -> Iterator[str]:
         elif isinstance(item, dict):
             waiting.extend(reversed(item.values()))
             if keys:
-                yield from (key for key in item if isinstance(key, str) and " " in key)
+                yield from (key for key in item if isinstance(key, str) and any(map(str.isspace, key)))
         elif isinstance(item, (list, tuple)):
             waiting.extend(reversed(item))
