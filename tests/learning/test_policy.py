@@ -149,6 +149,17 @@ def test_what_was_asked_earlier_is_over(policy: Policy) -> None:
     assert policy.decide(told, TOOLS).calls[0].tool == "get_order"
 
 
+def test_what_was_changed_before_the_last_request_is_told_of(policy: Policy) -> None:
+    # As where a framework asks once more, in a person's place, for an answer that it can read.
+    told = [*messages(CANCELLED.request, *CANCELLED.calls), *messages(TRACKED.request, *TRACKED.calls)[1:]]
+    text = policy.decide(told, TOOLS).text
+    assert text.startswith(f"{LABEL} Your order is pending.\n- cancel_order (order_id W7777, reason unwanted): status")
+    assert "status cancelled" in text and text.endswith("Nothing else was changed.")
+    unfinished = [message for message in messages(CANCELLED.request, *CANCELLED.calls) if message["role"] != "tool"]
+    text = policy.decide([*unfinished, *messages(TRACKED.request, *TRACKED.calls)[1:]], TOOLS).text
+    assert "- cancel_order (order_id W7777, reason unwanted): no clear result" in text
+
+
 def test_messages_in_every_form() -> None:
     told = [
         {"role": "user", "content": [{"type": "text", "text": "hello"}]},

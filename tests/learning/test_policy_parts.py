@@ -153,6 +153,16 @@ def test_what_is_said_claims_nothing_that_no_result_shows() -> None:
     assert "changed nothing" in report([], looks=looks, templates=templates)
 
 
+def test_what_the_rest_of_the_conversation_changed_is_named_too() -> None:
+    looks = {"pay": OK, "look": OK}
+    paid, seen = made({"id": "7", "status": "done"}, "pay"), made({"id": "1", "status": "sent"}, "look")
+    told = report([], looks=looks, templates={}, reads=["look"], others=[seen, paid])
+    assert told.endswith("\n- pay: id 7, status done\nNothing else was changed.") and "changed nothing" not in told
+    again = made({"id": "8", "status": "done"}, "pay")
+    told = report([again], looks=looks, templates={"pay": "Paid {{ result.id }}."}, others=[paid])
+    assert told == f"{LABEL} Paid 8.\n- pay: id 7, status done\nNothing else was changed."
+
+
 def test_what_may_have_changed_something_is_always_named() -> None:
     seen, paid = made({"id": "1", "status": "sent"}, "look"), made({"id": "7", "status": "done"}, "pay")
     looks, templates = {"look": OK, "pay": OK}, {"look": "It is {{ result.status }}."}

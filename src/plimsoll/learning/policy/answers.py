@@ -67,20 +67,31 @@ def check_templates(templates: Mapping[str, str]) -> None:
 
 
 def report(
-    calls: Sequence[Made], *, looks: Mapping[str, Look], templates: Mapping[str, str], reads: Collection[str] = ()
+    calls: Sequence[Made],
+    *,
+    looks: Mapping[str, Look],
+    templates: Mapping[str, str],
+    reads: Collection[str] = (),
+    others: Sequence[Made] = (),
 ) -> str:
-    """What is said of these calls. `reads` are the tools that change nothing: a call of any other is always named."""
-    if not calls:
+    """What is said of these calls. `reads` are the tools that change nothing: a call of any other is always named.
+
+    `others` are the conversation's other calls: what came before its last request, which a framework may have written
+    itself, and calls of which no result is there.
+    """
+    before = [call for call in others if call.tool not in reads]
+    if not calls and not before:
         return f"{LABEL} {NOTHING}"
     changing = [call for call in calls if call.tool not in reads]
-    told = _by_template(calls, looks, templates)
+    told = _by_template(calls, looks, templates) if calls else ""
     if told:
         named = [call for call in changing if call.tool != calls[-1].tool]
     else:
         told = "This is what was called, and what came back:"
         named = [call for call in calls if call in changing or call in calls[-_MOST_CALLS:]]
-    lines = [f"- {_line(call, looks.get(call.tool))}" for call in named]
-    return "\n".join([f"{LABEL} {told}", *lines, "Nothing else was changed." if changing else "Nothing was changed."])
+    lines = [f"- {_line(call, looks.get(call.tool))}" for call in [*before, *named]]
+    nothing = "Nothing else was changed." if before or changing else "Nothing was changed."
+    return "\n".join([f"{LABEL} {told}", *lines, nothing])
 
 
 def _by_template(calls: Sequence[Made], looks: Mapping[str, Look], templates: Mapping[str, str]) -> str:

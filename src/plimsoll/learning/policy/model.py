@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from plimsoll.core.canonical import canonical_json, is_json, parse_json
 from plimsoll.core.errors import MissingExtra
 from plimsoll.learning.conversations import Made, as_result
@@ -158,7 +160,8 @@ class Policy:
         if choice.tool == ANSWER:
             looks = {tool: about.look for tool, about in self.spec.tools.items() if about.look is not None}
             reads = [tool for tool, about in self.spec.tools.items() if about.reads]
-            text = report(calls, looks=looks, templates=self.spec.templates, reads=reads)
+            others = [call for call in _calls_in(messages, answered=False) if call not in calls]
+            text = report(calls, looks=looks, templates=self.spec.templates, reads=reads, others=others)
             return LocalReply(text=text, probability=choice.probability)
         _check(choice, tools)
         return LocalReply(calls=(LocalCall(choice.tool, choice.arguments),), probability=choice.probability)
@@ -173,21 +176,26 @@ def conversation_of(messages: Sequence[Mapping[str, Any]]) -> tuple[str, list[Ma
     request = asked_text(messages[last]) if last >= 0 else None
     if request is None or not request.strip() or len(request) > MAX_CHARACTERS:
         raise NotSure("there is no request in this conversation that it could read")
-    following = messages[last + 1 :]
-    results = {
-        message.get("tool_call_id"): message.get("content") for message in following if message.get("role") == "tool"
-    }
-    calls = []
-    for message in following:
+    return request, _calls_in(messages[last + 1 :])
+
+
+def _calls_in(messages: Sequence[Mapping[str, Any]], *, answered: bool = True) -> list[Made]:
+    """The calls that were made in these messages. `answered`: those alone of which the results are there."""
+    calls: list[Made] = []
+    waiting: dict[Any, int] = {}  # by its id, the latest call that was named so: turns may begin to count anew
+    came: set[int] = set()
+    for message in messages:
         for call in message.get("tool_calls") or ():
             function = call.get("function") or {}
             arguments = function.get("arguments") or {}
             if isinstance(arguments, str):
                 arguments = parse_json(arguments) if is_json(arguments, kind=dict) else {}
-            if call.get("id") in results:
-                result = as_result(_content(results[call["id"]]))
-                calls.append(Made(tool=str(function.get("name")), arguments=dict(arguments), result=result))
-    return request, calls
+            waiting[call.get("id")] = len(calls)
+            calls.append(Made(tool=str(function.get("name")), arguments=dict(arguments)))
+        if message.get("role") == "tool" and (at := waiting.get(message.get("tool_call_id"))) is not None:
+            calls[at] = msgspec.structs.replace(calls[at], result=as_result(_content(message.get("content"))))
+            came.add(at)
+    return [call for at, call in enumerate(calls) if at in came or not answered]
 
 
 def _content(content: Any) -> Any:
