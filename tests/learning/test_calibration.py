@@ -7,7 +7,7 @@ import pytest
 
 from plimsoll.core.errors import PlimsollError
 from plimsoll.learning.calibration import auroc, calibration_error, fitted_temperature, threshold
-from plimsoll.learning.errors import TrainingFailed
+from plimsoll.learning.errors import TrainingFailed, WeightsError
 from plimsoll.learning.head import fitted_head
 from plimsoll.learning.judging import Split, calibrated, scores
 from plimsoll.learning.linear import Head, energy, load_head, probabilities, save_head
@@ -100,3 +100,13 @@ def test_scores_are_of_these_rows() -> None:
 def test_a_split_parts_what_is_out_of_scope() -> None:
     split = Split.of([Row("x", "b"), Row("moon", OUT_OF_SCOPE), Row("y", "a")], ("a", "b"))
     assert (split.texts, list(split.numbers), split.outside) == (("x", "y"), [1, 0], ("moon",))
+
+
+def test_a_head_of_no_numbers_is_not_loaded(tmp_path: Path) -> None:
+    for head in (
+        Head(np.array([[0.0, np.nan]] * 2, np.float32), np.zeros(2, np.float32)),
+        Head(np.zeros((2, 2), np.float32), np.array([0.0, np.inf], np.float32)),
+    ):
+        save_head(tmp_path, head)
+        with pytest.raises(WeightsError, match="holds what is no number: fit it anew"):
+            load_head(tmp_path, labels=("a", "b"))

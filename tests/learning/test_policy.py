@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -19,6 +20,7 @@ from plimsoll.core.errors import Misuse
 from plimsoll.learning.conversations import Conversation, Decision, Made
 from plimsoll.learning.errors import DataError, NotSure, WeightsError
 from plimsoll.learning.lineage import read_lineage
+from plimsoll.learning.linear import Head
 from plimsoll.learning.loading import load_local
 from plimsoll.learning.local import LocalCall, LocalModel
 from plimsoll.learning.manifest import FILE, digests, model_digest, read_manifest, write_manifest
@@ -141,6 +143,12 @@ def test_an_unlikely_decision_is_not_made(directory: Path, tmp_path: Path) -> No
     write_manifest(copy, msgspec.structs.replace(manifest_of(copy), files=digests(copy)))
     doubt = unsure(Policy.load(copy), messages(TRACKED.request))
     assert "not likely enough" in str(doubt) and doubt.probability is not None
+
+
+def test_what_is_no_number_decides_nothing(directory: Path) -> None:
+    policy = Policy.load(directory)
+    policy.mind._head = Head(policy.mind._head.weight * np.float32("nan"), policy.mind._head.bias)
+    assert "like none that was learned from" in str(unsure(policy, messages(TRACKED.request)))
 
 
 def test_what_was_asked_earlier_is_over(policy: Policy) -> None:

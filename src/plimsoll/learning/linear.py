@@ -64,4 +64,6 @@ def load_head(directory: Path, *, labels: Sequence[str]) -> Head:
         raise WeightsError(str(directory), f"its {FILE} cannot be read: {error}") from error
     if head.weight.ndim != 2 or not len(head.weight) == len(head.bias) == len(labels):
         raise WeightsError(str(directory), f"its {FILE} is for {len(head.bias)} labels, and not for {len(labels)}")
+    if not (np.isfinite(head.weight).all() and np.isfinite(head.bias).all()):
+        raise WeightsError(str(directory), f"its {FILE} holds what is no number: fit it anew")
     return head

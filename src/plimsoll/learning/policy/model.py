@@ -87,7 +87,7 @@ class Mind:
         logits = self._head.logits(situation[None])
         chances = probabilities(logits, self.manifest.temperature)[0]
         tool, probability = self.manifest.labels[int(chances.argmax())], float(chances.max())
-        if energy(logits)[0] < self.manifest.threshold:
+        if not energy(logits)[0] >= self.manifest.threshold:  # nor where it is no number
             return Choice(tool, {}, probability, "the conversation is like none that was learned from")
         if tool == ANSWER:
             return Choice(tool, {}, probability)
@@ -155,7 +155,7 @@ class Policy:
         if choice.doubt:
             raise NotSure(choice.doubt, probability=choice.probability)
         bound = self.spec.tools[choice.tool].bound
-        if bound is None or choice.probability < bound:
+        if bound is None or not choice.probability >= bound:
             raise NotSure(f"{choice.tool} is likeliest, and not likely enough", probability=choice.probability)
         if choice.tool == ANSWER:
             looks = {tool: about.look for tool, about in self.spec.tools.items() if about.look is not None}
