@@ -173,3 +173,14 @@ def test_the_digest_is_of_all_that_answers_depend_on(decoder_dir: Path, tmp_path
     else:
         (directory / name).write_text((directory / name).read_text() + "\n")
     assert digest(directory) != before
+
+
+def test_a_template_in_a_folder_of_its_own_is_in_the_digest(decoder_dir: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(decoder_dir, tmp_path / "decoder")
+    with closing(Decoder.load(directory)) as decoder:
+        before = decoder.digest
+    template = directory / "additional_chat_templates" / "tool_use.jinja"
+    template.parent.mkdir()
+    template.write_text("{{ messages[-1].content }}")
+    with closing(Decoder.load(directory)) as decoder:
+        assert decoder.digest != before

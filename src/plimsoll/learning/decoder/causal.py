@@ -206,10 +206,11 @@ def _ends(directory: Path, model: Any, tokenizer: Any) -> list[int]:
 
 
 def _digest(directory: Path) -> str:
-    """SHA-256 over names and contents of the files that answers depend on."""
+    """SHA-256 over names and contents of the files that answers depend on; templates may stand in a folder."""
     whole = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
+    for path in sorted(directory.rglob("*")):
         if path.suffix in _DIGESTED and path.is_file():
+            name = path.relative_to(directory).as_posix()
             with path.open("rb") as file:
-                whole.update(f"{path.name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+                whole.update(f"{name} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()
