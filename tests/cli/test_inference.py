@@ -133,6 +133,9 @@ def test_a_key_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     ended = CliRunner().invoke(main, ["inference", str(tmp_path), "--key-file", str(tmp_path / "empty")])
     assert ended.exit_code == 1 and "the key is empty" in ended.stderr
+    (tmp_path / "two").write_text("one\ntwo\n")
+    ended = CliRunner().invoke(main, ["inference", str(tmp_path), "--key-file", str(tmp_path / "two")])
+    assert ended.exit_code == 1 and "which no client can send" in ended.stderr
 
 
 @pytest.mark.parametrize("library", ["prometheus_client", "onnxruntime", "starlette"])
