@@ -49,6 +49,75 @@ def test_a_process_answers_until_it_is_told_to_end(exported: Path, tmp_path: Pat
 
 
 @pytest.mark.heavy
+@pytest.mark.timeout(120)
+def test_a_process_follows_the_champion_of_a_registry(exported: Path, tmp_path: Path) -> None:
+    """A promotion and a rollback exchange the model; and where no champion is left, the last one goes on."""
+    from mlflow import MlflowClient
+
+    from plimsoll.learning.registry.places import place_of
+    from plimsoll.learning.registry.promoting import promote, rollback
+    from plimsoll.learning.registry.registering import register
+    from plimsoll.learning.registry.tracking import Tracking
+    from tests.learning.registry.made import NOW, report
+    from tests.services.inference.serving import version_of
+
+    tracking = Tracking.open(place_of(root=tmp_path, environ={}), make=True)
+    for directory in (exported, version_of(exported, tmp_path / "second", threshold=1e9)):
+        register(tracking, directory, name="router")
+
+    def champion(number: int) -> None:
+        version = tracking.version("router", number)
+        promote(tracking, version, report=report(version.tags["plimsoll.model_digest"]), now=NOW)
+
+    champion(1)
+    command = [sys.executable, "-m", "plimsoll", "inference", "registry:router@champion", "--port", "0"]
+    environ = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"} | {"NO_PROXY": "*"}
+    with subprocess.Popen(
+        [*command, "--poll-s", "0.05"], stderr=subprocess.PIPE, text=True, env=environ, cwd=tmp_path
+    ) as process:
+        assert process.stderr is not None
+
+        def said(what: str) -> str:
+            assert process.stderr is not None
+            while not (found := re.search(what, line := process.stderr.readline())):
+                assert line, what
+            return found[1]
+
+        def out_of_scope() -> bool:
+            answer = httpx2.post(f"{url}/v1/classify", json={"texts": ["please cancel my order"]}).json()
+            assert answer["model"] == "router"
+            return bool(answer["results"][0]["out_of_scope"])
+
+        first = said(r"answers: version ([0-9a-f]{12})")
+        url = said(r"running on (http://\S+)")
+        seen = [out_of_scope()]
+        champion(2)
+        assert said(r"answers: version ([0-9a-f]{12})") != first
+        seen.append(out_of_scope())
+        rollback(tracking, "router")
+        assert said(r"answers: version ([0-9a-f]{12})") == first
+        MlflowClient(tracking.place.uri, tracking.place.uri).delete_registered_model_alias("router", "champion")
+        said(r"cannot be exchanged, and version (\w+) goes on")
+        seen.append(out_of_scope())
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+    assert seen == [False, True, False]
+    assert process.returncode == -signal.SIGTERM
+
+
+@pytest.mark.heavy
+def test_a_registry_that_is_none_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    ended = CliRunner().invoke(main, ["inference", "registry:intents@champion"])
+    assert ended.exit_code == 1
+    assert "there is no registry at" in ended.stderr and ended.stderr.count("\n") == 1
+    ended = CliRunner().invoke(main, ["inference", "registry:"])
+    assert ended.exit_code == 1 and "names no model of the registry" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.heavy
 def test_what_is_no_model_is_told_in_one_line(tmp_path: Path) -> None:
     ended = CliRunner().invoke(main, ["inference", str(tmp_path)])
     assert ended.exit_code == 1
@@ -64,6 +133,9 @@ def test_a_key_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     ended = CliRunner().invoke(main, ["inference", str(tmp_path), "--key-file", str(tmp_path / "empty")])
     assert ended.exit_code == 1 and "the key is empty" in ended.stderr
+    (tmp_path / "two").write_text("one\ntwo\n")
+    ended = CliRunner().invoke(main, ["inference", str(tmp_path), "--key-file", str(tmp_path / "two")])
+    assert ended.exit_code == 1 and "which no client can send" in ended.stderr
 
 
 @pytest.mark.parametrize("library", ["prometheus_client", "onnxruntime", "starlette"])

@@ -34,6 +34,8 @@ def test_what_names_nothing_is_told_before_mlflow_is_asked(tmp_path: Path) -> No
         (("fetch", "a:0", "--out", "x"), "names no model of the registry"),
         (("lineage", "@champion"), "names no model of the registry"),
         (("classify", "registry:", "a text"), "names no model of the registry"),
+        (("explain", "registry:", "a text"), "names no model of the registry"),
+        (("report", "registry:", "--data", "nowhere"), "names no model of the registry"),
     ):
         ended = ran(*words)
         assert ended.exit_code == 1, ended.output
@@ -90,6 +92,9 @@ def test_the_page_says_what_is_so(tmp_path: Path) -> None:
         assert words[0] == "learn"
         ended = ran(*words[1:], *more.get(words[1], []))
         told[words[1]] = ended.output
+        if words[1] == "classify":  # explained and judged by the same reference
+            assert "log-odds" in ran("explain", *words[2:]).output
+            assert "Judged by" in ran("report", words[2], "--data", "requests.jsonl", "--texts", 0).output
         if words[1] == "rollback":
             assert ended.exit_code == 1 and "no champion that is still there came before router:1" in ended.output
         else:

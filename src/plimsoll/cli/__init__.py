@@ -42,7 +42,7 @@ def main() -> None:
       plimsoll audit verify              is the journal as it was written?
       plimsoll gateway                   OpenAI's interface, for agents in any language
       plimsoll learn fit --data FILE     a small transformer of your own, from rows of text and label
-      plimsoll inference MODEL_DIR       that transformer behind HTTP
+      plimsoll inference MODEL           that transformer behind HTTP
 
     \b
     Exit codes: 0 done, 1 an error, 2 wrong usage, 130 after ctrl-C. `gate`: 0 SHIP, 1 BLOCK, 2 INCONCLUSIVE.

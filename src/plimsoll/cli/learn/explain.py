@@ -10,9 +10,10 @@ from rich.console import Console
 
 from plimsoll.cli.command import Command
 from plimsoll.cli.learn.asking import asked, check_page, html_option, method_option, write_page
-from plimsoll.cli.learn.common import json_option, leaf, shown
+from plimsoll.cli.learn.common import json_option, leaf, registry_option, shown
 from plimsoll.cli.printing import console, line, table
 from plimsoll.learning.options import Progress
+from plimsoll.learning.registry import located
 
 __all__ = ["explain"]
 
@@ -23,20 +24,29 @@ _AGAINST = {1: "red", 2: "red", 3: "bold red", 4: "bold white on red"}
 
 
 @click.command(cls=Command)
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @click.argument("texts", nargs=-1, required=True, metavar="TEXT...")
 @click.option("--label", help="The label to explain.  [default: the likeliest]")
 @method_option
 @html_option
+@registry_option
 @json_option
 def explain(
-    *, model: Path, texts: tuple[str, ...], label: str | None, method: str | None, html: Path | None, as_json: bool
+    *,
+    model: str,
+    texts: tuple[str, ...],
+    label: str | None,
+    method: str | None,
+    html: Path | None,
+    tracking_uri: str | None,
+    as_json: bool,
 ) -> None:
     """Says which words of each TEXT spoke for its label, and which against it.
 
-    MODEL is a fitted model or an export. A number is what a word adds to the label's
-    log-odds; of a fitted model by integrated gradients, of an export by asking again
-    without the word. Exits with 0 when it is done, with 1 on an error.
+    MODEL is a fitted model or an export: its directory, or `registry:NAME@champion`.
+    A number is what a word adds to the label's log-odds; of a fitted model by
+    integrated gradients, of an export by asking again without the word. Exits with 0
+    when it is done, with 1 on an error.
 
     \b
     Examples:
@@ -44,7 +54,7 @@ def explain(
       plimsoll learn explain intents "Where is my order?" --label refund --html why.html
     """
     check_page(html)
-    classifier, explainer = asked(model, method)
+    classifier, explainer = asked(located(model, tracking_uri=tracking_uri), method)
     classifier.classify(texts)  # tells which text is none, if one is, before any is explained
     reading = leaf("explaining.reading")
     explained = []
@@ -53,7 +63,7 @@ def explain(
             explained.append(reading.read(text, explainer(text, label=label)))
             listener(Progress(what="explain", done=number, total=len(texts)))
     if html is not None:
-        write_page(html, leaf("explaining.html").explanations_html(explained, model=model.name))
+        write_page(html, leaf("explaining.html").explanations_html(explained, model=Path(model).name))
     if as_json:
         found = [{**msgspec.to_builtins(each.explanation), "unread": each.unread} for each in explained]
         click.echo(json.dumps({"explanations": found}))

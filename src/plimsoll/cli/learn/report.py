@@ -9,8 +9,9 @@ from rich.console import Console
 
 from plimsoll.cli.command import Command
 from plimsoll.cli.learn.asking import asked, check_page, html_option, method_option, write_page
-from plimsoll.cli.learn.common import data_option, json_option, leaf, shown
+from plimsoll.cli.learn.common import data_option, json_option, leaf, registry_option, shown
 from plimsoll.cli.printing import console, line, table
+from plimsoll.learning.registry import located
 
 __all__ = ["report"]
 
@@ -18,7 +19,7 @@ _SHOWN = 5
 
 
 @click.command(cls=Command)
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @data_option
 @click.option(
     "--slice", "columns", multiple=True, metavar="COLUMN", help="A column of the rows to slice by; repeatable."
@@ -36,15 +37,17 @@ _SHOWN = 5
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @method_option
 @html_option
+@registry_option
 @json_option
 def report(
     *,
-    model: Path,
+    model: str,
     data: Path,
     columns: tuple[str, ...],
     texts: int,
     method: str | None,
     html: Path | None,
+    tracking_uri: str | None,
     as_json: bool,
     **chosen: Any,
 ) -> None:
@@ -62,7 +65,7 @@ def report(
       plimsoll learn report intents --data june.csv --slice country --words "refund|money"
     """
     check_page(html)
-    classifier, explainer = asked(model, method)
+    classifier, explainer = asked(located(model, tracking_uri=tracking_uri), method)
     reports = leaf("explaining.report")
     judging = reports.judging_rows(classifier.manifest, data, columns=columns)
     with shown() as listener:
@@ -74,7 +77,7 @@ def report(
         figures = {"reliability": plots.reliability_svg(made.reliability)}
         if made.deletion is not None:
             figures["deletion"] = plots.deletion_svg(made.deletion.curve)
-        write_page(html, leaf("explaining.html").report_html(made, model=model.name, figures=figures))
+        write_page(html, leaf("explaining.html").report_html(made, model=Path(model).name, figures=figures))
     if as_json:
         click.echo(msgspec.json.encode(made).decode())
         return

@@ -3,6 +3,7 @@
 import asyncio
 import hmac
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ class InferenceOptions:
                 raise Misuse(f"{name} is {getattr(self, name)}; it is more than 0")
         if self.key == "":
             raise Misuse("the key is empty: anybody could send that")
+        if self.key is not None and not re.fullmatch(r"[ -~]+", self.key):
+            raise Misuse("the key has several lines, or a letter beyond ASCII, which no client can send")
 
 
 def create_inference(source: ModelSource, *, options: InferenceOptions, clock: Clock) -> ASGIApp:
