@@ -84,3 +84,11 @@ def test_a_label_that_nobody_knows(classifier: Classifier) -> None:
 def test_nothing_to_explain(classifier: Classifier) -> None:
     with pytest.raises(Misuse, match="is empty"):
         attributions(classifier, " ")
+
+
+@pytest.mark.parametrize("text", ["\0", "\u200b\u200d", TEXT + "\u200b", TEXT + " \x01"])
+def test_what_stands_for_no_token_is_nothing_that_was_cut_away(classifier: Classifier, text: str) -> None:
+    """It was told as not read, for want of room, in a text of five words."""
+    explained = attributions(classifier, text)
+    assert not explained.cut
+    assert [word.text for word in explained.words] == (TEXT.split() if TEXT in text else [])

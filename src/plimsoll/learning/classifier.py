@@ -49,12 +49,14 @@ class Tokens:
     """A text as the model reads it, cut to `max_tokens`.
 
     `ids` are the tokens, the model's own beginning and end among them; `words` where each word that they stand for
-    begins and ends in the text; `word_of` for each token the number of its word, None for the model's own.
+    begins and ends in the text; `word_of` for each token the number of its word, None for the model's own. `cut` says
+    that there was more: what stands for no token, such as a control character, is nothing that was cut away.
     """
 
     ids: tuple[int, ...]
     words: tuple[tuple[int, int], ...]
     word_of: tuple[int | None, ...]
+    cut: bool
 
     def without(self, words: Container[int]) -> tuple[int, ...]:
         """The ids that are left when the words of these numbers are taken away."""
@@ -127,6 +129,7 @@ class Vectors:
             ids=tuple(read.ids),
             words=tuple(_bare(text, span) for span in spans.values()),
             word_of=tuple(None if word is None else numbers[word] for word in read.word_ids),
+            cut=bool(read.overflowing),
         )
 
 

@@ -99,7 +99,7 @@ def attributions_of(
             Word(text=text[start:end], start=start, end=end, attribution=float(odds[0] - without))
             for (start, end), without in zip(tokens.words, odds[1:], strict=True)
         ),
-        cut=bool(text[tokens.words[-1][1] if tokens.words else 0 :].strip()),
+        cut=tokens.cut,
     )
 
 

@@ -56,7 +56,7 @@ def attributions(classifier: FittedClassifier, text: str, *, label: str | None =
             Word(text=text[start:end], start=start, end=end, attribution=float(score))
             for (start, end), score in zip(tokens.words, scores, strict=True)
         ),
-        cut=bool(text[tokens.words[-1][1] if tokens.words else 0 :].strip()),
+        cut=tokens.cut,
         method=INTEGRATED_GRADIENTS,
         delta=error,
     )
