@@ -49,6 +49,8 @@ def test_a_verdict_expires() -> None:
         check(report("mine"), now=NOW + 30 * DAY_S + 1)
     with pytest.raises(PromotionRefused, match=r"holds for 0.5 days"):
         check(report("mine"), now=NOW + DAY_S, max_age_s=DAY_S / 2)
+    with pytest.raises(PromotionRefused, match=r"has expired"):
+        check(report("mine"), now=NOW, max_age_s=float("nan"))
     check(report("mine"), now=NOW - 300)
     with pytest.raises(PromotionRefused, match="yet to come"):
         check(report("mine"), now=NOW - 301)

@@ -102,7 +102,7 @@ def _check_age(verdict: GateVerdict, now: float, max_age_s: float) -> None:
     age_s = now - (made if made.tzinfo is not None else made.replace(tzinfo=UTC)).timestamp()
     if age_s < -_SKEW_S:
         raise PromotionRefused(f"this verdict is of {verdict.made_at}, which is yet to come: set the clock right")
-    if age_s > max_age_s:
+    if not age_s <= max_age_s:  # nor where that is no number
         days = f"{max_age_s / 86_400:g} days"
         raise PromotionRefused(f"this verdict has expired: it is of {verdict.made_at}, and holds for {days}. {_AGAIN}")
 
