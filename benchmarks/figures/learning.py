@@ -26,7 +26,30 @@ def transfer(result: Result) -> str:
         f" ({_method(result['shipped']['model'].rpartition('-')[0])}), exported: {_bytes_and_time(result)}."
         f" To beat: {'; '.join(_anchor(name, each) for name, each in result['anchors'].items())}. {measured(result)}"
     )
-    return f"{table([heading, *rows])}\n\n{text(said)}"
+    return f"{table([heading, *rows])}\n\n{text(said)}{_retail(result)}"
+
+
+def _retail(result: Result) -> str:
+    """What the methods make of the retail journals, where they were tried."""
+    if "retail" not in result:
+        return ""
+    heading = ("the next tool, retail journals", "right", "ECE", "seconds", "parameters trained")
+    rows = [
+        (
+            f"`{name}`",
+            f"{each['accuracy']:.1%}",
+            f"{each['ece']:.3f}",
+            f"{each['train_s']:,.0f}",
+            f"{each['trained_parameters']:,}",
+        )
+        for name, each in result["retail"].items()
+    ]
+    seeds = next(iter(result["retail"].values()))["seeds"]
+    said = (
+        "Some 500 moments of the 115 retail tasks to train on, judged by those of customers that were not"
+        f" ({'one seed' if seeds == 1 else f'means of {seeds} seeds'}). Every one of these exports to the same bytes."
+    )
+    return f"\n\n{table([heading, *rows])}\n\n{text(said)}"
 
 
 def shipped(result: Result) -> str:
