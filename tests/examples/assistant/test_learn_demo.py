@@ -28,7 +28,7 @@ def test_the_rung_stands_before_the_canned_answer(tmp_path: Path) -> None:
 def test_it_learns_ships_is_promoted_and_goes_on_alone(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     told = subprocess.run(
-        [sys.executable, "-m", "examples.assistant.learn_demo", "--out", str(out), "--storms", "5"],
+        [sys.executable, "-m", "examples.assistant.learn_demo", "--out", str(out)],
         cwd=ROOT,
         env={**os.environ, "COLUMNS": "200"},
         capture_output=True,
