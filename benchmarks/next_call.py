@@ -19,7 +19,7 @@ import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -40,12 +40,12 @@ from plimsoll.gate.simulator import simulate
 from plimsoll.journal.memory import MemoryStore
 from plimsoll.learning.conversations import Conversation, Decision, journal_conversations
 from plimsoll.learning.journals import ANSWER
-from plimsoll.learning.policy.options import PolicyOptions
 from plimsoll.runtime.harness import Harness
 from plimsoll.runtime.run import Run
 from plimsoll.runtime.surroundings import Surroundings
 
-OPTIONS = PolicyOptions()
+PRECISION = 0.9
+"""The share of a policy's decisions for each tool that is asked to be right."""
 FOLDS = 5
 SEEDS = (0,)
 QUICK_FOLDS = 1
@@ -131,15 +131,14 @@ def fold_of(rows: Sequence[Served], fold: int, seed: int, work: Path) -> dict[st
     """One fold: fitted on the customers of the others, judged by its own."""
     from plimsoll.learning.encoder import default_weights
     from plimsoll.learning.policy.fitting import fit_policy, is_right, judged
+    from plimsoll.learning.policy.options import PolicyOptions
 
     folds = dealt([row.customer for row in rows], seed)
     known = [row.conversation for row in rows if folds[row.customer] != fold]
     strange = [row.conversation for row in rows if folds[row.customer] == fold]
     began = perf_counter()
-    out = work / f"{seed}-{fold}"
-    policy = fit_policy(
-        known, encoder=default_weights(), out=out, options=replace(OPTIONS, seed=seed), clock=SystemClock()
-    )
+    out, options = work / f"{seed}-{fold}", PolicyOptions(seed=seed, precision=PRECISION)
+    policy = fit_policy(known, encoder=default_weights(), out=out, options=options, clock=SystemClock())
     fit_s = perf_counter() - began
     train = [decision for each in known for decision in each.decisions]
     test = [decision for each in strange for decision in each.decisions]
@@ -196,7 +195,7 @@ def measure(rows: Sequence[Served], folds: int, seeds: Sequence[int], work: Path
     }
     return {
         "decided": decided,
-        "asked_precision": OPTIONS.precision,
+        "asked_precision": PRECISION,
         "tasks": len(rows),
         "customers": len({row.customer for row in rows}),
         "decisions": sum(len(row.conversation.calls) + 1 for row in rows),

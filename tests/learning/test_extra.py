@@ -24,7 +24,7 @@ from plimsoll.core.errors import MissingExtra
         ("registry.tracking", "mlflow", "registry"),
         ("policy", "numpy", "inference"),
         ("policy.model", "jsonschema", "inference"),
-        ("policy.fitting_pointers", "torch", "learning"),
+        pytest.param("policy.fitting_pointers", "torch", "learning", marks=pytest.mark.heavy),
         pytest.param("explaining.gradients", "captum.attr", "learning", marks=pytest.mark.heavy),
         ("explaining.plots", "matplotlib", "learning"),
         ("explaining.html", "numpy", "inference"),
