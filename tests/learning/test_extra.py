@@ -13,12 +13,12 @@ from plimsoll.core.errors import MissingExtra
 @pytest.mark.parametrize(
     ("module", "library", "extra"),
     [
-        ("encoder", "numpy", "learning"),
+        ("encoder", "torch", "learning"),
         ("linear", "numpy", "inference"),
         ("classifier", "numpy", "inference"),
         ("guards", "tokenizers", "inference"),
         ("calibration", "numpy", "learning"),
-        ("transfer", "numpy", "learning"),
+        ("transfer", "torch", "learning"),
         ("decoder.tools", "jsonschema", "served"),
         ("registry.clients", "mlflow", "registry"),
         ("registry.tracking", "mlflow", "registry"),
