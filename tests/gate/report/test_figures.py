@@ -13,7 +13,6 @@ from plimsoll.gate.report.wording import (
     one_line,
     percent,
     percent_at_least,
-    printable,
     seconds,
 )
 from plimsoll.gate.verdict import Cell, Injection, Reach, Step, StormFigures, Trial
@@ -55,11 +54,7 @@ def test_nearly_all_is_not_all_and_a_bound_is_rounded_down() -> None:
     ]
 
 
-def test_what_could_act_on_a_terminal_or_a_parser_is_written_out() -> None:
-    assert printable("a\x1b[2J\x00\x9b\u202e\ud800\ufffe\U000e0041") == (
-        "a\\x1b[2J\\x00\\x9b\\u202e\\ud800\\ufffe\\ue0041"
-    )
-    assert printable("tab\tline\r\nnext – ünïcödé 日本 👩‍🚀") == "tab\tline\nnext – ünïcödé 日本 👩‍🚀"
+def test_a_text_on_one_line_is_cut_at_its_limit() -> None:
     assert one_line("a \n\n b\tc" + "d" * 50, limit=12) == "a b cdddddd…"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from plimsoll.core.printable import printable
 from plimsoll.gate.report import wording
 from plimsoll.gate.report.figures import heat_map, reach_parts, storm_axis
 from plimsoll.gate.report.stories import Gap, story_of
@@ -23,7 +24,7 @@ _MANY_COLUMNS = 7  # from here on, the heat map's column heads stand upright
 
 
 def _harmless(value: Any) -> Any:
-    return value if isinstance(value, Markup) or not isinstance(value, str) else wording.printable(value)
+    return value if isinstance(value, Markup) or not isinstance(value, str) else printable(value)
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from plimsoll.core.errors import Misuse
-from plimsoll.gate.report.wording import printable
+from plimsoll.core.printable import printable
 from plimsoll.gate.verdict import Verdict
 
 __all__ = ["load_verdict", "render_json"]

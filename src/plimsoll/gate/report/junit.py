@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from datetime import datetime
 
+from plimsoll.core.printable import printable
 from plimsoll.gate.report.figures import HeatRow, heat_map, storm_axis
 from plimsoll.gate.report.wording import (
     accepting,
@@ -16,7 +17,6 @@ from plimsoll.gate.report.wording import (
     one_line,
     percent,
     percent_at_least,
-    printable,
     seconds,
     words,
 )

@@ -12,6 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from plimsoll.core.printable import printable
 from plimsoll.gate.report.figures import reach_parts, storm_axis
 from plimsoll.gate.report.wording import (
     accepting,
@@ -26,7 +27,6 @@ from plimsoll.gate.report.wording import (
     one_line,
     percent,
     percent_at_least,
-    printable,
     seconds,
     words,
 )

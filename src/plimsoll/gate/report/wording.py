@@ -3,6 +3,7 @@
 import re
 from datetime import datetime
 
+from plimsoll.core.printable import printable
 from plimsoll.gate.verdict import REMOTE, SIMULATED, Decision, Injection, Trial, Verdict
 
 __all__ = [
@@ -18,32 +19,15 @@ __all__ = [
     "one_line",
     "percent",
     "percent_at_least",
-    "printable",
     "seconds",
     "words",
 ]
-
-# Control characters (but tab and newline), what turns or hides text, and what XML and UTF-8 cannot carry.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff"
-    "\ud800-\udfff\U000e0000-\U000e007f]"
-)
 
 _HEADLINES = {
     Decision.SHIP: "Every promise held under every fault tried. This agent may ship.",
     Decision.BLOCK: "A promise broke. This agent may not ship.",
     Decision.INCONCLUSIVE: "Too little is known to say. This is not a pass.",
 }
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match.group())
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-
-
-def printable(text: str) -> str:
-    """`text` with line ends as newlines, and with characters that could act on a reader or a parser written out."""
-    return _UNPRINTABLE.sub(_escape, text.replace("\r\n", "\n"))
 
 
 def one_line(text: str, *, limit: int | None = None) -> str:

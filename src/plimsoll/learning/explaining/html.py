@@ -1,13 +1,13 @@
 """Explanations and reports as one page that needs nothing but itself: no network, no font, no script at all."""
 
 import functools
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from plimsoll.core.printable import printable
 from plimsoll.learning.explaining.reading import Read, strength
 
 __all__ = ["explanations_html", "report_html"]
@@ -44,15 +44,4 @@ def _environment() -> Environment:
 
 
 def _harmless(value: Any) -> Any:
-    """What turns or hides text is written out, as the terminal's printing does it."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return "".join(
-        char if char in "\n\t" or unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"} else _escaped(char)
-        for char in value
-    )
-
-
-def _escaped(char: str) -> str:
-    code = ord(char)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return value if isinstance(value, Markup) or not isinstance(value, str) else printable(value)
