@@ -133,23 +133,38 @@ class Batcher:
         """
         if not self._admission.admits(len(items)):
             raise Overloaded(self._backlog_s())
-        loop = asyncio.get_running_loop()
-        job = _Job(items, loop.create_future())
+        future: asyncio.Future[list[Reading]] = asyncio.get_running_loop().create_future()
         if not items:
-            job.future.set_result([])
-            return job.future
+            future.set_result([])
+            return future
+        is_alone = not (self._is_reading or self._is_gathering)
+        if is_alone and len(items) == 1 and (size := self._reader.size(items[0])) <= _SMALL:
+            self._read_at_once(items, size, future)
+            return future
+        job = _Job(items, future)
         self._admission.queued += len(items)
         self._is_empty.clear()
         self._jobs.append(job)
         job.future.add_done_callback(partial(self._left, job))
-        if not self._is_reading and not self._is_gathering:
+        if is_alone:
             self._begin()
-        return job.future
+        return future
 
     async def close(self) -> None:
         """Waits until everything is read, and lets the thread end. Nothing may be submitted any more."""
         await self._is_empty.wait()
         self._thread.shutdown(wait=False)
+
+    def _read_at_once(self, items: Sequence[Item], size: int, future: "asyncio.Future[list[Reading]]") -> None:
+        self._is_gathering = True  # whoever comes in the same turn of the loop is not alone: they are read together
+        asyncio.get_running_loop().call_soon(self._gathered)
+        began = self._clock.monotonic()
+        (read,) = _read(self._reader, items)
+        self._read_in(self._clock.monotonic() - began, size=size, texts=1)
+        if isinstance(read, ReadFailed):
+            future.set_exception(read)
+        else:
+            future.set_result([read])
 
     def _begin(self) -> None:
         batch = self._next_batch()
@@ -157,11 +172,6 @@ class Batcher:
             return
         began = self._clock.monotonic()
         items = [job.items[place] for job, place, _ in batch]
-        if len(items) == 1 and not self._jobs and batch[0][2] <= _SMALL:
-            self._is_gathering = True  # whoever comes in the same turn of the loop is not alone: they are read together
-            asyncio.get_running_loop().call_soon(self._gathered)
-            self._settle(batch, began, _read(self._reader, items))
-            return
         self._is_reading = True
         reading = asyncio.get_running_loop().run_in_executor(self._thread, _read, self._reader, items)
         reading.add_done_callback(lambda done: self._settle(batch, began, done.result()))
@@ -189,9 +199,7 @@ class Batcher:
 
     def _settle(self, batch: _Batch, began: float, read: "list[Reading | ReadFailed]") -> None:
         self._is_reading = False
-        pace_s = (self._clock.monotonic() - began) / max(1, sum(size for _, _, size in batch))
-        self._pace_s += _NEWEST * (pace_s - self._pace_s) if self._pace_s else pace_s
-        self._on_batch(len(batch))
+        self._read_in(self._clock.monotonic() - began, size=sum(size for _, _, size in batch), texts=len(batch))
         for (job, place, _), each in zip(batch, read, strict=True):
             if job.future.done():
                 continue
@@ -203,6 +211,11 @@ class Batcher:
                 job.future.set_result([job.read[number] for number in range(len(job.items))])
         self._begin()
         self._rest()
+
+    def _read_in(self, seconds: float, *, size: int, texts: int) -> None:
+        pace_s = seconds / max(1, size)
+        self._pace_s += _NEWEST * (pace_s - self._pace_s) if self._pace_s else pace_s
+        self._on_batch(texts)
 
     def _left(self, job: _Job, future: "asyncio.Future[list[Reading]]") -> None:
         """A job is over: answered, failed, or cancelled by who had asked."""
