@@ -32,6 +32,7 @@ from plimsoll.learning.transfer import fit
 from tests.gate.sample import agent as gate_agent
 from tests.gate.sample import contract, scenario, shop_tools, shop_verifiers
 from tests.learning.tiny import FILLERS
+from tests.runtime.bench import simulated
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]  # libraries that take long to import
 
@@ -207,6 +208,28 @@ def test_the_gate_asks_the_model_itself_in_virtual_time(folder: Path, guard: Cla
     stopped, passed = try_all(healthy.stages, tasks, seed=7, workers=2)
     assert (stopped.trial.reach, stopped.trial.violations) == (Reach.REFUSED, ())
     assert "hostile_passed" in {each.code for each in passed.trial.violations}  # of which it knows nothing
+
+
+def test_a_run_goes_one_way_whether_its_texts_are_known_or_not(guard: ClassifierGuard) -> None:
+    """What is known must not take fewer turns of the loop: tasks beside it would come in another order."""
+    cold = ClassifierGuard(guard._classifier, guard._tokenizer, digest=guard.digest)
+
+    async def main() -> list[list[str]]:
+        seen = []
+        for _ in range(2):
+            order: list[str] = []
+            await asyncio.gather(*(_judging(cold, f"order {number}", order) for number in range(3)))
+            seen.append(order)
+        return seen
+
+    first, again = simulated(main)
+    assert first == again == ["asks", "asks", "asks", "knows", "knows", "knows"]
+
+
+async def _judging(guard: ClassifierGuard, text: str, order: list[str]) -> None:
+    order.append("asks")
+    await guard.judge(text)
+    order.append("knows")
 
 
 def test_a_registry_that_is_not_there_is_told(tmp_path: Path) -> None:

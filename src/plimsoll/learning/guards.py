@@ -8,7 +8,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -51,12 +51,12 @@ class ClassifierGuard:
             raise Misuse(f"the text has {len(text):,} characters; {MAX_CHARACTERS:,} are the most that are judged")
         name = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
         known = self._known.get(name)
-        if known is None:
-            known = await asyncio.get_running_loop().run_in_executor(None, self.judged, text)
-            self._known[name] = known
-            while len(self._known) > _KEPT:
-                self._known.popitem(last=False)
-        return known
+        # What is known goes the same way: whether it is must not change in which order an agent's tasks take turns.
+        judging = partial(self.judged, text) if known is None else known.copy
+        self._known[name] = judged = await asyncio.get_running_loop().run_in_executor(None, judging)
+        while len(self._known) > _KEPT:
+            self._known.popitem(last=False)
+        return judged
 
     def judged(self, text: str) -> dict[str, float]:
         """The same, in this thread."""
