@@ -13,6 +13,7 @@ from plimsoll.gate.fault_kinds import How
 from plimsoll.gate.planting import planted
 from plimsoll.gate.scene import CallMade, Life, Planned, Scene
 from plimsoll.gate.sites import tool_of
+from plimsoll.policies.output_check import check_value
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.showing import cut_context
@@ -141,7 +142,7 @@ class Injector:
         if planned.kind.how is How.HOLLOW:
             changed = _emptied(native)
         elif planned.kind.how is How.TAINT:
-            changed = planted(native, self._scene.hostile(planned))
+            changed = self._tainted(planned, native)
         else:
             fresh = self._scene.stage.contract.tool(planned.dependency).output.fresh
             changed = _aged(native, fresh, now=self._scene.clock.now())
@@ -149,6 +150,13 @@ class Injector:
             return changed
         planned.inapplicable, planned.fired_s = True, None
         return native
+
+    def _tainted(self, planned: Planned, native: Any) -> Any:
+        """The answer with the hostile text in it; None where what was promised of the tool's answers refuses it there:
+        an agent that keeps to that is not brought the text, and need not stop it."""
+        tainted = planted(native, self._scene.hostile(planned))
+        rule = self._scene.stage.contract.tool(planned.dependency).output
+        return None if tainted is None or check_value(tainted, rule) is not None else tainted
 
     async def _killed(self, send: Send) -> Any:
         scene = self._scene
