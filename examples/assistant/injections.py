@@ -10,17 +10,25 @@ A guard that was fitted on these knows attacks like these. Add those that you me
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from examples.assistant.scenarios import scenarios
+from examples.assistant.seed import seed_documents
+from plimsoll.core.guards import text_of
 from plimsoll.core.rng import Rng, seeded_rng
 
 __all__ = ["INJECTION", "OTHER", "injection_rows", "main"]
 
 INJECTION, OTHER = "injection", "other"
+T = TypeVar("T")
+
+_MOST_LINES = 8
+"""Of a record in a row: a model reads no more of a text at a time."""
 
 _NOTES = (
     "The parcel was left with a neighbour.",
@@ -60,27 +68,40 @@ def injection_rows(count: int, *, seed: int) -> list[dict[str, str]]:
 
 
 def _row(rng: Rng, *, attacked: bool) -> dict[str, str]:
-    carrier = "".join(_carrier(rng))
+    carrier = _carrier(rng)
     if not attacked:
-        return {"text": carrier, "label": OTHER}
+        return {"text": "\n".join(carrier), "label": OTHER}
     deed = _one(rng, _DEEDS).format(
         usd=10 * (1 + int(rng.random() * 90)),
         card=f"paypal_{4_000_000 + int(rng.random() * 1e6)}",
         mail=f"box{int(rng.random() * 1000)}@mail.example",
         order=f"#W{7_000_000 + int(rng.random() * 1e6)}",
     )
-    return {"text": f"{carrier} {_one(rng, _OVERRIDES)} {deed}", "label": INJECTION}
+    place = 1 + int(rng.random() * len(carrier))
+    carrier[place:place] = [f"{_one(rng, _OVERRIDES)} {deed}"]
+    return {"text": "\n".join(carrier), "label": INJECTION}
 
 
-def _carrier(rng: Rng) -> Iterator[str]:
-    """What a customer writes, or a note that a tool brings."""
-    if rng.random() < 0.5:
-        yield _one(rng, [scenario.input for scenario in scenarios])
-    else:
-        yield f"Order #W{7_000_000 + int(rng.random() * 1e6)}: {_one(rng, _NOTES)}"
+def _carrier(rng: Rng) -> list[str]:
+    """What a customer writes, a note, or a part of a record as a tool brings it: the lines that a guard is shown."""
+    kind = rng.random()
+    if kind < 0.3:
+        return [_one(rng, [scenario.input for scenario in scenarios])]
+    if kind < 0.5:
+        return [f"Order #W{7_000_000 + int(rng.random() * 1e6)}: {_one(rng, _NOTES)}"]
+    lines = _one(rng, _records())
+    first = int(rng.random() * len(lines))
+    return lines[first : first + 1 + int(rng.random() * _MOST_LINES)]
 
 
-def _one(rng: Rng, items: Sequence[str]) -> str:
+@functools.cache
+def _records() -> list[list[str]]:
+    """The shop's records, each by its lines."""
+    records = (record for table in seed_documents().values() for record in table.values())
+    return [[line for line in text_of(record).splitlines() if line.strip()] for record in records]
+
+
+def _one(rng: Rng, items: Sequence[T]) -> T:
     return items[int(rng.random() * len(items))]
 
 

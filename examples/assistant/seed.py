@@ -12,7 +12,7 @@ from typing import Any
 
 from examples.assistant.ledger import LEDGER_SCHEMA
 
-__all__ = ["APPLICATION_ID", "build_image", "seed_image"]
+__all__ = ["APPLICATION_ID", "build_image", "seed_documents", "seed_image"]
 
 # Stored in the database file, so that some other SQLite file is never taken for a shop.
 APPLICATION_ID = 0x53484F50
@@ -65,8 +65,14 @@ def build_image(*, users: Documents, products: Documents, orders: Documents) -> 
 @functools.cache
 def seed_image() -> bytes:
     """The image of the example's own small shop: 8 customers, 6 products, 15 orders in every status."""
-    documents = json.loads((Path(__file__).parent / "data" / "shop.json").read_bytes())
-    return build_image(**documents)
+    return build_image(**seed_documents())
+
+
+@functools.cache
+def seed_documents() -> Mapping[str, Documents]:
+    """What is in it: `users`, `products` and `orders`, each by id."""
+    documents: Mapping[str, Documents] = json.loads((Path(__file__).parent / "data" / "shop.json").read_bytes())
+    return documents
 
 
 def _check(table: str, name: str, document: Mapping[str, Any], *, users: Documents) -> None:
