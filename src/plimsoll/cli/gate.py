@@ -240,6 +240,7 @@ def _summary(verdict: Verdict, paths: ReportPaths) -> dict[str, object]:
         "reasons": list(verdict.reasons),
         "accepts": [each.name for each in verdict.accepts],
         "local_models": verdict.local_models,
+        "guard_models": verdict.guard_models,
         "trials": verdict.trials,
         "failing_trials": verdict.failing_trials,
         "reach": verdict.reach,

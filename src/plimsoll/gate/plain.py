@@ -8,6 +8,7 @@ from plimsoll.contract.model import Contract
 from plimsoll.core.calls import CallKind, Fault, Unknown, Usage
 from plimsoll.core.errors import Misuse
 from plimsoll.core.guards import Guard
+from plimsoll.gate.family import of_child
 from plimsoll.gate.subject import Process, Subject
 from plimsoll.runtime.compiled import compiled
 from plimsoll.runtime.databases.database import Database
@@ -138,7 +139,15 @@ def plain_subject(
         forger=PlainForger(),
         live=live,
         family=tuple(found for child in kin.values() for found in (child.contract, *child.family)),
+        guard_models=_guard_models(judging, kin),
     )
+
+
+def _guard_models(guards: Mapping[str, Guard], kin: Mapping[str, Subject]) -> dict[str, str]:
+    models = {name: guard.digest for name, guard in guards.items()}
+    for child, subject in kin.items():
+        models |= {of_child(child, name): weights for name, weights in subject.guard_models.items()}
+    return models
 
 
 def _not_in_the_world(args: Mapping[str, Any], key: str) -> Unknown:

@@ -166,6 +166,7 @@ def _crippled(subject: SubjectLike, mutant: Mutant) -> Subject:
         family=subject.family,
         outside=subject.outside,
         local_models=subject.local_models,
+        guard_models=subject.guard_models,
     )
 
 

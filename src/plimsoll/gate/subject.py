@@ -53,7 +53,7 @@ class Subject:
     has a journal and protections of ours. `models` are the stand-ins, by their names in the contract; those of a child
     have its name and a dot before theirs. `family` are the contracts of its children, and of theirs. `local_models`
     says which weights its models of its own have, by rung (SHA-256): a scenario that gives no stand-in for one has the
-    model itself asked.
+    model itself asked. `guard_models` says the same of its guards, by their names in a trial; they judge themselves.
     """
 
     name: str
@@ -68,6 +68,7 @@ class Subject:
     """Whether it is a process of its own, that asks its models through the gateway: it is tried in real time, and what
     its tools do is not seen."""
     local_models: Mapping[str, str] = field(default_factory=dict)
+    guard_models: Mapping[str, str] = field(default_factory=dict)
 
 
 class SubjectLike(Protocol):
@@ -91,3 +92,5 @@ class SubjectLike(Protocol):
     def outside(self) -> bool: ...
     @property
     def local_models(self) -> Mapping[str, str]: ...
+    @property
+    def guard_models(self) -> Mapping[str, str]: ...

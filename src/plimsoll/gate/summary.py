@@ -105,6 +105,7 @@ def verdict(findings: Findings, subject: SubjectLike, *, clock: Clock, wall_s: f
         scenarios=tuple(dict.fromkeys(trial.scenario for trial in findings.healthy.trials)),
         accepts=accepted(findings.contract),
         local_models=_local_models(findings, subject),
+        guard_models=_guard_models(counted, subject),
     )
 
 
@@ -119,6 +120,12 @@ def _local_models(findings: Findings, subject: SubjectLike) -> dict[str, str]:
         given = stage.scenario.models(stage.scenario.world())
         asked |= {dependency_of(site) for site in sites} - given.keys()
     return {name: weights for name, weights in subject.local_models.items() if name in asked}
+
+
+def _guard_models(counted: Iterable[Report], subject: SubjectLike) -> dict[str, str]:
+    """The guards that were seen to stop a text, or to report it. Of one that let everything pass, nothing is shown."""
+    tripped = {name for report in counted for name in report.tripped}
+    return {name: weights for name, weights in subject.guard_models.items() if name in tripped}
 
 
 def _version() -> str:

@@ -41,7 +41,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """A trial, and what it says about others to be tried.
 
     `claims` it bears on; `goal` whether it had to be reached; `inapplicable` whether a fault is none that its
-    dependency can show; `sites` are calls that no healthy run made, by name and kind; `batches` the sizes of appends.
+    dependency can show; `sites` are calls that no healthy run made, by name and kind; `batches` the sizes of appends;
+    `tripped` the guards that took a text for what they look for.
     """
 
     trial: Trial
@@ -50,6 +51,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     inapplicable: bool = False
     sites: tuple[tuple[str, SiteKind], ...] = ()
     batches: tuple[int, ...] = ()
+    tripped: tuple[str, ...] = ()
 
     def new_sites(self) -> list[Site]:
         """The calls that no healthy run made."""
@@ -106,6 +108,9 @@ def report_on(task: Task, played: Played) -> Report:
         inapplicable=played.inapplicable,
         sites=tuple((site.name, site.kind) for site in sites.values() if site.name not in known),
         batches=tuple(scene.batches),
+        tripped=tuple(
+            sorted({each.dependency or "" for _, each in scene.alerts.entries if each.kind == "guard_tripped"})
+        ),
     )
 
 

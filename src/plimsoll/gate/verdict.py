@@ -190,6 +190,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     their stories, shrunk, one for each way of failing first. `reasons` are sentences, the most important first.
     `accepts` is what the contract goes without, which nothing here speaks for. `local_models` are the models of one's
     own that were asked themselves, in some trial, and no stand-in for them: by rung, the SHA-256 of their weights.
+    `guard_models` are the guards that took a text for what they look for, in some trial: by guard, the same.
     """
 
     decision: Decision
@@ -216,3 +217,4 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     scenarios: tuple[str, ...]
     accepts: tuple[Concession, ...] = ()
     local_models: dict[str, str] = {}
+    guard_models: dict[str, str] = {}

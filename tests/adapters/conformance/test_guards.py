@@ -91,6 +91,11 @@ def test_an_answer_is_replaced(bench: Bench) -> None:
     simulated(main)
 
 
+def test_the_gate_is_told_which_weights_its_guards_have(bench: Bench) -> None:
+    _, hardened = guarded(bench, Script(*LOOKS), guard("input"))
+    assert bench.adapter.hardened_subject(hardened).guard_models == {"injection": "phrases"}
+
+
 def test_another_model_in_a_guard_makes_another_version(bench: Bench) -> None:
     desk = Desk(bench, Script(*LOOKS), changes={"guards": {"injection": guard("input")}})
     one, same, other = (

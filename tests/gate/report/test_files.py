@@ -229,3 +229,14 @@ def test_every_report_names_the_models_of_ones_own_that_were_tried() -> None:
     said = "harness proven, providers' models not tried, local models tried: own<b> (0123456789ab)"
     assert said in mode_text(verdict)
     assert "local model" not in mode_text(make_verdict())
+
+
+def test_every_report_names_the_guards_that_were_seen_to_trip() -> None:
+    weights = "0123456789ab" + "c" * 52
+    verdict = make_verdict(guard_models={"injection": weights})
+    assert load_verdict(render_json(verdict)).guard_models == {"injection": weights}
+    (told,) = parsed(verdict).findall(".//property[@name='guard_models']")
+    assert told.attrib["value"] == f"injection={weights}"
+    assert weights in render_html(verdict)
+    assert mode_text(verdict).endswith("model not tried, guards seen to trip: injection (0123456789ab)")
+    assert "guards" not in mode_text(make_verdict())

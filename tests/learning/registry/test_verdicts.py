@@ -26,6 +26,11 @@ def test_ship_of_this_model_speaks_for_it() -> None:
     assert read.local_models == {"local-0": "mine"}
 
 
+def test_ship_speaks_for_a_guard_that_was_seen_to_stop_a_text() -> None:
+    check(report(guard_models={"injection": "mine"}))
+    check(report("theirs", guard_models={"injection": "mine"}))
+
+
 @pytest.mark.parametrize("decision", [Decision.BLOCK, Decision.INCONCLUSIVE])
 def test_any_other_decision_does_not(decision: Decision) -> None:
     with pytest.raises(PromotionRefused, match=f"the gate says {decision.upper()}: why not. Mend that"):
@@ -37,8 +42,10 @@ def test_a_verdict_of_another_model_or_of_none_does_not() -> None:
         check(report("theirs"))
     with pytest.raises(PromotionRefused, match="names no model of one's own"):
         check(report())
+    with pytest.raises(PromotionRefused, match=r"of other models \(guards.injection theirs\), and not of mine"):
+        check(report(guard_models={"injection": "theirs"}))
     raw = msgspec.json.decode(report())
-    del raw["local_models"]  # as the gate wrote it before it tried such models
+    del raw["local_models"], raw["guard_models"]  # as the gate wrote it before it tried such models
     with pytest.raises(PromotionRefused, match="names no model of one's own"):
         check(msgspec.json.encode(raw))
 

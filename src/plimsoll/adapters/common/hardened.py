@@ -159,6 +159,11 @@ class Hardened(ABC):
         digests: Mapping[str, str] = self._models.local.digests()
         return digests
 
+    @property
+    def guard_models(self) -> Mapping[str, str]:
+        """Which weights its guards have, by guard; its children's by the child's name, a dot and theirs."""
+        return {name: guard.digest for name, guard in self._guards.items()}
+
     # -- what an adapter says of its framework
 
     @abstractmethod

@@ -50,6 +50,7 @@ class AgentSubject:
     family: tuple[Contract, ...] = ()
     outside: bool = False
     local_models: Mapping[str, str] = field(default_factory=dict)
+    guard_models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,4 +98,5 @@ class Framework:
             forger=self.forger,
             family=hardened.family,
             local_models=hardened.local_models,
+            guard_models=hardened.guard_models,
         )

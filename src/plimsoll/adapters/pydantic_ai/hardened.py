@@ -258,10 +258,14 @@ class HardenedAgent(Hardened):
 
     @property
     def local_models(self) -> Mapping[str, str]:
-        own = {**super().local_models}
-        for child, kin in self._kin.items():
-            own |= {f"{child}.{name}": digest for name, digest in kin.local_models.items()}
-        return own
+        return {**super().local_models, **self._of_kin(lambda kin: kin.local_models)}
+
+    @property
+    def guard_models(self) -> Mapping[str, str]:
+        return {**super().guard_models, **self._of_kin(lambda kin: kin.guard_models)}
+
+    def _of_kin(self, digests: Callable[[Hardened], Mapping[str, str]]) -> dict[str, str]:
+        return {f"{child}.{name}": digest for child, kin in self._kin.items() for name, digest in digests(kin).items()}
 
     @property
     def family(self) -> tuple[Contract, ...]:

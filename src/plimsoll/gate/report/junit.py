@@ -1,7 +1,7 @@
 """The verdict as JUnit XML, which is what continuous integration systems show."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from plimsoll.core.printable import printable
@@ -160,9 +160,14 @@ def render_junit(verdict: Verdict) -> str:
         ("mode", mode_text(verdict)),
         ("made_at", date_text(verdict.made_at)),
         ("accepting", accepting(verdict) or "nothing"),
-        ("local_models", " ".join(f"{name}={weights}" for name, weights in verdict.local_models.items()) or "none"),
+        ("local_models", _listed(verdict.local_models)),
+        ("guard_models", _listed(verdict.guard_models)),
     ):
         ET.SubElement(facts, "property", name=name, value=printable(value))
     suites[0].element.insert(0, facts)
     ET.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _listed(models: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={weights}" for name, weights in models.items()) or "none"

@@ -1,6 +1,7 @@
 """Words and figures that all reports share. Whatever agents and tools said is untrusted, and is made harmless here."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 
 from plimsoll.core.printable import printable
@@ -104,10 +105,15 @@ def mode_text(verdict: Verdict) -> str:
         return f"in real time, through the gateway: harness {proven}, model not tried, tools not seen"
     if verdict.mode != SIMULATED:
         return words(verdict.mode)
+    said = f"simulated: harness {proven}, model not tried"
     if verdict.local_models:
-        names = ", ".join(f"{name} ({weights[:12]})" for name, weights in verdict.local_models.items())
-        return f"simulated: harness {proven}, providers' models not tried, local models tried: {names}"
-    return f"simulated: harness {proven}, model not tried"
+        names = _weights(verdict.local_models)
+        said = f"simulated: harness {proven}, providers' models not tried, local models tried: {names}"
+    return f"{said}, guards seen to trip: {_weights(verdict.guard_models)}" if verdict.guard_models else said
+
+
+def _weights(models: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} ({weights[:12]})" for name, weights in models.items())
 
 
 def failure_title(trial: Trial) -> str:

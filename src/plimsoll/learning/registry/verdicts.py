@@ -40,7 +40,8 @@ class _Storms(msgspec.Struct, frozen=True):
 
 class GateVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is read here of the gate's `verdict.json`. `local_models` are the digests of the models of one's own that
-    were tried, by rung; None: the report says nothing of any. `digest` is SHA-256 of the report."""
+    were tried, by rung, and `guard_models` of those that were seen to trip as guards. `digest` is SHA-256 of the
+    report."""
 
     decision: str
     subject: str
@@ -55,7 +56,8 @@ class GateVerdict(msgspec.Struct, frozen=True, kw_only=True):
     reach: dict[str, int]
     storms: _Storms | None
     reasons: tuple[str, ...]
-    local_models: dict[str, str] | None = None
+    local_models: dict[str, str] = {}
+    guard_models: dict[str, str] = {}
     digest: str = ""
 
 
@@ -84,10 +86,12 @@ def check_verdict(verdict: GateVerdict, *, digest: str, now: float, max_age_s: f
 
 
 def _check_model(verdict: GateVerdict, digest: str) -> None:
-    tried = verdict.local_models
+    tried = verdict.local_models | {f"guards.{name}": each for name, each in verdict.guard_models.items()}
     if not tried:
         raise PromotionRefused(
-            f"this verdict names no model of one's own that was tried, so it says nothing of this one. {_AGAIN}"
+            "this verdict names no model of one's own that was tried, so it says nothing of this one. A rung counts"
+            " where a scenario gives no stand-in for it; a guard where it stopped a text, as a scenario's `hostile` has"
+            f" them. {_AGAIN}"
         )
     if digest not in tried.values():
         named = ", ".join(f"{rung} {each[:12]}" for rung, each in sorted(tried.items()))
