@@ -63,7 +63,8 @@ def guards(result: Result) -> str:
     size, around = f"{result['model_bytes'] / 1e6:.1f} MB", f"{result['screening_us']:g} µs"
     return text(
         f"CPU of one verdict on one thread: {each} (MiniLM, {size}). What a run pays around it, to find, record and act"
-        f" on it: {around}. A text that was judged lately is not judged again. By `benchmarks/guards.py`. {measured(result)}"
+        f" on it: {around}. A text that was judged lately is not judged again. By `benchmarks/guards.py`."
+        f" {measured(result)}"
     )
 
 

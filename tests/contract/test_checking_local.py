@@ -44,6 +44,17 @@ def test_what_is_no_directory_is_not_looked_for(tmp_path: Path, local: str) -> N
     assert said(tmp_path, local) == []
 
 
+@pytest.mark.parametrize("host", ["8.8.8.8", "[2001:4860:4860::8888]", "[::ffff:8.8.8.8]"])
+def test_a_public_address_is_told(tmp_path: Path, host: str) -> None:
+    (told,) = said(tmp_path, f"https://{host}:8000/v1")
+    assert told.startswith("warning 6: ") and "is a public address, and what the agent is told may not leave" in told
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "[::1]", "[fd00::1]", "[::ffff:192.168.0.1]", "llm.internal"])
+def test_a_private_address_and_a_name_are_not(tmp_path: Path, host: str) -> None:
+    assert said(tmp_path, f"http://{host}:8000/v1") == []
+
+
 @pytest.mark.parametrize(
     "local", ["", " ", "http://", "https:///v1", "registry:", "registry:name", "registry:a@", "a "]
 )

@@ -1,10 +1,11 @@
-"""Which servers are one's own: a model that one runs oneself is asked so that nobody else sees the data."""
+"""A server of one's own: its URL, and the addresses to connect to, none of them public."""
 
 import asyncio
 import socket
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import SplitResult, urlsplit
 
+from plimsoll.core.addresses import address_of, is_own
 from plimsoll.core.errors import Misuse
 
 __all__ = ["literal", "own_addresses", "split_url"]
@@ -28,11 +29,8 @@ def split_url(url: str) -> SplitResult:
 
 def literal(host: str, *, allow_remote: bool) -> str | None:
     """The host, where it is an address and no name. Raises `Misuse` for a public one that is not allowed."""
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return None
-    return str(_checked(host, address, allow_remote))
+    address = address_of(host)
+    return None if address is None else str(_checked(host, address, allow_remote))
 
 
 async def own_addresses(host: str, port: int, *, allow_remote: bool) -> list[str]:
@@ -47,8 +45,7 @@ async def own_addresses(host: str, port: int, *, allow_remote: bool) -> list[str
 
 
 def _checked(host: str, address: IPv4Address | IPv6Address, allow_remote: bool) -> IPv4Address | IPv6Address:
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    if not allow_remote and not (mapped.is_loopback or mapped.is_private):
+    if not allow_remote and not is_own(address):
         where = host if host == str(address) else f"{host} ({address})"
         raise Misuse(f"{where} is a public address, and what agents are told may not leave: {_HINT}")
     return address
