@@ -40,8 +40,8 @@ class _Storms(msgspec.Struct, frozen=True):
 
 class GateVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is read here of the gate's `verdict.json`. `local_models` are the digests of the models of one's own that
-    were tried, by rung, and `guard_models` of those that were seen to trip as guards. `digest` is SHA-256 of the
-    report."""
+    were tried, by rung, and `guard_models` of the guards that tripped at a hostile text or a false claim. `digest` is
+    SHA-256 of the report."""
 
     decision: str
     subject: str
