@@ -101,6 +101,7 @@ def inference(
         key=None if key_file is None else _key(key_file),
     )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # of the registry
     source: Any
     if is_reference(model):
         source = RegistrySource(model, tracking_uri=tracking_uri)

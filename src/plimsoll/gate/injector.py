@@ -1,19 +1,18 @@
 """The injector: stands between the agent and its dependencies, notes every call, and makes planned faults happen."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import deepcopy
 from datetime import UTC, datetime
 from typing import Any
 
-from plimsoll.contract.model import Fresh
+from plimsoll.contract.model import Fresh, Mode
 from plimsoll.core.calls import CallInfo, CallKind, Fault
 from plimsoll.gate.fault_kinds import How
-from plimsoll.gate.planting import planted
+from plimsoll.gate.planting import plantings
 from plimsoll.gate.scene import CallMade, Life, Planned, Scene
 from plimsoll.gate.sites import tool_of
-from plimsoll.policies.output_check import check_value
 from plimsoll.runtime.exchange import Exchange, Send
 from plimsoll.runtime.operations import Operations
 from plimsoll.runtime.showing import cut_context
@@ -91,7 +90,7 @@ class Injector:
                 await self._delay(self._scene.stage.hang_s)
                 raise ConnectionError("the answer never came")
             case How.HOLLOW | How.AGE | How.TAINT:
-                return await self._changed(planned, send)
+                return await self._changed(planned, exchange, send)
             case How.RAISE:
                 return await self._forged(planned, exchange, send, sent=False)
             case How.BREAK:
@@ -132,7 +131,7 @@ class Injector:
             planned.fired_s = None
             return native if sent else await send()
 
-    async def _changed(self, planned: Planned, send: Send) -> Any:
+    async def _changed(self, planned: Planned, exchange: Exchange, send: Send) -> Any:
         """The answer, changed. One that cannot be changed so (None) is not struck at all."""
         try:
             native = await send()
@@ -142,7 +141,7 @@ class Injector:
         if planned.kind.how is How.HOLLOW:
             changed = _emptied(native)
         elif planned.kind.how is How.TAINT:
-            changed = self._tainted(planned, native)
+            changed = self._tainted(planned, exchange, native)
         else:
             fresh = self._scene.stage.contract.tool(planned.dependency).output.fresh
             changed = _aged(native, fresh, now=self._scene.clock.now())
@@ -151,12 +150,12 @@ class Injector:
         planned.inapplicable, planned.fired_s = True, None
         return native
 
-    def _tainted(self, planned: Planned, native: Any) -> Any:
-        """The answer with the hostile text in it; None where what was promised of the tool's answers refuses it there:
-        an agent that keeps to that is not brought the text, and need not stop it."""
-        tainted = planted(native, self._scene.hostile(planned))
-        rule = self._scene.stage.contract.tool(planned.dependency).output
-        return None if tainted is None or check_value(tainted, rule) is not None else tainted
+    def _tainted(self, planned: Planned, exchange: Exchange, native: Any) -> Any:
+        """The answer with the hostile text in it; None where the output check refuses it, however it is written there:
+        an agent with that check is not brought the text, and need not stop it."""
+        checked = self._scene.stage.contract.protections.output_check is Mode.ENFORCE
+        ways = _ways(exchange, native, self._scene.hostile(planned))
+        return next((way for way in ways if not checked or exchange.inspect(way).problem is None), None)
 
     async def _killed(self, send: Send) -> Any:
         scene = self._scene
@@ -169,6 +168,16 @@ class Injector:
     async def _delay(self, seconds: float) -> None:
         if seconds > 0:
             await self._scene.clock.sleep(seconds)
+
+
+def _ways(exchange: Exchange, native: Any, text: str) -> Iterator[Any]:
+    """The answer with the text in it. An object whose JSON is its fields comes as that JSON, as a replay brings it."""
+    yield from plantings(native, text)
+    if native is None or isinstance(native, (str, bool, int, float, dict, list)):
+        return
+    value = exchange.encode(native)
+    if isinstance(value, dict) and value and all(hasattr(native, field) for field in value):
+        yield from plantings(value, text)
 
 
 def _emptied(native: Any) -> Any:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["asked_with", "planted"]
+__all__ = ["asked_with", "planted", "plantings"]
 
 
 def planted(value: Any, text: str) -> Any:
@@ -22,6 +22,17 @@ def planted(value: Any, text: str) -> Any:
             return [*value, text]
         case _:
             return None
+
+
+def plantings(value: Any, text: str) -> Iterator[Any]:
+    """The value with the text in it, in every way that is tried: a rule for one line lets no second one in, but a text
+    on the same line, or in its place."""
+    first = planted(value, text)
+    if first is not None:
+        yield first
+    if isinstance(value, str):
+        yield f"{value} {text}"
+        yield text
 
 
 def asked_with(value: Any, text: str) -> Any:

@@ -123,7 +123,7 @@ def _local_models(findings: Findings, subject: SubjectLike) -> dict[str, str]:
 
 
 def _guard_models(counted: Iterable[Report], subject: SubjectLike) -> dict[str, str]:
-    """The guards that were seen to stop a text, or to report it. Of one that let everything pass, nothing is shown."""
+    """The guards that were seen to stop what they are there for, or to report it. Of others, nothing is shown."""
     tripped = {name for report in counted for name in report.tripped}
     return {name: weights for name, weights in subject.guard_models.items() if name in tripped}
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
+from plimsoll.gate.hostility import shown_to_trip
 from plimsoll.gate.promises import claims_of, promise
 from plimsoll.gate.scene import Planned
 from plimsoll.gate.simulator import many_simulations
@@ -42,7 +43,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
 
     `claims` it bears on; `goal` whether it had to be reached; `inapplicable` whether a fault is none that its
     dependency can show; `sites` are calls that no healthy run made, by name and kind; `batches` the sizes of appends;
-    `tripped` the guards that took a text for what they look for.
+    `tripped` the guards that tripped at a text that was planted, or at a model that was misled.
     """
 
     trial: Trial
@@ -108,9 +109,7 @@ def report_on(task: Task, played: Played) -> Report:
         inapplicable=played.inapplicable,
         sites=tuple((site.name, site.kind) for site in sites.values() if site.name not in known),
         batches=tuple(scene.batches),
-        tripped=tuple(
-            sorted({each.dependency or "" for _, each in scene.alerts.entries if each.kind == "guard_tripped"})
-        ),
+        tripped=tuple(shown_to_trip(scene)),
     )
 
 

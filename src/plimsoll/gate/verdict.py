@@ -190,7 +190,7 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     their stories, shrunk, one for each way of failing first. `reasons` are sentences, the most important first.
     `accepts` is what the contract goes without, which nothing here speaks for. `local_models` are the models of one's
     own that were asked themselves, in some trial, and no stand-in for them: by rung, the SHA-256 of their weights.
-    `guard_models` are the guards that took a text for what they look for, in some trial: by guard, the same.
+    `guard_models` are the guards that tripped at a hostile text or a false claim, in some trial: by guard, the same.
     """
 
     decision: Decision

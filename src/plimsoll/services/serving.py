@@ -3,6 +3,8 @@
 import uvicorn
 from starlette.types import ASGIApp
 
+from plimsoll.core.errors import OperationFailed
+
 __all__ = ["answer"]
 
 MAX_CONNECTIONS = 2048
@@ -13,7 +15,8 @@ GRACE_S = 30
 async def answer(app: ASGIApp, *, host: str, port: int) -> None:
     """Answers at `host` and `port` until it is told to end.
 
-    Requests under way have 30 s to end. The log has no line for a request but the service's own.
+    Requests under way have 30 s to end. The log has no line for a request but the service's own. Raises
+    `OperationFailed` where nobody can listen there.
     """
     config = uvicorn.Config(
         app,
@@ -27,4 +30,8 @@ async def answer(app: ASGIApp, *, host: str, port: int) -> None:
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         timeout_graceful_shutdown=GRACE_S,
     )
-    await uvicorn.Server(config).serve()
+    try:
+        await uvicorn.Server(config).serve()
+    except SystemExit:  # what was wrong stands in the log
+        what = f"nobody can listen at {host}:{port}: it is taken, or not this machine's; name another"
+        raise OperationFailed(what) from None

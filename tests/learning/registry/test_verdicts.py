@@ -79,6 +79,8 @@ def storms(**changes: float) -> dict[str, Any]:
         ({"storms": None}, "storms do not reach"),
         (storms(lower_bound=0.96), "storms do not reach"),
         (storms(passed=301), "more of its storms passed"),
+        (storms(passed=0, tried=0), "fewer of its storms passed"),
+        (storms(passed=290), "fewer of its storms passed"),
         ({"trials": 4}, "do not add up"),
         ({"made_at": "yesterday"}, "'yesterday' is no time"),
     ],
@@ -94,4 +96,10 @@ def test_figures_that_do_not_come_to_ship_were_altered(changes: dict[str, Any], 
 )
 def test_what_is_no_verdict_is_told(content: bytes) -> None:
     with pytest.raises(PromotionRefused, match=r"report.json is no verdict of the gate: .*gate-report/verdict.json"):
+        read_verdict(content, name="report.json")
+
+
+def test_a_verdict_that_is_no_utf_8_anywhere_is_none() -> None:
+    content = report("mine")[:-1] + b',"a field of tomorrow":"\xff"}'
+    with pytest.raises(PromotionRefused, match=r"report.json is no verdict of the gate: 'utf-8'"):
         read_verdict(content, name="report.json")

@@ -40,8 +40,8 @@ class _Storms(msgspec.Struct, frozen=True):
 
 class GateVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """What is read here of the gate's `verdict.json`. `local_models` are the digests of the models of one's own that
-    were tried, by rung, and `guard_models` of those that were seen to trip as guards. `digest` is SHA-256 of the
-    report."""
+    were tried, by rung, and `guard_models` of the guards that tripped at a hostile text or a false claim. `digest` is
+    SHA-256 of the report."""
 
     decision: str
     subject: str
@@ -64,7 +64,7 @@ class GateVerdict(msgspec.Struct, frozen=True, kw_only=True):
 def read_verdict(content: bytes, *, name: str = "the file") -> GateVerdict:
     """The verdict in a report of the gate. Raises `PromotionRefused`, which says where `name` is none."""
     try:
-        verdict = msgspec.json.decode(content, type=GateVerdict)
+        verdict = msgspec.json.decode(content.decode(), type=GateVerdict)  # what is not read here is UTF-8, too
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise PromotionRefused(
             f"{name} is no verdict of the gate: {error}. `plimsoll gate` writes one, `gate-report/verdict.json`"
@@ -124,5 +124,7 @@ def _contradictions(verdict: GateVerdict) -> Iterator[str]:
         yield "its storms do not reach their target"
     elif verdict.storms.passed > verdict.storms.tried:
         yield "more of its storms passed than there were"
+    elif not verdict.storms.tried or verdict.storms.passed < verdict.storms.lower_bound * verdict.storms.tried:
+        yield "fewer of its storms passed than it says"
     if verdict.trials != len(verdict.healthy) + sum(verdict.reach.values()):
         yield "its trials do not add up"
