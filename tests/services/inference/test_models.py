@@ -15,11 +15,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from plimsoll.core.clock import ManualClock
+from plimsoll.learning.classifier import Classifier
 from plimsoll.learning.errors import WeightsError
-from plimsoll.learning.manifest import FILE, Manifest, digests, write_manifest
+from plimsoll.learning.linear import Head
+from plimsoll.learning.manifest import FILE, Manifest, digests, read_manifest, write_manifest
 from plimsoll.services.inference.batching import Admission, BatchOptions
 from plimsoll.services.inference.metrics import Metrics
-from plimsoll.services.inference.models import DirectorySource, Models
+from plimsoll.services.inference.models import ClassifierReader, DirectorySource, Models
 from tests.services.inference.serving import TEXT, serving, version_of
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(300)]  # libraries that take long to import
@@ -193,3 +195,13 @@ def test_under_load_no_request_is_lost_while_models_are_exchanged(exported: Path
     assert {status for status, _, _ in seen} == {200}
     assert {(version, scope) for _, version, scope in seen} == {(versions[0], False), (versions[1], True)}
     assert len(set(versions)) == 2
+
+
+def test_what_is_long_is_known_from_its_letters(exported: Path) -> None:
+    """A sign of Chinese is a token of its own: a text of two hundred of them is no short one."""
+    manifest = msgspec.structs.replace(read_manifest(exported, kind="export"), max_tokens=512)
+    reader = ClassifierReader(Classifier(Classifier.load(exported)._vectors, Head(None, None), manifest))
+    assert reader.size("where is my parcel") < 10
+    assert reader.size("订单" * 100) > 128
+    assert reader.size("订单" * 10_000) == 512 and reader.size([1, 2, 3]) == 3
+    assert reader.size("\ud800") == 2

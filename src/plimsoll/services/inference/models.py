@@ -26,7 +26,8 @@ from plimsoll.services.inference.metrics import Metrics
 __all__ = ["ClassifierReader", "DirectorySource", "Model", "ModelSource", "Models", "Rejected", "Stamp"]
 
 _LOG = logging.getLogger("plimsoll.inference")
-_CHARACTERS_A_TOKEN = 4
+_BYTES_A_TOKEN = 4
+"""Of UTF-8: a letter of Latin is one byte, and a sign of Chinese, which is a token, three."""
 _WARMING = ("a", "a text of some words, as people write them", "a longer text " * 40)
 _VERSION_DIGITS = 12
 _RETRY_S = 30.0
@@ -67,7 +68,9 @@ class ClassifierReader:
         self._most = classifier.manifest.max_tokens
 
     def size(self, item: Item) -> int:
-        return min(self._most, 2 + len(item) // _CHARACTERS_A_TOKEN) if isinstance(item, str) else len(item)
+        if not isinstance(item, str):
+            return len(item)
+        return min(self._most, 2 + len(item.encode("utf-8", "replace")) // _BYTES_A_TOKEN)
 
     def read(self, items: Sequence[Item]) -> list[Reading]:
         rows = [self._classifier.ids(item) if isinstance(item, str) else item for item in items]
