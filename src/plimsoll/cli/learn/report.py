@@ -61,7 +61,7 @@ def report(
 
     \b
     Examples:
-      plimsoll learn report intents-int8 --data intents/ --html report.html
+      plimsoll learn report intents-int8 --data requests/ --html report.html
       plimsoll learn report intents --data june.csv --slice country --words "refund|money"
     """
     check_page(html)
