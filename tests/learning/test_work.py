@@ -19,7 +19,7 @@ def test_what_was_left_is_taken_away_and_so_is_what_was_made(tmp_path: Path) -> 
 
 
 def test_it_is_taken_away_where_the_making_failed(tmp_path: Path) -> None:
-    with pytest.raises(OperationFailed, match="no space left. Nothing of it is kept"), emptied(tmp_path / "out"):
+    with pytest.raises(OperationFailed, match="Nothing of it is kept"), emptied(tmp_path / "out"):
         raise OSError("no space left")
     assert list(tmp_path.iterdir()) == []
 
