@@ -21,6 +21,7 @@ LIGHT = {
     "test_manifest.py",
     "test_options.py",
     "test_rows.py",
+    "test_work.py",
 }
 HERE = Path(__file__).parent
 if importlib.util.find_spec("torch") is None:

@@ -29,6 +29,22 @@ def test_the_temperature_takes_back_what_the_logits_exaggerate(factor: float) ->
     assert fitted_temperature(logits * factor, labels) == pytest.approx(factor, rel=0.1)
 
 
+@pytest.mark.parametrize("rows", [10, 100, 1000])
+def test_so_many_right_answers_do_not_make_the_next_one_certain(rows: int) -> None:
+    labels = np.arange(rows) % 3
+    logits = np.eye(3)[labels] * 2.0
+    sure = probabilities(logits, fitted_temperature(logits, labels)).max(1)
+    assert sure == pytest.approx((rows + 1) / (rows + 2), abs=1e-3)  # Laplace's rule of succession
+
+
+def test_one_wrong_answer_is_doubt_enough() -> None:
+    labels = np.arange(100) % 3
+    logits = np.eye(3)[labels] * 2.0
+    labels[0] = 1
+    sure = probabilities(logits, fitted_temperature(logits, labels)).max(1)
+    assert sure == pytest.approx(0.99, abs=1e-3)
+
+
 def test_what_was_drawn_by_its_chances_is_calibrated_and_what_is_surer_is_not() -> None:
     logits, labels = drawn(4000, spread=2.0)
     assert calibration_error(probabilities(logits, 1.0), labels) < 0.03

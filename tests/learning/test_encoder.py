@@ -109,6 +109,14 @@ def config_of_no_json(directory: Path) -> None:
     (directory / "config.json").write_text("{")
 
 
+def said_in_config(**others: object) -> Callable[[Path], None]:
+    def spoil(directory: Path) -> None:
+        config = json.loads((directory / "config.json").read_text())
+        (directory / "config.json").write_text(json.dumps(config | others))
+
+    return spoil
+
+
 def another_models_tokenizer(directory: Path) -> None:
     config = json.loads((directory / "config.json").read_text())
     BertModel(BertConfig(**config | {"vocab_size": 10})).save_pretrained(directory)
@@ -143,6 +151,9 @@ def a_broken_pooling(directory: Path) -> None:
         (as_a_pickle, "as a pickle are not read"),
         (a_decoder, "model_type is 'gpt2'"),
         (config_of_no_json, r"config\.json cannot be read"),
+        (said_in_config(hidden_size="wide"), r"config\.json cannot be read: .*hidden_size"),
+        (said_in_config(num_attention_heads=0), r"does not fit config\.json: .*zero"),
+        (said_in_config(hidden_act="none such"), r"does not fit config\.json: .*none such"),
         (another_models_tokenizer, f"knows {len(WORDS)} tokens, and its weights 10"),
         (a_much_smaller_tokenizer, "and its weights 1,000"),
         (no_tokenizer, "no tokenizer: none of tokenizer.json"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from plimsoll.core.errors import Misuse
+from plimsoll.core.errors import Misuse, OperationFailed
 from plimsoll.learning.classifier import Classifier
 from plimsoll.learning.curves import FILE as CURVES
 from plimsoll.learning.curves import read_curves
@@ -142,6 +142,36 @@ def test_other_rows_than_it_was_fitted_on(model: Path, encoder_dir: Path, tmp_pa
 def test_what_is_there_is_never_replaced(model: Path, splits: Path, exported: Path) -> None:
     with pytest.raises(Misuse, match="a model must not be lost"):
         export(model, rows=rows_of(model, splits), out=exported)
+
+
+def test_the_work_of_a_fit_that_has_not_ended_is_not_taken_away(model: Path, splits: Path, tmp_path: Path) -> None:
+    work = tmp_path / "int8.work"
+    (work / "checkpoint-9").mkdir(parents=True)
+    (work / "plan.json").write_text("{}")
+    with pytest.raises(Misuse, match="of a fit that has not ended"):
+        export(model, rows=rows_of(model, splits), out=tmp_path / "int8")
+    assert (work / "checkpoint-9").is_dir()
+
+
+def test_two_exports_do_not_write_to_one_directory(model: Path, splits: Path, tmp_path: Path) -> None:
+    out, rows = tmp_path / "int8", rows_of(model, splits)
+    refused: list[str] = []
+
+    def meanwhile(told: Progress) -> None:
+        if not refused:
+            with pytest.raises(Misuse, match="another process works at it") as error:
+                export(model, rows=rows, out=out)
+            refused.append(str(error.value))
+
+    export(model, rows=rows, out=out, listener=meanwhile)
+    assert refused
+    assert Classifier.load(out).classify(["my money back"])
+
+
+def test_an_export_to_where_nothing_can_be_written(model: Path, splits: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OperationFailed, match="Not a directory"):
+        export(model, rows=rows_of(model, splits), out=tmp_path / "file" / "int8")
 
 
 def cut_short(directory: Path) -> None:

@@ -45,7 +45,7 @@ name = "desk"
 model = "models/money"
 on = ["input", "tool_result"]
 label = "refund"
-above = 0.8
+above = 0.6
 timeout_s = 60
 
 [tools.look]

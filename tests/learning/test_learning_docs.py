@@ -43,10 +43,9 @@ def test_the_pages_say_what_is_so(encoder_dir: Path, tmp_path: Path, monkeypatch
     exec(compile(fitting, "transfer-learning.md", "exec"), scope)
     rows = scope["rows"]
     (tmp_path / "intents").rename(tmp_path / "by-hand")
-    (tmp_path / "intents").mkdir()
+    (tmp_path / "requests").mkdir()
     for split in ("train", "validation"):
-        write_rows(tmp_path / "intents" / f"{split}.jsonl", list(getattr(rows, split)))
-    (tmp_path / "intents").rename(tmp_path / "data")
+        write_rows(tmp_path / "requests" / f"{split}.jsonl", list(getattr(rows, split)))
     fit, full, rows_, to_conversations, policy, *guards, export, classify = commands("transfer-learning.md")
     assert full == [*fit[:5], "--out", "intents-full", "--method", "full"]
     for words in (rows_, to_conversations, *guards[:2]):  # they need a journal: see test_journals.py and its neighbours
@@ -55,8 +54,7 @@ def test_the_pages_say_what_is_so(encoder_dir: Path, tmp_path: Path, monkeypatch
     injections(guards[2][3:])
     fit_shopping(policy, encoder_dir, tmp_path)
     for words in (fit, export, classify):
-        told = [{"intents/": "data"}.get(word, word.strip('"')) for word in words[1:]]
-        ended = CliRunner().invoke(main, told)
+        ended = CliRunner().invoke(main, [word.strip('"') for word in words[1:]])
         assert ended.exit_code == 0, ended.output
     assert "refund" in ended.output
     write_decoder(tmp_path / "models" / "qwen", likes="calls")
@@ -64,6 +62,5 @@ def test_the_pages_say_what_is_so(encoder_dir: Path, tmp_path: Path, monkeypatch
         for snippet in snippets(page):
             exec(compile(snippet, page, "exec"), {})
     for words in commands("explanations.md"):
-        told = [{"intents/": "data"}.get(word, word.strip('"')) for word in words[1:]]
-        ended = CliRunner().invoke(main, told)
+        ended = CliRunner().invoke(main, [word.strip('"') for word in words[1:]])
         assert ended.exit_code == 0, ended.output

@@ -244,6 +244,15 @@ def other_paths(directory: Path) -> None:
     rewritten(directory, SPEC, json.dumps(spec).encode())
 
 
+def test_the_work_of_another_fit_is_not_taken_away(encoder_dir: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "policy.work" / "plan.json"
+    plan.parent.mkdir()
+    plan.write_text("{}")
+    with pytest.raises(Misuse, match="of a fit that has not ended"):
+        fitted(tmp_path / "policy", encoder_dir)
+    assert plan.exists()
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [

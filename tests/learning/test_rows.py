@@ -43,6 +43,7 @@ def test_a_mark_of_byte_order_is_no_part_of_the_text(tmp_path: Path) -> None:
         (b"", "rows.csv", 1, "column label or text"),
         (b"text,label\na\n", "rows.csv", 2, "too few columns"),
         (b'text,label\n"a,x\n', "rows.csv", 2, "no CSV"),
+        (b'"text,label\na,x\n', "rows.csv", 1, "no CSV"),
         (b"text,label\n" + b"x" * 10_000_000 + b",a\n", "rows.csv", 2, "no CSV: field larger than field limit"),
         (jsonl(("a" * 10_000_000, "x")), "rows.jsonl", 1, "10,000,000 characters; 20,000 are the most"),
         (jsonl(("a", "x"), (" ", "x")), "rows.jsonl", 2, "its text is empty"),

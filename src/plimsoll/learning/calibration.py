@@ -33,12 +33,16 @@ class Bin(msgspec.Struct, frozen=True, kw_only=True):
 def fitted_temperature(logits: Any, labels: Any) -> float:
     """What the logits, of shape (texts, labels), are divided by for the least negative log-likelihood: 0.02 to 50.
 
-    `labels` are the right columns. It changes no answer, only how sure it is.
+    `labels` are the right columns. It changes no answer, only how sure it is. Where all n answers are right, the colder
+    the likelier, and none would be in doubt: then one in n + 2 counts as wrong (Platt 1999, 2.2).
     """
+    unseen = 1 / (len(labels) + 2) if (logits.argmax(axis=1) == labels).all() else 0.0
 
     def loss(log_temperature: float) -> float:
         scaled = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return float(-scaled[np.arange(len(labels)), labels].mean())
+        right = scaled[np.arange(len(labels)), labels]
+        wrong = (scaled.sum(axis=1) - right) / max(1, scaled.shape[1] - 1)
+        return float(-((1 - unseen) * right + unseen * wrong).mean())
 
     found = minimize_scalar(loss, bounds=(np.log(_COLDEST), np.log(_HOTTEST)), method="bounded")
     return float(np.exp(found.x))

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from plimsoll.core.errors import MissingExtra, Misuse
+from plimsoll.core.errors import MissingExtra
 from plimsoll.learning.card import write_card
 from plimsoll.learning.classifier import ONNX, TOKENIZER, Vectors
 from plimsoll.learning.curves import FILE as CURVES
@@ -30,6 +30,7 @@ from plimsoll.learning.rounding import write_rounded
 from plimsoll.learning.rows import Rows, read_rows
 from plimsoll.learning.training import Listener
 from plimsoll.learning.transfer import ENCODER
+from plimsoll.learning.work import check_new, emptied
 
 try:
     import torch
@@ -57,17 +58,14 @@ def rows_of(model: Path, data: Path) -> Rows:
 def export(model: Path, *, rows: Rows, out: Path, listener: Listener = lambda told: None) -> Manifest:
     """Writes the model of the directory `model` to `out`, which must not be there yet, as int8.
 
-    `rows` are those that it was fitted on. Raises `Misuse`, `DataError` for other rows, and `WeightsError`.
+    `rows` are those that it was fitted on. Raises `Misuse`, `DataError` for other rows, `WeightsError`, and
+    `OperationFailed` where `out` cannot be written.
     """
-    if out.exists():
-        raise Misuse(f"{out} is there already, and a model must not be lost: name another directory")
+    check_new(out)
     manifest = read_manifest(model, kind="model")
     if rows.digest != manifest.data_digest:
         raise DataError("the rows", 0, f"they are not those that {model} was fitted on")
-    scratch = out.with_name(f"{out.name}.work")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
+    with emptied(out) as scratch:
         encoder = Encoder.load(model / ENCODER, max_tokens=manifest.max_tokens)
         write_onnx(encoder, [row.text for row in rows.train], scratch)
         for name in _CARRIED:
@@ -77,8 +75,6 @@ def export(model: Path, *, rows: Rows, out: Path, listener: Listener = lambda to
         write_manifest(scratch, made)
         write_card(scratch, made, rows=rows, curves=())
         scratch.replace(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return made
 
 

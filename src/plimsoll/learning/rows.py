@@ -202,10 +202,10 @@ def _from_jsonl(text: str, file: str) -> Iterator[tuple[int, Row]]:
 
 def _from_csv(text: str, file: str) -> Iterator[tuple[int, Row]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    missing = {"text", "label"} - set(reader.fieldnames or ())
-    if missing:
-        raise DataError(file, 1, f"its first line does not name a column {' or '.join(sorted(missing))}")
     try:
+        missing = {"text", "label"} - set(reader.fieldnames or ())
+        if missing:
+            raise DataError(file, 1, f"its first line does not name a column {' or '.join(sorted(missing))}")
         for cells in reader:
             if None in (cells["text"], cells["label"]):
                 raise DataError(file, reader.line_num, "this row has too few columns")

@@ -5,7 +5,6 @@ from there when it is said again. The model's directory appears at the end, whol
 replaced.
 """
 
-import fcntl
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from plimsoll.learning.manifest import Manifest, Scores, digests, write_manifest
 from plimsoll.learning.options import FitOptions, Method, Progress
 from plimsoll.learning.rows import Rows
 from plimsoll.learning.training import Listener, Tuned, tuned
+from plimsoll.learning.work import PLAN, check_new, locked
 
 try:
     import numpy as np
@@ -63,8 +63,7 @@ def fit(
     epochs that it had reached, and trains no more. Raises `Misuse` where there is something else, or another process
     works at it, `WeightsError` for the encoder, and `TrainingFailed`, after which the whole epochs are kept.
     """
-    if out.exists():
-        raise Misuse(f"{out} is there already, and a model must not be lost: name another directory")
+    check_new(out)
     if options.method is Method.FEWSHOT:
         _check_pairs(rows)
     loaded = Encoder.load(encoder, max_tokens=options.max_tokens)
@@ -202,27 +201,23 @@ class _Session:
 @contextmanager
 def _work(out: Path, rows: Rows, base: str, options: FitOptions) -> Iterator[Path]:
     """The directory of work beside `out`, a new one or that of the same fit, for this process alone."""
-    work = out.with_name(f"{out.name}.work")
     plan = msgspec.json.encode({"rows": rows.digest, "encoder": base, "options": asdict(options)})
     try:
-        work.mkdir(parents=True, exist_ok=True)
-        with (work / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with locked(out) as work:
             if not _planned(work, plan):
                 raise Misuse(
                     f"{work} is of a fit that has not ended, of other rows, another encoder or other options. "
                     "Say that one again, take its work away, or name another directory"
                 )
             yield work
-    except BlockingIOError:
-        raise Misuse(f"{work}: another process works at it; wait until it has ended") from None
     except OSError as error:
-        raise TrainingFailed(f"{error}. What was done is kept in {work}") from error
+        kept = out.with_name(f"{out.name}.work")
+        raise TrainingFailed(f"{error}. What was done is kept in {kept}") from error
 
 
 def _planned(work: Path, plan: bytes) -> bool:
     """Whether the work is of this plan. What has none yet, gets it."""
-    file, scratch = work / "plan.json", work / "plan.json.new"
+    file, scratch = work / PLAN, work / f"{PLAN}.new"
     if not file.exists():
         scratch.write_bytes(plan)
         scratch.replace(file)

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
+from safetensors.torch import load_file, save_file
 
 from plimsoll.core.calls import Fault
 from plimsoll.core.errors import Misuse, OutputRejected, Shed
@@ -149,6 +150,15 @@ def test_an_answer_without_an_end_is_none(tmp_path: Path) -> None:
     with endless as decoder, pytest.raises(OutputRejected, match="no end after 20 tokens") as error:
         reply(decoder, "hi")
     assert classify(error.value).fault is Fault.TRUNCATED
+
+
+def test_weights_whose_numbers_run_over_answer_nothing(decoder_dir: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(decoder_dir, tmp_path / "huge")
+    weights = load_file(directory / "model.safetensors")
+    weights["lm_head.weight"] = weights["lm_head.weight"].sign() * 3e38
+    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    with closing(Decoder.load(directory, max_new_tokens=20)) as spoiled, pytest.raises(NotSure, match="no number"):
+        asyncio.run(spoiled.reply(user("where is my order?"), [tool()]))
 
 
 def test_the_directorys_own_ways_of_sampling_are_not_taken(decoder_dir: Path, decoder: Decoder, tmp_path: Path) -> None:

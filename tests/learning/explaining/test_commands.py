@@ -58,6 +58,20 @@ def test_the_page_is_for_one_person_alone(exported: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ("train", "rows that the model was fitted on, which it knows"),
+        ("validation", "validation rows, which the model was chosen by"),
+        ("test", "test rows"),
+    ],
+)
+def test_one_of_the_files_that_it_was_fitted_on_is_told(exported: Path, splits: Path, split: str, said: str) -> None:
+    ended = ran("report", exported, "--data", splits / f"{split}.jsonl", "--texts", 0)
+    assert ended.exit_code == 0, ended.stderr
+    assert f"rows: {said}" in ended.stdout
+
+
+@pytest.mark.parametrize(
     ("words", "said"),
     [
         (("fine", " "), "text 2 is empty"),

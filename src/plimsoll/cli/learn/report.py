@@ -11,6 +11,7 @@ from plimsoll.cli.command import Command
 from plimsoll.cli.learn.asking import asked, check_page, html_option, method_option, write_page
 from plimsoll.cli.learn.common import data_option, json_option, leaf, registry_option, shown
 from plimsoll.cli.printing import console, line, table
+from plimsoll.learning.lineage import read_lineage
 from plimsoll.learning.registry import located
 
 __all__ = ["report"]
@@ -61,13 +62,15 @@ def report(
 
     \b
     Examples:
-      plimsoll learn report intents-int8 --data intents/ --html report.html
+      plimsoll learn report intents-int8 --data requests/ --html report.html
       plimsoll learn report intents --data june.csv --slice country --words "refund|money"
     """
     check_page(html)
-    classifier, explainer = asked(located(model, tracking_uri=tracking_uri), method)
-    reports = leaf("explaining.report")
-    judging = reports.judging_rows(classifier.manifest, data, columns=columns)
+    directory = located(model, tracking_uri=tracking_uri)
+    classifier, explainer = asked(directory, method)
+    reports, manifest = leaf("explaining.report"), classifier.manifest
+    lineage = read_lineage(directory, data_digest=manifest.data_digest)
+    judging = reports.judging_rows(manifest, data, columns=columns, lineage=lineage)
     with shown() as listener:
         made = reports.model_report(
             classifier, judging, explain=explainer if texts else None, texts=texts, listener=listener, **chosen

@@ -91,6 +91,10 @@ class Constraint(LogitsProcessor):  # type: ignore[misc]  # transformers is unty
         allowed = np.unpackbits(np.frombuffer(self.matcher.compute_bitmask(), np.uint8), bitorder="little")
         if self.matcher.is_error():
             raise NotSure(f"its answer could not be followed: {self.matcher.get_error()}")
+        if torch.isnan(scores).any():  # the first token that may come next would be taken for the best
+            raise NotSure(
+                "what it says of the next token is no number: its weights are broken, or its numbers too large"
+            )
         mask = torch.from_numpy(allowed[: scores.shape[1]].astype(bool)).to(scores.device)
         return scores.masked_fill(~mask, -torch.inf)
 

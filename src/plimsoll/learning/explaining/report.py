@@ -17,8 +17,9 @@ from plimsoll.learning.explaining.deletion import DeletionTest, deletion_test
 from plimsoll.learning.explaining.slices import Grouping, Slice, by_column, by_length, by_pattern, slices
 from plimsoll.learning.judging import Calibration, scored
 from plimsoll.learning.leave_one_out import Explanation
+from plimsoll.learning.lineage import Lineage
 from plimsoll.learning.linear import energy, probabilities
-from plimsoll.learning.manifest import Manifest, Scores
+from plimsoll.learning.manifest import Manifest, Scores, digest_of
 from plimsoll.learning.options import Progress
 from plimsoll.learning.rows import OUT_OF_SCOPE, Row, named, read_column, read_file, read_rows, split_file
 
@@ -31,6 +32,12 @@ __all__ = ["Confusion", "Judging", "ModelReport", "confusions", "judging_rows", 
 
 _CONFUSIONS = 20
 _EXAMPLES = 3
+_SPLITS = {
+    "train": "rows that the model was fitted on, which it knows: give it others",
+    "validation": "validation rows, which the model was chosen by",
+    "test": "test rows",
+}
+_ANOTHER = "all rows of the file, which is none that the model was fitted on"
 
 
 class Confusion(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,13 +75,16 @@ class Judging:
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def judging_rows(manifest: Manifest, data: Path, *, columns: Sequence[str] = ()) -> Judging:
+def judging_rows(
+    manifest: Manifest, data: Path, *, columns: Sequence[str] = (), lineage: Lineage | None = None
+) -> Judging:
     """The rows at `data` that the model was not fitted on, as far as that can be told.
 
     Of a directory, its test rows, or else those for validation; of the very file that the model was fitted on, those
-    that were kept for validation; of another file, all. Raises `DataError`.
+    that were kept for validation; of another file, all. By its `lineage`, one of several files that it was fitted on is
+    told for what it is. Raises `DataError`.
     """
-    file, held_out, rows_from = _held_out(manifest, data)
+    file, held_out, rows_from = _held_out(manifest, data, lineage)
     rows = read_file(file)
     cells = {column: read_column(file, column) for column in columns}
     if held_out is not None:
@@ -93,13 +103,13 @@ def judging_rows(manifest: Manifest, data: Path, *, columns: Sequence[str] = ())
     )
 
 
-def _held_out(manifest: Manifest, data: Path) -> tuple[Path, tuple[Row, ...] | None, str]:
+def _held_out(manifest: Manifest, data: Path, lineage: Lineage | None) -> tuple[Path, tuple[Row, ...] | None, str]:
     """The file, which of its rows are held out (None: all), and what they are."""
     file = data
     if data.is_dir():
-        for split, said in (("test", "test rows"), ("validation", "validation rows, which the model was chosen by")):
+        for split in ("test", "validation"):
             if (found := split_file(data, split)) is not None:
-                return found, None, said
+                return found, None, _SPLITS[split]
         if (train := split_file(data, "train")) is None:
             raise DataError(str(data), 0, "this directory has no test.jsonl, validation.jsonl or train.jsonl (or .csv)")
         file = train
@@ -108,8 +118,16 @@ def _held_out(manifest: Manifest, data: Path) -> tuple[Path, tuple[Row, ...] | N
     except DataError:  # too few rows to be parted: then nothing was fitted on them, and what is broken is told of later
         parted = None
     if parted is not None and parted.digest == manifest.data_digest:
-        return file, parted.validation, "validation rows, which the model was chosen by"
-    return file, None, "all rows of the file, which is not the one that the model was fitted on"
+        return file, parted.validation, _SPLITS["validation"]
+    return file, None, _SPLITS.get(_split_of(file, lineage), _ANOTHER)
+
+
+def _split_of(file: Path, lineage: Lineage | None) -> str:
+    """Which of the files that the model was fitted on this is; empty: none of them."""
+    if lineage is None or not file.is_file():
+        return ""
+    digest = digest_of(file)
+    return next((Path(each.file).stem for each in lineage.sources if each.digest == digest), "")
 
 
 def _places(held_out: Sequence[Row], rows: Sequence[Row]) -> list[int]:

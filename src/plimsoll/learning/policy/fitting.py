@@ -5,7 +5,6 @@ and a pointer for each argument. To use an encoder of one's own, fit it first (`
 name its directory. Minutes at most, so that nothing is kept of a fit that was killed.
 """
 
-import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import msgspec
 
 from plimsoll.core.clock import Clock
-from plimsoll.core.errors import MissingExtra, Misuse
+from plimsoll.core.errors import MissingExtra
 from plimsoll.core.rng import seeded_rng
 from plimsoll.learning.calibration import calibration_error
 from plimsoll.learning.conversations import Conversation, Decision, digest_of
@@ -39,6 +38,7 @@ from plimsoll.learning.policy.pointing import Parameter, Pointer
 from plimsoll.learning.policy.reading import Reader
 from plimsoll.learning.policy.store import Judged, Spec, ToolSpec, save_pointers, save_spec
 from plimsoll.learning.training import Listener
+from plimsoll.learning.work import check_new, emptied
 
 try:
     import numpy as np
@@ -64,16 +64,13 @@ def fit_policy(
     """Fits a policy and writes it to `out`, which must not be there yet. `sources` are the files that the
     conversations were read from.
 
-    Raises `Misuse`, `DataError` for too few conversations, and `WeightsError` for the encoder.
+    Raises `Misuse`, `DataError` for too few conversations, `WeightsError` for the encoder, and `OperationFailed` where
+    `out` cannot be written.
     """
-    if out.exists():
-        raise Misuse(f"{out} is there already, and a model must not be lost: name another directory")
+    check_new(out)
     check_templates(options.templates)
     train, validation = parted(conversations, share=options.share, seed=options.seed)
-    scratch = out.with_name(f"{out.name}.work")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    try:
+    with emptied(out) as scratch:
         began = clock.monotonic()
         loaded = Encoder.load(encoder, max_tokens=options.max_tokens)
         write_onnx(loaded, _texts(train), scratch, tokens=True)
@@ -84,8 +81,6 @@ def fit_policy(
         manifest = fitting.written(manifest, spec, train_s=clock.monotonic() - began)
         write_card(scratch, manifest, spec)
         scratch.replace(out)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     return Policy.load(out)
 
 

@@ -1,0 +1,59 @@
+"""The directory of work beside the model that is being made: one process at a time, and no fit's work is lost."""
+
+import fcntl
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from plimsoll.core.errors import Misuse, OperationFailed
+
+__all__ = ["PLAN", "check_new", "emptied", "locked"]
+
+PLAN = "plan.json"
+"""What says that the work is a fit's, which goes on from there."""
+_MADE = "made"
+
+
+def check_new(out: Path) -> None:
+    """Raises `Misuse` where there is something at `out`."""
+    if out.exists():
+        raise Misuse(f"{out} is there already, and a model must not be lost: name another directory")
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[Path]:
+    """The directory of work beside `out`, for this process alone, as it was left. Raises `Misuse`, `OSError`."""
+    work = out.with_name(f"{out.name}.work")
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Misuse(f"{work}: another process works at it; wait until it has ended") from None
+        check_new(out)  # whoever worked at it may have ended since this was last looked at
+        yield work
+
+
+@contextmanager
+def emptied(out: Path) -> Iterator[Path]:
+    """An empty directory in the work beside `out`, all of which is taken away at the end, however that comes.
+
+    Raises `Misuse` where a fit that has not ended has its work there, and `OperationFailed` where nothing can be
+    written.
+    """
+    try:
+        with locked(out) as work:
+            if (work / PLAN).exists():
+                raise Misuse(
+                    f"{work} is of a fit that has not ended. Say that one again, take its work away, or name another "
+                    "directory"
+                )
+            try:
+                shutil.rmtree(work / _MADE, ignore_errors=True)
+                (work / _MADE).mkdir()
+                yield work / _MADE
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        raise OperationFailed(f"{out} cannot be written: {error}. Nothing of it is kept") from error
