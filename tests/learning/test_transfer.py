@@ -169,10 +169,14 @@ def test_a_killed_fit_goes_on_as_if_nothing_had_been(
     command = [sys.executable, "-c", KILLED, str(splits), str(encoder_dir), str(out), method, at]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert not out.exists() and out.with_name("killed.work").is_dir()
+    seconds = out.with_name("killed.work") / "seconds"
+    assert float(seconds.read_text()) > 0
+    seconds.write_text("1000")  # as if it had lived that long
     told: list[Progress] = []
     resumed = fitted(splits, encoder_dir, out, options(method), listener=told.append)
     whole = fitted(splits, encoder_dir, tmp_path / "whole", options(method))
     assert resumed.test == whole.test
+    assert resumed.train_s > 1000
     assert np.allclose(weights(out), weights(tmp_path / "whole"), atol=0.05)
     epochs = [now.epoch for now in told if now.epoch is not None]
     if at.startswith("train"):

@@ -30,7 +30,7 @@ from plimsoll.learning.manifest import Manifest, Scores, digests, write_manifest
 from plimsoll.learning.options import FitOptions, Method, Progress
 from plimsoll.learning.rows import Rows
 from plimsoll.learning.training import Listener, Tuned, tuned
-from plimsoll.learning.work import PLAN, check_new, locked
+from plimsoll.learning.work import PLAN, Stopwatch, check_new, locked
 
 try:
     import numpy as np
@@ -69,12 +69,17 @@ def fit(
     loaded = Encoder.load(encoder, max_tokens=options.max_tokens)
     base = loaded.digest()
     with _work(out, rows, base, options) as work:
-        began = clock.monotonic()
-        session = _Session(loaded, rows, options, work, listener, finish=finish)
+        watch = Stopwatch(work, clock)
+
+        def told(now: Progress) -> None:
+            watch.keep()
+            listener(now)
+
+        session = _Session(loaded, rows, options, work, told, finish=finish)
         fitted = session.fitted()
         write_sources(work / MODEL, rows.digest, rows.sources)
         write_curves(work / MODEL, fitted.tuned.curves)
-        manifest = session.manifest(fitted, base=base, train_s=clock.monotonic() - began)
+        manifest = session.manifest(fitted, base=base, train_s=watch.elapsed_s)
         write_manifest(work / MODEL, manifest)
         write_card(work / MODEL, manifest, rows=rows, curves=fitted.tuned.curves)
         (work / MODEL).replace(out)

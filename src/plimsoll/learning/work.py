@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from plimsoll.core.clock import Clock
 from plimsoll.core.errors import Misuse, OperationFailed
 
-__all__ = ["PLAN", "check_new", "emptied", "locked"]
+__all__ = ["PLAN", "Stopwatch", "check_new", "emptied", "locked"]
 
 PLAN = "plan.json"
 """What says that the work is a fit's, which goes on from there."""
@@ -57,3 +58,23 @@ def emptied(out: Path) -> Iterator[Path]:
                 shutil.rmtree(work, ignore_errors=True)
     except OSError as error:
         raise OperationFailed(f"{out} cannot be written: {error}. Nothing of it is kept") from error
+
+
+class Stopwatch:
+    """How long a fit has taken, in seconds: in all its lives, where it was killed, up to what was kept of each."""
+
+    def __init__(self, work: Path, clock: Clock) -> None:
+        self._file = work / "seconds"
+        self._clock = clock
+        self._before_s = float(self._file.read_text()) if self._file.exists() else 0.0
+        self._began = clock.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        return self._before_s + self._clock.monotonic() - self._began
+
+    def keep(self) -> None:
+        """Keeps how long it has taken so far."""
+        scratch = self._file.with_suffix(".new")
+        scratch.write_text(str(self.elapsed_s))
+        scratch.replace(self._file)
