@@ -2,7 +2,7 @@
 instruction that somebody hid in it.
 
     python -m examples.assistant.injections --out injections.jsonl
-    plimsoll learn fit --data injections.jsonl --out injection
+    plimsoll learn fit --data injections.jsonl --method full --out injection
 
 A guard that was fitted on these knows attacks like these. Add those that you meet.
 """
@@ -108,7 +108,7 @@ def _one(rng: Rng, items: Sequence[T]) -> T:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
     parser.add_argument("--out", type=Path, required=True, help="the .jsonl file to make; it must not be there yet")
-    parser.add_argument("--count", type=int, default=400, help="rows, every second an attack (400)")
+    parser.add_argument("--count", type=int, default=1000, help="rows, every second an attack (1000)")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     lines = (json.dumps(row) + "\n" for row in injection_rows(options.count, seed=options.seed))
