@@ -6,8 +6,8 @@ out and the network left out. Bare ONNX Runtime runs the very export, with its t
 around them. The others have the weights in 32 bits, as they are used. At saturation, 64 clients ask ours, a text each;
 the others are given batches of 32.
 
-Memory and start are of a process: ours from its beginning until /readyz answers, sentence-transformers until its first
-answer.
+Memory and start are of a process: ours from its beginning until it listens, with the model loaded and warm,
+sentence-transformers until its first answer.
 
     python -m benchmarks.inference [--data DIR] [--work DIR] [--quick] [--json] [--save]
 
@@ -31,7 +31,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.common import finish, parser, table, track
-from benchmarks.inference_arms import ARMS, Asked, asking
+from benchmarks.peers.inference_arms import ARMS, Asked, asking
 from benchmarks.transfer import QUIET, clinc, few
 from plimsoll.core.clock import SystemClock
 from plimsoll.core.rng import seeded_rng

@@ -5,7 +5,7 @@ A process is told what to do by a line of JSON, and says in another how long it 
     {"do": "answer", "texts": [...]}    seconds of each text, one at a time
     {"do": "rate", "texts": [...]}      texts per second at saturation
 
-    python -m benchmarks.inference_arms ARM MODEL EXPORT
+    python -m benchmarks.peers.inference_arms ARM MODEL EXPORT
 """
 
 import asyncio
